@@ -1,0 +1,201 @@
+"""Configurations of every part, and the table of named presets."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class AudioConfig:
+    """Mel front-end shared by the VAE and the vocoder (paper, section IV-B; AudioLDM's 16 kHz setting)."""
+
+    sample_rate: int = 16_000
+    n_fft: int = 1024
+    hop_length: int = 160
+    n_mels: int = 64
+    fmin: float = 0.0
+    fmax: float = 8_000.0
+    floor: float = 1e-5
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    """Mel VAE (paper, section III-A): an `AutoencoderKL` over [B, 1, frames, mel bands]."""
+
+    in_channels: int = 1
+    channels: int = 128
+    multipliers: tuple[int, ...] = (1, 2, 4)
+    num_res_blocks: int = 2
+    latent_channels: int = 8
+    groups: int = 32
+    middle_attention: bool = True
+    scale_factor: float = 1.0
+
+    @property
+    def stride(self) -> int:
+        """Compression along time and along mel bands."""
+        return 2 ** (len(self.multipliers) - 1)
+
+
+@dataclass(frozen=True)
+class VocoderConfig:
+    """BigVGAN generator; the field names are those of the official `config.json`."""
+
+    num_mels: int = 64
+    upsample_initial_channel: int = 512
+    upsample_rates: tuple[int, ...] = (5, 4, 2, 2, 2)
+    upsample_kernel_sizes: tuple[int, ...] = (16, 16, 8, 4, 4)
+    resblock: str = "1"
+    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    activation: str = "snakebeta"
+    snake_logscale: bool = True
+    use_bias_at_final: bool = True
+    use_tanh_at_final: bool = True
+    sampling_rate: int = 16_000
+
+    @property
+    def hop_length(self) -> int:
+        """Samples per mel frame."""
+        hop = 1
+        for rate in self.upsample_rates:
+            hop *= rate
+        return hop
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Text encoder: `"t5"` (a transformers T5 encoder) or `"minilm"` (a BERT encoder carried inside the model folder)."""
+
+    kind: str = "t5"
+    source: str = "google/flan-t5-large"
+    dim: int = 1024
+    max_tokens: int = 50
+
+
+@dataclass(frozen=True)
+class MRCConfig:
+    """MRC UNet (paper, section III-B).
+
+    `architecture` is `"mrc"` (two encoders), `"unet"` (the -UNet ablation) or `"shared"` (the -SEncoder ablation);
+    `reference_fusion` is `"concat"` (references joined on channels, as in the paper) or `"placed"` (each reference at its
+    own place on the target's time axis, encoded with shared weights, features summed).
+    """
+
+    architecture: str = "mrc"
+    latent_channels: int = 8
+    hidden: int = 96
+    multipliers: tuple[int, ...] = (1, 2, 4, 5)
+    attention_levels: tuple[int, ...] = (1, 2, 3)
+    num_res_blocks: int = 2
+    head_dim: int = 32
+    groups: int = 32
+    text_dim: int = 1024
+    num_references: int = 3
+    aligned_references: int | None = None
+    reference_fusion: str = "concat"
+    reference_time_conditioning: bool = False
+    time_scale: float = 1000.0
+
+
+@dataclass(frozen=True)
+class ArrangerConfig:
+    """Arranger: from prompt and captions to the timeline of placed references."""
+
+    text_dim: int = 384
+    hidden: int = 192
+    layers: int = 3
+    heads: int = 6
+    max_references: int = 8
+    max_repeats: int = 4
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """A whole system: one value decides every size."""
+
+    name: str
+    objective: str = "flow"
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
+    text: TextConfig = field(default_factory=TextConfig)
+    mrc: MRCConfig = field(default_factory=MRCConfig)
+    arranger: ArrangerConfig | None = None
+    seconds: float = 10.24
+
+    def latent_shape(self, seconds: float | None = None) -> tuple[int, int, int]:
+        """Channels, time steps and bands of the latent of `seconds` of audio, rounded up to what the UNet can halve."""
+        frames = round((self.seconds if seconds is None else seconds) * self.audio.sample_rate / self.audio.hop_length)
+        multiple = self.vae.stride * 2 ** (len(self.mrc.multipliers) - 1)
+        frames = max(multiple, -(-frames // multiple) * multiple)
+        return self.vae.latent_channels, frames // self.vae.stride, self.audio.n_mels // self.vae.stride
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """Plain JSON-ready dictionary of a configuration dataclass."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
+    """Build configuration dataclass `cls` from JSON values.
+
+    Raises
+    ------
+    CheckpointError
+        If a key is unknown or a value has the wrong type.
+    """
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{where}: expected a JSON object, found {type(values).__name__}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise CheckpointError(f"{where}: unknown field {unknown[0]!r}; known fields are {', '.join(fields)}")
+    parts = {"audio": AudioConfig, "vae": VAEConfig, "vocoder": VocoderConfig, "text": TextConfig, "mrc": MRCConfig}
+    parts["arranger"] = ArrangerConfig
+    built = {}
+    for name, value in values.items():
+        if cls is ModelConfig and name in parts and value is not None:
+            value = from_dict(parts[name], value, f"{where}.{name}")
+        elif isinstance(value, list):
+            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+        built[name] = value
+    try:
+        return cls(**built)
+    except TypeError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+
+
+_L = {"hidden": 128, "multipliers": (1, 2, 4, 8)}
+_FULL_VAE = VAEConfig(scale_factor=0.9227914214134216)
+
+
+def _preset(name: str, objective: str = "flow", **mrc: Any) -> ModelConfig:
+    return ModelConfig(name=name, objective=objective, vae=_FULL_VAE, mrc=MRCConfig(**mrc))
+
+
+PRESETS: dict[str, ModelConfig] = {
+    "dreamaudio": _preset("dreamaudio"),
+    "dreamaudio-ddpm": _preset("dreamaudio-ddpm", objective="ddpm"),
+    "dreamaudio-unet": _preset("dreamaudio-unet", architecture="unet"),
+    "dreamaudio-sencoder": _preset("dreamaudio-sencoder", architecture="shared"),
+    "dreamaudio-l": _preset("dreamaudio-l", **_L),
+    "dreamaudio-l-ddpm": _preset("dreamaudio-l-ddpm", objective="ddpm", **_L),
+    "dreamaudio-l-unet": _preset("dreamaudio-l-unet", architecture="unet", **_L),
+    "dreamaudio-l-sencoder": _preset("dreamaudio-l-sencoder", architecture="shared", **_L),
+    "mini": ModelConfig(
+        name="mini",
+        vae=VAEConfig(channels=32, multipliers=(1, 2, 4, 4), num_res_blocks=1, latent_channels=16, groups=8,
+                      middle_attention=False),
+        vocoder=VocoderConfig(upsample_initial_channel=128, resblock_kernel_sizes=(3, 7),
+                              resblock_dilation_sizes=((1, 3, 5), (1, 3, 5)), use_bias_at_final=False),
+        text=TextConfig(kind="minilm", source="text_encoder", dim=384),
+        mrc=MRCConfig(latent_channels=16, hidden=96, multipliers=(1, 2, 3), attention_levels=(2,), text_dim=384,
+                      num_references=8, reference_fusion="placed"),
+        arranger=ArrangerConfig(),
+    ),
+}
