@@ -1,0 +1,1 @@
+"""Sound banks, captions and the composition of training items."""

@@ -1,0 +1,205 @@
+"""Sound bank: a JSON-lines manifest over audio files or over one packed 16-bit file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Iterable, Optional
+
+import numpy as np
+import torch
+
+from ..errors import AudioError, InputError
+
+KINDS = ("event", "ambience", "music", "speech")
+PACKED_NAME = "audio.bin"
+_FULL_SCALE = 32767.0
+
+
+def clean_stem(name: str) -> str:
+    """Lower-case, hyphen-separated words of a file stem: camel case is split, digits and separators collapse to `-`.
+
+    `"FootStepGrass2"` gives `"foot-step-grass"`, `"drake-hit-3"` gives `"drake-hit"`; a stem of digits only gives `""`.
+    """
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
+    name = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
+    return re.sub(r"[^a-z]+", "-", name.lower()).strip("-")
+
+
+def is_held_out(source: str, stem: str) -> bool:
+    """Whether the label with this package and cleaned stem belongs to the tenth that no training stage may see."""
+    digest = hashlib.sha256(f"{source}/{stem}".encode()).hexdigest()
+    return int(digest, 16) % 10 == 0
+
+
+@dataclass(frozen=True)
+class BankEntry:
+    """One recording of a bank.
+
+    Parameters
+    ----------
+    path
+        Audio file relative to the manifest. In a packed bank it only tells where the samples came from.
+    caption
+        A short sentence with subject and verb.
+    label
+        Name of the event; recordings of one event share it, and a split never divides a label.
+    split
+        `"train"` or `"test"`.
+    seconds
+        Length.
+    source, licence
+        Package or data set of origin and its terms.
+    kind
+        One of `KINDS`.
+    offset, samples
+        First sample and count within the packed file; `None` and 0 when `path` itself is read.
+    """
+
+    path: str
+    caption: str
+    label: str
+    split: str
+    seconds: float
+    source: str
+    licence: str
+    kind: str = "event"
+    offset: Optional[int] = None
+    samples: int = 0
+
+
+class Bank:
+    """Read access to a sound bank; safe to share between worker processes.
+
+    Parameters
+    ----------
+    manifest
+        JSON-lines file with one `BankEntry` a line.
+    split, kinds, max_seconds, min_seconds
+        Keep only the entries that satisfy these; `None` keeps all.
+
+    Raises
+    ------
+    InputError
+        If the manifest is missing, is not JSON lines or lacks a field.
+    """
+
+    def __init__(self, manifest: str | os.PathLike, split: str | None = None, kinds: Iterable[str] | None = None,
+                 max_seconds: float | None = None, min_seconds: float | None = None):
+        self.manifest = Path(manifest)
+        kinds = None if kinds is None else set(kinds)
+        self.entries = [
+            entry for entry in _read_manifest(self.manifest)
+            if (split is None or entry.split == split)
+            and (kinds is None or entry.kind in kinds)
+            and (max_seconds is None or entry.seconds <= max_seconds)
+            and (min_seconds is None or entry.seconds >= min_seconds)
+        ]
+        self._packed: np.ndarray | None = None
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}
+
+    @property
+    def labels(self) -> list[str]:
+        """Distinct labels in alphabetical order."""
+        return sorted({entry.label for entry in self.entries})
+
+    def by_label(self) -> dict[str, list[int]]:
+        """Indices of the entries of each label."""
+        table: dict[str, list[int]] = {}
+        for index, entry in enumerate(self.entries):
+            table.setdefault(entry.label, []).append(index)
+        return table
+
+    def samples(self, index: int) -> np.ndarray:
+        """Waveform of entry `index`, float32 [T] in [-1, 1] at 16 kHz."""
+        entry = self.entries[index]
+        if entry.offset is None:
+            from ..audio import read_audio
+
+            return read_audio(self.manifest.parent / entry.path).reshape(-1).numpy()
+        if self._packed is None:
+            packed = self.manifest.parent / PACKED_NAME
+            try:
+                self._packed = np.memmap(packed, dtype="<i2", mode="r")
+            except (OSError, ValueError) as error:
+                raise AudioError(f"{packed}: expected the bank's packed audio, found none readable; "
+                                 "build the bank again") from error
+        stop = entry.offset + entry.samples
+        if stop > len(self._packed):
+            raise AudioError(f"{self.manifest.parent / PACKED_NAME}: expected at least {stop} samples, "
+                             f"found {len(self._packed)}; build the bank again")
+        return self._packed[entry.offset:stop].astype(np.float32) / _FULL_SCALE
+
+    def waveform(self, index: int) -> torch.Tensor:
+        """Waveform of entry `index`, float32 tensor [T] in [-1, 1] at 16 kHz."""
+        return torch.from_numpy(self.samples(index))
+
+
+class BankWriter:
+    """Writes a packed bank: samples as they come, the manifest last, both renamed into place only when complete."""
+
+    def __init__(self, directory: str | os.PathLike):
+        self.directory = Path(directory)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self._partial = self.directory / (PACKED_NAME + ".part")
+        self._file = open(self._partial, "wb")
+        self._written = 0
+        self._entries: list[BankEntry] = []
+
+    def __enter__(self) -> "BankWriter":
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        self._file.close()
+        if kind is not None:
+            self._partial.unlink(missing_ok=True)
+            return
+        os.replace(self._partial, self.directory / PACKED_NAME)
+        write_manifest(self.directory / "manifest.jsonl", self._entries)
+
+    def add(self, waveform: np.ndarray, sample_rate: int = 16_000, **fields: Any) -> None:
+        """Append one recording, float [T] in [-1, 1]; `fields` are those of `BankEntry` that are not measured."""
+        quantised = np.clip(np.round(np.asarray(waveform) * _FULL_SCALE), -32767, 32767).astype("<i2")
+        self._file.write(quantised.tobytes())
+        self._entries.append(BankEntry(
+            seconds=round(len(quantised) / sample_rate, 4), offset=self._written, samples=len(quantised), **fields))
+        self._written += len(quantised)
+
+
+def write_manifest(path: str | os.PathLike, entries: Iterable[BankEntry]) -> None:
+    """Write `entries` as JSON lines, replacing `path` only when all are written."""
+    path = Path(path)
+    partial = path.with_name(path.name + ".part")
+    with open(partial, "w", encoding="utf-8") as file:
+        for entry in entries:
+            file.write(json.dumps(dataclasses.asdict(entry), ensure_ascii=False) + "\n")
+    os.replace(partial, path)
+
+
+def _read_manifest(path: Path) -> list[BankEntry]:
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: expected a bank manifest (JSON lines), found no readable file; "
+                         "give the path of manifest.jsonl") from error
+    known = {field.name for field in dataclasses.fields(BankEntry)}
+    entries = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            entries.append(BankEntry(**{key: value for key, value in json.loads(line).items() if key in known}))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path}: line {number}: expected one JSON object with the fields of a bank entry, "
+                             f"found {line[:40]!r} ({error}); correct or remove the line") from error
+    return entries
