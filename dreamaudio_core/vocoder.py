@@ -52,7 +52,7 @@ def kaiser_sinc_taps(taps: int = _TAPS, cutoff: float = 0.25, half_width: float 
     return tuple((response / response.sum()).tolist())
 
 
-def _weighted_shifts(signal: Tensor, weights: tuple[float, ...], start: int, length: int) -> Tensor:
+def weighted_shifts(signal: Tensor, weights: tuple[float, ...], start: int, length: int) -> Tensor:
     """Correlation of the last axis of `signal` with `weights`, `length` outputs from position `start` on."""
     total = signal[..., start : start + length] * weights[0]
     for shift, weight in enumerate(weights[1:], start + 1):
@@ -79,7 +79,7 @@ class PolyphaseFilter:
         batch, channels, length = x.shape
         first, last = x[..., :1].expand(batch, channels, 3), x[..., -1:].expand(batch, channels, 3)
         padded = torch.cat((first, x, last), dim=-1)
-        return _weighted_shifts(padded, self.up_even, 0, length), _weighted_shifts(padded, self.up_odd, 1, length)
+        return weighted_shifts(padded, self.up_even, 0, length), weighted_shifts(padded, self.up_odd, 1, length)
 
     def downsample(self, even: Tensor, odd: Tensor) -> Tensor:
         """Signal [B, C, T] at half the rate of the one whose phases are `even` and `odd`, each [B, C, T]."""
@@ -88,7 +88,7 @@ class PolyphaseFilter:
         two, three = (batch, channels, 2), (batch, channels, 3)
         even = torch.cat((first.expand(two), even, last.expand(three)), dim=-1)
         odd = torch.cat((first.expand(three), odd, last.expand(two)), dim=-1)
-        return _weighted_shifts(even, self.down_even, 0, length).add_(_weighted_shifts(odd, self.down_odd, 0, length))
+        return weighted_shifts(even, self.down_even, 0, length).add_(weighted_shifts(odd, self.down_odd, 0, length))
 
 
 FILTER = PolyphaseFilter()
@@ -429,7 +429,7 @@ def _official_config(path: Path) -> VocoderConfig:
             value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
         if type(value) is not type(default):
             raise CheckpointError(
-                f"{path}: {entry.name} must be a {type(default).__name__}, found {value!r}; use the official config.json"
+                f"{path}: {entry.name} must be of type {type(default).__name__}, found {value!r}; use the official config.json"
             )
         built[entry.name] = value
     config = VocoderConfig(**built)
