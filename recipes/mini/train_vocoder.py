@@ -145,53 +145,45 @@ def main() -> None:
                     "generator": generator.get_state(), "step": step}, args.target / "last.pt.part")
         os.replace(args.target / "last.pt.part", last)
 
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, stop)
+    stopping = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.append(True))
     sums, norms, since, saved = torch.zeros(3), 0.0, time.monotonic(), time.monotonic()
     print(f"{sum(p.numel() for p in parameters)} parameters, {len(bank)} sounds, from step {step}", flush=True)
-    try:
-        while step < args.steps:
-            ramp = min(1.0, (step + 1) / args.warmup)
-            cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.steps)
-            optimizer.param_groups[0]["lr"] = args.rate * ramp * (0.02 + 0.98 * cosine)
-            drawn = generator.get_state()
-            mel, real = split_batch(draw_segments(bank, weights, args.batch, generator), loss.log_mel)
-            try:
-                terms = loss(model(mel).squeeze(1), real)
-                optimizer.zero_grad()
-                (terms[0] + terms[1] + args.mel_weight * terms[2]).backward()
-                norm = float(nn.utils.clip_grad_norm_(parameters, 10.0))
-            except KeyboardInterrupt:
-                generator.set_state(drawn)
-                raise
-            if math.isfinite(norm):
-                optimizer.step()
-            # A short average at first, so that early checkpoints are not mostly the random start.
-            torch._foreach_lerp_(list(ema.parameters()), parameters, max(0.001, 1 / (step + 10)))
-            step += 1
-            sums += torch.stack(terms).detach()
-            norms += norm
-            if step % args.log_every == 0:
-                pace = (time.monotonic() - since) / args.log_every
-                mean = (sums / args.log_every).tolist()
-                print(f"step {step}  convergence {mean[0]:.4f}  magnitude {mean[1]:.4f}  mel {mean[2]:.4f}  "
-                      f"norm {norms / args.log_every:.2f}  {pace:.3f} s/step", flush=True)
-                sums, norms, since = torch.zeros(3), 0.0, time.monotonic()
-            if step % (10 * args.log_every) == 0:
-                with torch.no_grad():
-                    mel, real = split_batch(fixed, loss.log_mel)
-                    terms = [float(term) for term in loss(ema(mel).squeeze(1), real)]
-                print(f"step {step}  held out (average weights): convergence {terms[0]:.4f}  magnitude {terms[1]:.4f}  "
-                      f"mel {terms[2]:.4f}", flush=True)
-                since = time.monotonic()
-            if time.monotonic() - saved > 600:
-                save()
-                saved = time.monotonic()
-    except KeyboardInterrupt:
-        print(f"stopped at step {step}", flush=True)
+    while step < args.steps and not stopping:
+        ramp = min(1.0, (step + 1) / args.warmup)
+        cosine = 0.5 + 0.5 * math.cos(math.pi * step / args.steps)
+        optimizer.param_groups[0]["lr"] = args.rate * ramp * (0.02 + 0.98 * cosine)
+        mel, real = split_batch(draw_segments(bank, weights, args.batch, generator), loss.log_mel)
+        terms = loss(model(mel).squeeze(1), real)
+        optimizer.zero_grad()
+        (terms[0] + terms[1] + args.mel_weight * terms[2]).backward()
+        norm = float(nn.utils.clip_grad_norm_(parameters, 10.0))
+        if math.isfinite(norm):
+            optimizer.step()
+        # A short average at first, so that early checkpoints are not mostly the random start.
+        torch._foreach_lerp_(list(ema.parameters()), parameters, max(0.001, 1 / (step + 10)))
+        step += 1
+        sums += torch.stack(terms).detach()
+        norms += norm
+        if step % args.log_every == 0:
+            pace = (time.monotonic() - since) / args.log_every
+            mean = (sums / args.log_every).tolist()
+            print(f"step {step}  convergence {mean[0]:.4f}  magnitude {mean[1]:.4f}  mel {mean[2]:.4f}  "
+                  f"norm {norms / args.log_every:.2f}  {pace:.3f} s/step", flush=True)
+            sums, norms, since = torch.zeros(3), 0.0, time.monotonic()
+        if step % (10 * args.log_every) == 0:
+            with torch.no_grad():
+                mel, real = split_batch(fixed, loss.log_mel)
+                terms = [float(term) for term in loss(ema(mel).squeeze(1), real)]
+            print(f"step {step}  held out (average weights): convergence {terms[0]:.4f}  magnitude {terms[1]:.4f}  "
+                  f"mel {terms[2]:.4f}", flush=True)
+            since = time.monotonic()
+        if time.monotonic() - saved > 600:
+            save()
+            saved = time.monotonic()
     save()
+    print(f"saved at step {step}", flush=True)
 
 
 if __name__ == "__main__":
