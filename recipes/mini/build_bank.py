@@ -24,6 +24,8 @@ import soundfile
 import soxr
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from captioning import describe  # noqa: E402
+
 from dreamaudio_core.data.bank import Bank, BankWriter, clean_stem, is_held_out, write_manifest  # noqa: E402
 
 RATE = 16_000
@@ -67,11 +69,24 @@ PREFIXES = {
     "widelands-data": "widelands", "espeak-ng": "speech", "fluid-soundfont-gm": "instrument", "sox": "synthesis",
 }
 _LANGUAGE = re.compile(r"_(?:[a-z]{2}(?:_[a-zA-Z]{2})?)$")
-_AMBIENCE = re.compile(r"ambi|/tilesets/(?!.*(owl|wolf|hawk))|env_sounds|rain|wind$|waterfall|fire_(fire|large|small)|"
+_AMBIENCE = re.compile(r"ambi|Ambient|/tilesets/(?!.*(owl|wolf|hawk|chicken|rooster|good_morning|mudchute))|env_sounds|rain|[wW]ind$|waterfall|fire_(fire|large|small)|"
                        r"campfire|main_square|windmill|sheepfield|tavern|/inn_|vinyl_hiss|water_sounds|furnace_active|"
                        r"machinery|crickets|sauna|/Fire$|/fire$|/lava$")
-_SPEECH = re.compile(r"asterisk|/voices?/|espeak-ng|_desc|alphabets|symbols/math|_(ack|select|sel)\d*$|/speech/|"
-                     r"lobby_|good_morning|final-roll-call|dreydl|santahat")
+_SPEECH = re.compile(r"asterisk|/voices?/|espeak-ng|_desc|alphabets|symbols/math|/speech/|good_morning|dreydl|santahat|"
+                     r"(?<!chicken)(?<!cow)(?<!bull)(?<!pig)(?<!eagle)(?<!behemoth)(?<!golem)(?<!dragon)(?<!carpet)(?<!/dr)"
+                     r"_(ack|select|sel)$")
+_MUSIC = re.compile(r"(?<!hobbies)/[Mm]usic/|/anthem/|/music_|Music[A-Z]|/Music$|freecol-opening|/intro/|sound/intro|"
+                    r"events/new_|final-roll-call")
+# Sound effects that Colobot numbers, in the order of its list of sounds.
+COLOBOT_SOUNDS = """click ground-bump building-explosion spaceship-landing jet-flying step-grass wheeled-robot tracked-robot
+special-robot error converter recharging water-splash swimming warning derrick laboratory station repair research
+giant-spider burning brand-tzoing electricity robot-arm robot-shot astronaut-breathing step-underwater swimming-again radar
+construction energy-alarm winged-robot insect-explosion giant-ant giant-wasp giant-worm giant-queen building-tremble
+robot-hiss nuclear-plant info hatch-open hatch-close factory egg-cracking submarine-robot legged-robot shield organic-shot
+shield-crackle tower-hiss message metal-bang plant-bang smooth-bang robot-explosion power-explosion robot-power-explosion
+step-rock step-metal power-on power-off astronaut-pain waypoint recycler insect-death leaf-shaking ground-probing
+astronaut-death astronaut-drowning jet-overheating temperature-alarm discovery thumping robot-damage thunder mushroom phazer
+cannon-impact organic-impact toy-robot shield-alarm""".split()
 
 
 def select_files(sounds: Path) -> list[Path]:
@@ -97,7 +112,7 @@ def kind_of(name: str, seconds: float) -> str:
     """Kind of a file from its path (without suffix) and length."""
     if _SPEECH.search(name):
         return "speech"
-    if re.search(r"/[Mm]usic/|/anthem/|/music_|Music[A-Z]|/Music\d|freecol-opening|/intro/|sound/intro|events/new_", name):
+    if _MUSIC.search(name) and "/hobbies/" not in name:
         return "music"
     if _AMBIENCE.search(name):
         return "ambience"
@@ -130,19 +145,20 @@ def prepare(path: Path) -> np.ndarray | None:
     return (mono * (PEAK / peak)).astype(np.float32)
 
 
-def label_of(package: str, path: Path) -> tuple[str, str]:
-    """Label and cleaned stem; a stem without letters takes the name of its folder."""
+def label_of(path: Path) -> tuple[str, str]:
+    """Label and cleaned stem of a file within the sounds folder; a stem without letters takes the name of its folder."""
+    package = path.parts[0]
     stem = clean_stem(path.stem) or clean_stem(path.parent.name)
-    return f"{PREFIXES.get(package, package)}/{stem}", stem
+    name = stem
+    if package == "colobot-common-sounds" and stem == "sound":
+        number = int(path.stem[-3:])
+        name = COLOBOT_SOUNDS[number] if number < len(COLOBOT_SOUNDS) else stem
+    return f"{PREFIXES.get(package, package)}/{name}", stem
 
 
-def describe(sounds: Path, name: str, label: str, kind: str) -> str:
-    """Caption of a file, by the tables of `dreamaudio_core.data.captions` or by the text beside it."""
-    try:
-        from dreamaudio_core.data.captions import caption_of
-    except ImportError:
-        return label.split("/")[1].replace("-", " ")
-    return caption_of(label, name, kind, beside=text_beside(sounds / name))
+def caption_for(sounds: Path, name: str, label: str, kind: str) -> str:
+    """Caption of a file, by the tables or by the text beside it."""
+    return describe(label, name, kind, beside=text_beside(sounds / name))
 
 
 def text_beside(path: Path) -> str | None:
@@ -186,7 +202,7 @@ def build(sounds: Path, directory: Path, workers: int) -> None:
             name = path.relative_to(sounds).as_posix()
             package = name.split("/")[0]
             seconds = len(audio) / RATE
-            kind = kind_of(re.sub(r"\d*\.[A-Za-z0-9]+$", "", name), seconds)
+            kind = kind_of(_without_number(name), seconds)
             if kind == "music":
                 audio = _middle(audio, min(PIECE_SECONDS, music_left))
                 music_left -= len(audio) / RATE
@@ -194,17 +210,26 @@ def build(sounds: Path, directory: Path, workers: int) -> None:
                 audio = _middle(audio, PIECE_SECONDS)
             if len(audio) < MIN_SECONDS * RATE:
                 continue
-            label, stem = label_of(package, path)
+            label, stem = label_of(path.relative_to(sounds))
             writer.add(audio, path=name, label=label, split="test" if is_held_out(package, stem) else "train",
-                       caption=describe(sounds, name, label, kind), source=package, licence=LICENCES[package], kind=kind)
+                       caption=caption_for(sounds, name, label, kind), source=package, licence=LICENCES[package], kind=kind)
 
 
 def recaption(sounds: Path, directory: Path) -> None:
-    """Write the captions of an existing bank again."""
+    """Write labels, kinds and captions of an existing bank again; its audio stays."""
     manifest = directory / "manifest.jsonl"
-    write_manifest(manifest, [
-        dataclasses.replace(entry, caption=describe(sounds, entry.path, entry.label, entry.kind))
-        for entry in Bank(manifest).entries])
+    entries = []
+    for entry in Bank(manifest).entries:
+        label, stem = label_of(Path(entry.path))
+        kind = kind_of(_without_number(entry.path), entry.seconds)
+        entries.append(dataclasses.replace(
+            entry, label=label, kind=kind, split="test" if is_held_out(entry.source, stem) else "train",
+            caption=caption_for(sounds, entry.path, label, kind)))
+    write_manifest(manifest, entries)
+
+
+def _without_number(name: str) -> str:
+    return re.sub(r"[\d_.-]*\.[A-Za-z0-9]+$", "", name)
 
 
 def summary(directory: Path) -> str:

@@ -136,9 +136,9 @@ def instruments(folder: Path, soundfont: str) -> None:
             jobs.append((f"{stem}-{number}.wav", caption, selected))
     for key, name in DRUMS.items():
         for suffix, (verb, times) in DRUM_PHRASES.items():
-            caption = f"{'maracas' if name == 'maracas' else 'castanets' if name == 'castanets' else 'a ' + name} {verb}"
+            caption = f"{'an' if name[0] in 'aeio' else 'a'} {name} {verb}"
             if name in ("maracas", "castanets", "claves"):
-                caption = caption.replace("a claves", "claves").replace("is hit", "are hit").replace("plays", "play")
+                caption = caption.removeprefix("a ").replace("is hit", "are hit").replace("plays", "play")
             events = [(0.01 + t, bytes([0x99, key, 100 - 7 * (i % 3)])) for i, t in enumerate(times)]
             jobs.append((f"{name.replace(' ', '-')}-{suffix}.wav", caption, events))
     events = []
