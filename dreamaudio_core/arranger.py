@@ -1,0 +1,336 @@
+"""The arranger: from a prompt, captions and lengths of references to where each reference sounds in the target.
+
+It reads frozen token features of the text encoder. A transformer runs over the prompt's tokens and one token for each
+reference; how well each prompt token matches each caption biases its attention. Starts are not regressed freely: the
+network says which references lie before which, and sums the lengths of those.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .config import ArrangerConfig
+from .errors import InputError
+from .layers import Attention, sinusoidal_embedding
+from .timeline import Placement, Placements
+
+# One latent frame of the embedded model: a reference can only be put at whole frames.
+GRID_SECONDS = 0.08
+_FREQUENCIES = 16
+_MATCHES = 4
+
+
+@dataclass
+class ArrangerOutput:
+    """What the arranger says of B prompts with K references and up to R repeats; all float32.
+
+    Parameters
+    ----------
+    occurs
+        Logits [B, K] that the prompt asks for the reference.
+    repeats
+        Logits [B, K, R] of 1 to R occurrences.
+    start
+        Seconds [B, K, R]; repeat r counts in time order.
+    duration
+        Seconds [B, K, R] of the reference that are used, at most its length.
+    gain
+        Level [B, K] in dB against the reference as it is encoded.
+    precedes
+        Logits [B, K, R, K] that occurrences of the last index's reference end before repeat r of the second's starts.
+    """
+
+    occurs: Tensor
+    repeats: Tensor
+    start: Tensor
+    duration: Tensor
+    gain: Tensor
+    precedes: Tensor
+
+
+class _Block(nn.Module):
+    """Pre-norm transformer block whose attention takes an additive bias [B, heads, N, N]."""
+
+    def __init__(self, dim: int, heads: int, operations, dtype, device):
+        super().__init__()
+        kw = {"dtype": dtype, "device": device}
+        self.norm1 = operations.LayerNorm(dim, **kw)
+        self.attention = Attention(dim, dim, dim // heads, operations, dtype, device)
+        self.norm2 = operations.LayerNorm(dim, **kw)
+        self.expand = operations.Linear(dim, 2 * dim, **kw)
+        self.project = operations.Linear(2 * dim, dim, **kw)
+
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        h = self.norm1(x)
+        x = x + self.attention(h, self.attention.project(h)._replace(mask=bias))
+        return x + self.project(F.gelu(self.expand(self.norm2(x))))
+
+
+class Arranger(nn.Module):
+    """Timeline of placed references from text features and lengths (an addition to the paper, which has no timeline).
+
+    References carry no index: permuting them permutes the output.
+
+    Parameters
+    ----------
+    config
+        Sizes.
+    operations, dtype, device
+        Layer classes, parameter type and device.
+    """
+
+    def __init__(self, config: ArrangerConfig, operations=nn, dtype=None, device=None):
+        super().__init__()
+        kw = {"dtype": dtype, "device": device}
+        dim, heads, repeats = config.hidden, config.heads, config.max_repeats
+        self.config = config
+        self.match_prompt = operations.Linear(config.text_dim, dim, **kw)
+        self.match_caption = operations.Linear(config.text_dim, dim, **kw)
+        if not self.match_prompt.weight.is_meta:
+            self.match_caption.load_state_dict(self.match_prompt.state_dict())
+        self.word_weight = operations.Linear(config.text_dim, 1, **kw)
+        self.match = operations.Linear(_MATCHES - 1, 1, **kw)
+        self.match_bias = operations.Linear(_MATCHES + 1, 2 * heads * config.layers, **kw)
+        self.prompt_in = operations.Linear(config.text_dim, dim, **kw)
+        self.caption_in = operations.Linear(config.text_dim, dim, **kw)
+        self.position_in = operations.Linear(dim, dim, **kw)
+        self.seconds_in = operations.Linear(2 * (2 * _FREQUENCIES + 2), dim, **kw)
+        self.evidence_in = operations.Linear(_MATCHES + 1, dim, **kw)
+        self.distance_bias = operations.Embedding(2 * _FREQUENCIES + 1, heads, **kw)
+        self.blocks = nn.ModuleList(_Block(dim, heads, operations, dtype, device) for _ in range(config.layers))
+        self.norm = operations.LayerNorm(dim, **kw)
+        self.occurs = operations.Linear(dim, 1, **kw)
+        self.repeats = operations.Linear(dim, repeats, **kw)
+        self.gain = operations.Linear(dim, 1, **kw)
+        self.length = operations.Linear(dim, 2, **kw)
+        self.place = operations.Linear(dim, 3 * repeats, **kw)
+        self.later = operations.Linear(dim, repeats * dim, **kw)
+        self.earlier = operations.Linear(dim, dim, **kw)
+        self.order = operations.Linear(3, repeats, **kw)
+
+    def _match(self, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
+               present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Match channels [B, K, L, 5], summary of each caption [B, K, D], mean position of its match [B, K]."""
+        weights = self.word_weight(captions)[..., 0].float().masked_fill(~caption_mask, -1e4).softmax(-1)
+        weights = weights.to(captions.dtype)[..., None]
+        words = self.match_caption(captions)
+        summary = F.normalize((weights * words).sum(2), dim=-1)
+        plain = caption_mask.to(captions.dtype)[..., None]
+        plain = F.normalize((plain * words).sum(2), dim=-1)
+        words, tokens = F.normalize(words, dim=-1), F.normalize(self.match_prompt(prompt), dim=-1)
+        nearest = torch.einsum("bld,bkmd->bklm", tokens, words).masked_fill(~caption_mask[:, :, None], -1.0).amax(-1)
+        by_mean = [torch.einsum("bld,bkd->bkl", tokens, mean) for mean in (summary, plain)]
+        channels = 8.0 * torch.stack([*by_mean, nearest], -1)
+        logit = self.match(channels)[..., 0].float()
+        outside = ~(present[:, :, None] & prompt_mask[:, None])
+        # A prompt token belongs to one of the references, or (the zero) to none of them.
+        belongs = torch.cat([logit.masked_fill(outside, -1e4), torch.zeros_like(logit[:, :1])], 1).softmax(1)[:, :-1]
+        where = logit.masked_fill(outside, -1e4).softmax(-1)
+        position = (where * torch.arange(logit.shape[-1], device=logit.device)).sum(-1)
+        logit, belongs = (x.to(channels.dtype)[..., None] for x in (logit, belongs))
+        return torch.cat([channels, logit, belongs], -1), (weights * captions).sum(2), position
+
+    def _bias(self, channels: Tensor, keys: Tensor) -> list[Tensor]:
+        """Attention bias [B, heads, L + K, L + K] of each layer; `keys` [B, L + K] says which positions exist."""
+        batch, count, length, _ = channels.shape
+        heads = self.config.heads
+        place = torch.arange(length, device=channels.device)
+        distance = (place[None] - place[:, None]).clamp(-_FREQUENCIES, _FREQUENCIES) + _FREQUENCIES
+        among = self.distance_bias(distance).to(channels.dtype).permute(2, 0, 1).expand(batch, -1, -1, -1)
+        cross = self.match_bias(channels).permute(3, 0, 1, 2).unflatten(0, (self.config.layers, 2, heads))
+        corner = channels.new_zeros(batch, heads, count, count)
+        hidden = ~keys[:, None, None]
+        biases = []
+        for of_references, of_prompt in cross:
+            upper = torch.cat([among, of_prompt.transpose(0, 1).mT], -1)
+            lower = torch.cat([of_references.transpose(0, 1), corner], -1)
+            biases.append(torch.cat([upper, lower], -2).masked_fill(hidden, -1e4))
+        return biases
+
+    def forward(self, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
+                reference_seconds: Tensor, reference_mask: Tensor, seconds: Tensor) -> ArrangerOutput:
+        """Arrange a batch.
+
+        Parameters
+        ----------
+        prompt, prompt_mask
+            Token features [B, L, D] and mask [B, L] (True = token).
+        captions, caption_mask
+            Token features [B, K, M, D] and mask [B, K, M].
+        reference_seconds
+            Trimmed lengths [B, K].
+        reference_mask
+            Which references exist, [B, K].
+        seconds
+            Length of each target, [B].
+        """
+        length, count = prompt.shape[1], captions.shape[1]
+        channels, summary, position = self._match(prompt, prompt_mask, captions, caption_mask, reference_mask)
+        dtype = summary.dtype
+        hidden = ~prompt_mask[:, None, :, None]
+        # The offset keeps a sum over tokens from growing with the prompt; the last channel is a probability.
+        best = channels.masked_fill(hidden, -1e4).amax(2)
+        evidence = torch.cat([best[..., :_MATCHES], channels[..., -1:].masked_fill(hidden, 0.0).sum(2)], -1)
+        lengths = torch.cat([_seconds_features(reference_seconds), _seconds_features(seconds)[:, None].expand(
+            -1, count, -1)], -1).to(dtype)
+        places = sinusoidal_embedding(torch.arange(length, device=prompt.device), self.config.hidden, 200.0).to(dtype)
+        x = torch.cat([
+            self.prompt_in(prompt) + self.position_in(places),
+            self.caption_in(summary) + self.seconds_in(lengths) + self.evidence_in(evidence),
+        ], 1)
+        keys = torch.cat([prompt_mask, reference_mask], 1)
+        for block, bias in zip(self.blocks, self._bias(channels, keys)):
+            x = block(x, bias)
+        return self._read(self.norm(x[:, length:]), position, reference_seconds, reference_mask, seconds)
+
+    def _read(self, x: Tensor, position: Tensor, reference_seconds: Tensor, reference_mask: Tensor,
+              seconds: Tensor) -> ArrangerOutput:
+        repeats = self.config.max_repeats
+        occurs, count = self.occurs(x)[..., 0].float(), self.repeats(x).float()
+        fraction, gap = self.length(x).float().unbind(-1)
+        whole = seconds.float()[:, None].expand_as(fraction)
+        reference = reference_seconds.float()
+        # Starting from "all of it": a part is cut only where the network has learned to.
+        most = whole * torch.sigmoid(fraction + 2.0)
+        # The minimum has no slope towards `most` where the reference is shorter; a little of it is let through.
+        duration = torch.minimum(reference, most) + 0.05 * (most - most.detach())
+        step = duration + F.softplus(gap - 2.0)
+
+        later = self.later(x).unflatten(-1, (repeats, -1)).float()
+        earlier = self.earlier(x).float()
+        apart = position[:, :, None] - position[:, None]
+        apart = torch.stack([apart / 8, torch.tanh(apart), torch.tanh(apart / 4)], -1).to(x.dtype)
+        precedes = torch.einsum("bird,bjd->birj", later, earlier) / math.sqrt(x.shape[-1])
+        precedes = precedes + self.order(apart).float().transpose(2, 3)
+
+        index = torch.arange(repeats, device=x.device, dtype=torch.float32)
+        expected = (count.softmax(-1) * (index + 1)).sum(-1)
+        there = torch.sigmoid(occurs).detach() * reference_mask
+        span = (expected * step * there)[:, None, None]
+        others = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)[:, None]
+        before = (torch.sigmoid(precedes) * others * span).sum(-1)
+        lead, free, gate = self.place(x).float().unflatten(-1, (3, repeats)).unbind(-2)
+        chained = before + index * step[..., None] + lead
+        loose = torch.sigmoid(free) * (whole - duration)[..., None]
+        gate = torch.sigmoid(gate + 2.0)
+        start = gate * chained + (1 - gate) * loose
+        return ArrangerOutput(occurs, count, start, duration[..., None].expand_as(start), self.gain(x)[..., 0].float(),
+                              precedes)
+
+
+def _seconds_features(seconds: Tensor) -> Tensor:
+    """Lengths [...] to features [..., 2 * 16 + 2]: the value, its logarithm, and sinusoids of 0.2 to 20 s."""
+    value = seconds.float()[..., None]
+    angle = 2 * math.pi * value / (0.2 * 100 ** (torch.arange(_FREQUENCIES, device=value.device) / (_FREQUENCIES - 1)))
+    return torch.cat([value / 5, value.clamp_min(0.01).log(), angle.sin(), angle.cos()], -1)
+
+
+@torch.inference_mode()
+def arrange(arranger: Arranger, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
+            reference_seconds: Sequence[float], seconds: float,
+            fixed: Sequence[Placements] | None = None) -> list[tuple[Placement, ...]]:
+    """Timeline of the references of one prompt.
+
+    Parameters
+    ----------
+    prompt, prompt_mask
+        Token features [L, D] of the prompt and mask [L].
+    captions, caption_mask
+        Token features [K, M, D] of the references' captions and mask [K, M].
+    reference_seconds
+        Trimmed lengths of the K references.
+    seconds
+        Length of the target.
+    fixed
+        For each reference the placements that the user has set, or `None` to have it arranged.
+
+    Returns
+    -------
+    list[tuple[Placement, ...]]
+        For each reference its placements in time order, starts on whole latent frames; an empty tuple where the prompt
+        does not ask for it.
+
+    Raises
+    ------
+    InputError
+        If lengths are not positive, counts differ, or there are more references than the arranger takes.
+    """
+    fixed = _checked(reference_seconds, seconds, fixed)
+    count = len(reference_seconds)
+    if count != len(captions):
+        raise InputError(f"references: expected one caption and one length each, found {len(captions)} captions and "
+                         f"{count} lengths")
+    most = arranger.config.max_references
+    if count > most:
+        raise InputError(f"references: expected at most {most}, found {count}; leave some out")
+    if all(f is not None for f in fixed):
+        return [tuple(f) for f in fixed if f is not None]
+    dtype, device = next(arranger.parameters()).dtype, prompt.device
+    out = arranger(prompt[None].to(dtype), prompt_mask[None], captions[None].to(dtype), caption_mask[None],
+                   torch.tensor([list(reference_seconds)], device=device),
+                   torch.ones(1, count, dtype=torch.bool, device=device), torch.tensor([seconds], device=device))
+    return [_decode(out, k, reference_seconds[k], seconds) if f is None else tuple(f) for k, f in enumerate(fixed)]
+
+
+def _checked(reference_seconds: Sequence[float], seconds: float,
+             fixed: Sequence[Placements] | None) -> list[Placements]:
+    for index, length in enumerate(reference_seconds):
+        if not (math.isfinite(length) and length > 0):
+            raise InputError(f"reference {index + 1}: expected a length above 0 s, found {length:g}")
+    if not (math.isfinite(seconds) and seconds > 0):
+        raise InputError(f"seconds: expected a length above 0 s, found {seconds:g}")
+    if fixed is None:
+        return [None] * len(reference_seconds)
+    if len(fixed) != len(reference_seconds):
+        raise InputError(f"fixed: expected one entry for each of the {len(reference_seconds)} references, found "
+                         f"{len(fixed)}; use None where the arranger decides")
+    return list(fixed)
+
+
+def _on_grid(start: float, latest: float) -> float:
+    """Whole latent frames nearest to `start`, from 0 to `latest`."""
+    frames = min(round(start / GRID_SECONDS), math.floor(latest / GRID_SECONDS + 1e-6))
+    return round(max(frames, 0) * GRID_SECONDS, 4)
+
+
+def _decode(out: ArrangerOutput, k: int, reference_seconds: float, seconds: float) -> tuple[Placement, ...]:
+    if out.occurs[0, k] <= 0:
+        return ()
+    places = []
+    for repeat in range(int(out.repeats[0, k].argmax()) + 1):
+        duration = min(float(out.duration[0, k, repeat]), reference_seconds, seconds)
+        start = _on_grid(float(out.start[0, k, repeat]), seconds - duration)
+        places.append(Placement(start, min(duration, seconds - start), float(out.gain[0, k])))
+    return tuple(sorted(places, key=lambda place: place.start))
+
+
+def default_timeline(reference_seconds: Sequence[float], seconds: float,
+                     fixed: Sequence[Placements] | None = None) -> list[tuple[Placement, ...]]:
+    """References back to back in the order given, for when no arranger or no prompt says otherwise.
+
+    Where they do not fit into the target, the longest are cut to one common length at which all do. Parameters, result
+    and errors as of `arrange`.
+    """
+    fixed = _checked(reference_seconds, seconds, fixed)
+    longest, room = math.inf, seconds
+    ascending = sorted(length for length, places in zip(reference_seconds, fixed) if places is None)
+    for index, length in enumerate(ascending):
+        if length > room / (len(ascending) - index):
+            longest = room / (len(ascending) - index)
+            break
+        room -= length
+    timeline, begin = [], 0.0
+    for length, places in zip(reference_seconds, fixed):
+        if places is None:
+            duration = min(length, longest)
+            start = _on_grid(begin, seconds - duration)
+            places = (Placement(start, min(duration, seconds - start)),)
+            begin += duration
+        timeline.append(tuple(places))
+    return timeline
