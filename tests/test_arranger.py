@@ -179,7 +179,8 @@ class Fixed(nn.Module):
     def __init__(self, occurs, repeats, start, duration, gain):
         super().__init__()
         self.occurs = nn.Linear(1, 1)
-        self.out = ArrangerOutput(*(torch.tensor([x]) for x in (occurs, repeats, start, duration, gain)), torch.zeros(0))
+        known = (torch.tensor([x]) for x in (occurs, repeats, start, duration, gain))
+        self.out = ArrangerOutput(*known, torch.zeros(0))
 
     def forward(self, *inputs):
         return self.out
