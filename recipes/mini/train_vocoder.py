@@ -148,7 +148,7 @@ def main() -> None:
     stopping = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.append(True))
-    sums, norms, since, saved = torch.zeros(3), 0.0, time.monotonic(), time.monotonic()
+    sums, norms, since, saved, counted = torch.zeros(3), 0.0, time.monotonic(), time.monotonic(), 0
     print(f"{sum(p.numel() for p in parameters)} parameters, {len(bank)} sounds, from step {step}", flush=True)
     while step < args.steps and not stopping:
         ramp = min(1.0, (step + 1) / args.warmup)
@@ -161,17 +161,18 @@ def main() -> None:
         norm = float(nn.utils.clip_grad_norm_(parameters, 10.0))
         if math.isfinite(norm):
             optimizer.step()
-        # A short average at first, so that early checkpoints are not mostly the random start.
-        torch._foreach_lerp_(list(ema.parameters()), parameters, max(0.001, 1 / (step + 10)))
+        # The average covers a tenth of the steps so far, so that early checkpoints do not lag behind.
+        torch._foreach_lerp_(list(ema.parameters()), parameters, max(0.001, 10 / (step + 10)))
         step += 1
         sums += torch.stack(terms).detach()
         norms += norm
+        counted += 1
         if step % args.log_every == 0:
-            pace = (time.monotonic() - since) / args.log_every
-            mean = (sums / args.log_every).tolist()
+            pace = (time.monotonic() - since) / counted
+            mean = (sums / counted).tolist()
             print(f"step {step}  convergence {mean[0]:.4f}  magnitude {mean[1]:.4f}  mel {mean[2]:.4f}  "
-                  f"norm {norms / args.log_every:.2f}  {pace:.3f} s/step", flush=True)
-            sums, norms, since = torch.zeros(3), 0.0, time.monotonic()
+                  f"norm {norms / counted:.2f}  {pace:.3f} s/step", flush=True)
+            sums, norms, since, counted = torch.zeros(3), 0.0, time.monotonic(), 0
         if step % (10 * args.log_every) == 0:
             with torch.no_grad():
                 mel, real = split_batch(fixed, loss.log_mel)
