@@ -1,0 +1,167 @@
+"""CLAP similarities on a small random `ClapModel` in transformers' own layout."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
+
+from dreamaudio_core.errors import AudioError, CheckpointError, InputError
+from dreamaudio_core.evaluation.clap import ClapExtractor, clap_score
+
+SECOND = 48_000
+
+
+def write_clap(folder: Path, fusion: bool = False, seed: int = 0) -> Path:
+    """A CLAP model of random weights with every file of a published one."""
+    folder.mkdir()
+    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + ["Ġ", ","]
+    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters])}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
+    tokenizer = RobertaTokenizer.from_pretrained(folder, model_max_length=20)
+    tokenizer.save_pretrained(folder)
+    text = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 40,
+        "pad_token_id": 1,
+    }
+    sound = {
+        "hidden_size": 32,
+        "patch_embeds_hidden_size": 8,
+        "depths": [1, 1, 1],
+        "num_attention_heads": [1, 2, 2],
+        "num_hidden_layers": 3,
+        "spec_size": 256,
+        "window_size": 8,
+        "num_mel_bins": 64,
+        "enable_fusion": fusion,
+        "aff_block_r": 2,
+    }
+    torch.manual_seed(seed)
+    config = ClapConfig(text_config=text, audio_config=sound, projection_dim=12)
+    ClapModel(config).eval().save_pretrained(folder)
+    ClapFeatureExtractor(truncation="fusion" if fusion else "rand_trunc").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_clap(tmp_path_factory.mktemp("clap") / "model")
+
+
+def noise(seconds: float, seed: int = 0) -> torch.Tensor:
+    """Noise whose spectrum changes over time, so that every crop differs."""
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.randn(round(seconds * SECOND), generator=generator)
+    steps = samples.cumsum(0)
+    mix = torch.linspace(0, 1, len(samples))
+    return 0.1 * (samples * mix + steps / steps.abs().max() * (1 - mix))
+
+
+def test_vectors_are_those_of_the_model(folder):
+    extractor = ClapExtractor(folder)
+    clip = noise(3)
+    found = extractor.extract([clip])[0]
+    model = ClapModel.from_pretrained(folder).eval()
+    features = ClapFeatureExtractor.from_pretrained(folder)(clip.numpy(), sampling_rate=SECOND, return_tensors="pt")
+    with torch.no_grad():
+        hidden = model.audio_model(input_features=features["input_features"].float()).pooler_output
+        expected = torch.nn.functional.normalize(model.audio_projection(hidden), dim=-1)[0].numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    ids = torch.tensor([[0, *(5 + ord(c) - ord("a") for c in "abc"), 2]])
+    with torch.no_grad():
+        hidden = model.text_model(input_ids=ids).pooler_output
+        expected = torch.nn.functional.normalize(model.text_projection(hidden), dim=-1)[0].numpy()
+    np.testing.assert_allclose(extractor.embed_texts(["abc"])[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion", [False, True])
+def test_only_the_first_ten_seconds_count(fusion, tmp_path):
+    extractor = ClapExtractor(write_clap(tmp_path / "model", fusion))
+    clip = noise(12)
+    whole, again, first, last = (extractor.extract([c])[0] for c in (clip, clip, clip[: 10 * SECOND], clip[2 * SECOND :]))
+    np.testing.assert_array_equal(whole, again)
+    np.testing.assert_array_equal(whole, first)
+    assert np.abs(whole - last).max() > 1e-4
+
+
+@pytest.mark.parametrize("fusion", [False, True])
+def test_batches_change_nothing(fusion, tmp_path):
+    extractor = ClapExtractor(write_clap(tmp_path / "model", fusion))
+    clips = [noise(seconds, seed) for seed, seconds in enumerate((1.0, 10.0, 10.24, 0.05))]
+    together = extractor.extract(clips)
+    for clip, found in zip(clips, together, strict=True):
+        np.testing.assert_allclose(found, extractor.extract([clip])[0], rtol=1e-4, atol=1e-5)
+    texts = ["a dog barks", "rain", "a bell, then a dog and a bell and a dog"]
+    together = extractor.embed_texts(texts)
+    for text, found in zip(texts, together, strict=True):
+        np.testing.assert_allclose(found, extractor.embed_texts([text])[0], rtol=1e-4, atol=1e-5)
+
+
+def test_scores_by_hand():
+    a = np.array([[1.0, 0.0], [3.0, 4.0], [1.0, 1.0]])
+    b = np.array([[2.0, 0.0], [4.0, 3.0], [-1.0, -1.0]])
+    np.testing.assert_allclose(clap_score(a, b), [100, 96, -100])
+
+
+def test_a_clip_resembles_itself_most(folder):
+    extractor = ClapExtractor(folder)
+    a, b = extractor.extract([noise(2, 1), torch.sin(torch.arange(2 * SECOND) * 0.05)])
+    assert clap_score(a[None], a[None])[0] == pytest.approx(100, abs=1e-4)
+    assert clap_score(a[None], b[None])[0] < 99.99
+
+
+def test_pickled_weights_are_read_as_tensors(folder, tmp_path):
+    copy = tmp_path / "pickled"
+    shutil.copytree(folder, copy)
+    (copy / "model.safetensors").unlink()
+    torch.save(ClapModel.from_pretrained(folder).state_dict(), copy / "pytorch_model.bin")
+    clip = noise(1)
+    np.testing.assert_allclose(ClapExtractor(copy).extract([clip])[0], ClapExtractor(folder).extract([clip])[0], rtol=1e-5)
+    torch.save({"a": object}, copy / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="weights-only"):
+        ClapExtractor(copy).extract([clip])
+
+
+def test_silence_and_long_texts_are_scored(folder):
+    extractor = ClapExtractor(folder)
+    assert np.isfinite(extractor.extract([torch.zeros(SECOND)])[0]).all()
+    assert np.isfinite(extractor.embed_texts(["a dog barks, " * 50])).all()
+
+
+@pytest.mark.parametrize("source", ["absent-folder", "./missing/clap", "/missing/clap", "a/b/c"])
+def test_what_is_no_folder_and_no_hub_id_is_refused(source):
+    with pytest.raises(CheckpointError, match="huggingface.co/laion"):
+        ClapExtractor(source)
+
+
+def test_incomplete_and_foreign_folders_are_refused(folder, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="preprocessor_config.json"):
+        ClapExtractor(tmp_path / "empty").embed_texts(["a"])
+    copy = tmp_path / "partial"
+    shutil.copytree(folder, copy)
+    state = ClapModel.from_pretrained(folder).state_dict()
+    (copy / "model.safetensors").unlink()
+    torch.save({k: v for k, v in state.items() if not k.startswith("text_projection")}, copy / "pytorch_model.bin")
+    with pytest.raises(CheckpointError, match="text_projection"):
+        ClapExtractor(copy).embed_texts(["a"])
+
+
+def test_bad_values_are_refused(folder):
+    with pytest.raises(AudioError, match=r"\[2, 100\]"):
+        ClapExtractor(folder).extract([torch.zeros(2, 100)])
+    with pytest.raises(InputError, match="paired"):
+        clap_score(np.zeros((2, 3)), np.zeros((3, 3)))
+    with pytest.raises(InputError, match="at least one text"):
+        ClapExtractor(folder).embed_texts([])
