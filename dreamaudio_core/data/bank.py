@@ -89,12 +89,19 @@ class Bank:
         If the manifest is missing, is not JSON lines or lacks a field.
     """
 
-    def __init__(self, manifest: str | os.PathLike, split: str | None = None, kinds: Iterable[str] | None = None,
-                 max_seconds: float | None = None, min_seconds: float | None = None):
+    def __init__(
+        self,
+        manifest: str | os.PathLike,
+        split: str | None = None,
+        kinds: Iterable[str] | None = None,
+        max_seconds: float | None = None,
+        min_seconds: float | None = None,
+    ):
         self.manifest = Path(manifest)
         kinds = None if kinds is None else set(kinds)
         self.entries = [
-            entry for entry in _read_manifest(self.manifest)
+            entry
+            for entry in _read_manifest(self.manifest)
             if (split is None or entry.split == split)
             and (kinds is None or entry.kind in kinds)
             and (max_seconds is None or entry.seconds <= max_seconds)
@@ -132,13 +139,16 @@ class Bank:
             try:
                 self._packed = np.memmap(packed, dtype="<i2", mode="r")
             except (OSError, ValueError) as error:
-                raise AudioError(f"{packed}: expected the bank's packed audio, found none readable; "
-                                 "build the bank again") from error
+                raise AudioError(
+                    f"{packed}: expected the bank's packed audio, found none readable; build the bank again"
+                ) from error
         stop = entry.offset + entry.samples
         if stop > len(self._packed):
-            raise AudioError(f"{self.manifest.parent / PACKED_NAME}: expected at least {stop} samples, "
-                             f"found {len(self._packed)}; build the bank again")
-        return self._packed[entry.offset:stop].astype(np.float32) / _FULL_SCALE
+            raise AudioError(
+                f"{self.manifest.parent / PACKED_NAME}: expected at least {stop} samples, "
+                f"found {len(self._packed)}; build the bank again"
+            )
+        return self._packed[entry.offset : stop].astype(np.float32) / _FULL_SCALE
 
     def waveform(self, index: int) -> torch.Tensor:
         """Waveform of entry `index`, float32 tensor [T] in [-1, 1] at 16 kHz."""
@@ -171,8 +181,11 @@ class BankWriter:
         """Append one recording, float [T] in [-1, 1]; `fields` are those of `BankEntry` that are not measured."""
         quantised = np.clip(np.round(np.asarray(waveform) * _FULL_SCALE), -32767, 32767).astype("<i2")
         self._file.write(quantised.tobytes())
-        self._entries.append(BankEntry(
-            seconds=round(len(quantised) / sample_rate, 4), offset=self._written, samples=len(quantised), **fields))
+        self._entries.append(
+            BankEntry(
+                seconds=round(len(quantised) / sample_rate, 4), offset=self._written, samples=len(quantised), **fields
+            )
+        )
         self._written += len(quantised)
 
 
@@ -190,8 +203,9 @@ def _read_manifest(path: Path) -> list[BankEntry]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
-        raise InputError(f"{path}: expected a bank manifest (JSON lines), found no readable file; "
-                         "give the path of manifest.jsonl") from error
+        raise InputError(
+            f"{path}: expected a bank manifest (JSON lines), found no readable file; give the path of manifest.jsonl"
+        ) from error
     known = {field.name for field in dataclasses.fields(BankEntry)}
     entries = []
     for number, line in enumerate(lines, 1):
@@ -200,6 +214,8 @@ def _read_manifest(path: Path) -> list[BankEntry]:
         try:
             entries.append(BankEntry(**{key: value for key, value in json.loads(line).items() if key in known}))
         except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path}: line {number}: expected one JSON object with the fields of a bank entry, "
-                             f"found {line[:40]!r} ({error}); correct or remove the line") from error
+            raise InputError(
+                f"{path}: line {number}: expected one JSON object with the fields of a bank entry, "
+                f"found {line[:40]!r} ({error}); correct or remove the line"
+            ) from error
     return entries

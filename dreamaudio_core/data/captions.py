@@ -1,8 +1,11 @@
 """Captions: from a label to a sentence with subject and verb, and from a sentence to its phrasings.
 
-The words stand in `words.json`, a table to read and to edit: `nouns` gives a noun's usual predicate, `actions` the predicate
-of a label's last word, `classes` whole sentences for the class names of ESC-50 and UrbanSound8K, `verbs` the base form of
-every verb that a caption may use (with its past participle where it is irregular), `synonyms` words that may stand for others.
+The words stand in `words.json`, a table to read and to edit: `nouns` gives a noun's usual predicate, `actions` the
+predicate
+of a label's last word, `classes` whole sentences for the class names of ESC-50 and UrbanSound8K, `verbs` the base
+form of
+every verb that a caption may use (with its past participle where it is irregular), `synonyms` words that may stand
+for others.
 """
 
 from __future__ import annotations
@@ -80,7 +83,8 @@ def with_article(noun: str) -> str:
 class Sentence:
     """A caption taken apart: subject, predicate verbs in base form, and what follows each.
 
-    `parts` holds one (verb, rest) per coordinated verb; `passive` means that the first verb is a past participle after "be".
+    `parts` holds one (verb, rest) per coordinated verb; `passive` means that the first
+    verb is a past participle after "be".
     """
 
     subject: str
@@ -147,7 +151,7 @@ def parse_sentence(caption: str) -> Sentence | None:
     words = caption.strip().rstrip(".").split()
     for index, word in enumerate(words[1:], 1):
         if word in ("is", "are") and index + 1 < len(words):
-            parts = _coordinated(words[index + 1:], third, participles, False)
+            parts = _coordinated(words[index + 1 :], third, participles, False)
             return Sentence(" ".join(words[:index]), parts, plural=word == "are", passive=True)
         if word in third:
             return Sentence(" ".join(words[:index]), _coordinated(words[index:], third, participles, False))
@@ -158,13 +162,15 @@ def parse_sentence(caption: str) -> Sentence | None:
     return None
 
 
-def _coordinated(words: list[str], third: dict[str, str], bases: dict[str, str], plural: bool) -> tuple[tuple[str, str], ...]:
+def _coordinated(
+    words: list[str], third: dict[str, str], bases: dict[str, str], plural: bool
+) -> tuple[tuple[str, str], ...]:
     """Split `verb rest [and verb rest]`, each verb in base form (a participle after "be" stays)."""
     first = third.get(words[0], words[0])
     for index in range(1, len(words) - 1):
         follower = words[index + 1]
         if words[index] == "and" and (follower in bases if plural else follower in third):
-            return ((first, " ".join(words[1:index])), (third.get(follower, follower), " ".join(words[index + 2:])))
+            return ((first, " ".join(words[1:index])), (third.get(follower, follower), " ".join(words[index + 2 :])))
     return ((first, " ".join(words[1:])),)
 
 
@@ -197,7 +203,7 @@ def caption_from_label(label: str) -> str:
 
 @lru_cache(maxsize=16384)
 def sentence_variants(caption: str) -> tuple[Sentence, ...]:
-    """The sentence itself first, then those with a synonym for the subject, the verb or both; empty if it has no verb."""
+    """The sentence first, then those with a synonym for the subject, the verb or both; empty if it has no verb."""
     sentence = parse_sentence(caption)
     if sentence is None:
         return ()

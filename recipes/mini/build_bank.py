@@ -4,8 +4,8 @@
     python recipes/mini/build_bank.py SOUNDS_DIR BANK_DIR --captions-only
 
 SOUNDS_DIR holds one folder a package (see `fetch_sounds`) and those written by `synthesise.py`. BANK_DIR gets
-`manifest.jsonl` and `audio.bin` (16-bit mono at 16 kHz). A label is `package/cleaned stem`; a label is held out when the
-SHA-256 of `Debian package/cleaned stem` is a multiple of ten.
+`manifest.jsonl` and `audio.bin` (16-bit mono at 16 kHz). A label is `package/cleaned stem`; a label is held out when
+the SHA-256 of `Debian package/cleaned stem` is a multiple of ten.
 """
 
 from __future__ import annotations
@@ -62,31 +62,51 @@ LICENCES = {
     "sox": "synthesised with sox",
 }
 PREFIXES = {
-    "asterisk-core-sounds-en-wav": "asterisk", "colobot-common-sounds": "colobot", "endless-sky-data": "endless-sky",
-    "hedgewars-data": "hedgewars", "hydrogen-drumkits": "hydrogen", "lugaru-data": "lugaru",
-    "megaglest-data": "megaglest", "minetest-data": "minetest", "naev-data": "naev", "sonic-pi-samples": "sonic-pi",
-    "supertux-data": "supertux", "tuxpaint-stamps-default": "tuxpaint", "wesnoth-1.16-data": "wesnoth",
-    "widelands-data": "widelands", "espeak-ng": "speech", "fluid-soundfont-gm": "instrument", "sox": "synthesis",
+    "asterisk-core-sounds-en-wav": "asterisk",
+    "colobot-common-sounds": "colobot",
+    "endless-sky-data": "endless-sky",
+    "hedgewars-data": "hedgewars",
+    "hydrogen-drumkits": "hydrogen",
+    "lugaru-data": "lugaru",
+    "megaglest-data": "megaglest",
+    "minetest-data": "minetest",
+    "naev-data": "naev",
+    "sonic-pi-samples": "sonic-pi",
+    "supertux-data": "supertux",
+    "tuxpaint-stamps-default": "tuxpaint",
+    "wesnoth-1.16-data": "wesnoth",
+    "widelands-data": "widelands",
+    "espeak-ng": "speech",
+    "fluid-soundfont-gm": "instrument",
+    "sox": "synthesis",
 }
 _LANGUAGE = re.compile(r"_(?:[a-z]{2}(?:_[a-zA-Z]{2})?)$")
-_AMBIENCE = re.compile(r"ambi|Ambient|/tilesets/(?!.*(owl|wolf|hawk|chicken|rooster|good_morning|mudchute))|env_sounds|rain|[wW]ind$|waterfall|fire_(fire|large|small)|"
-                       r"campfire|main_square|windmill|sheepfield|tavern|/inn_|vinyl_hiss|water_sounds|furnace_active|"
-                       r"machinery|crickets|sauna|/Fire$|/fire$|/lava$")
-_SPEECH = re.compile(r"asterisk|/voices?/|espeak-ng|_desc|alphabets|symbols/math|/speech/|good_morning|dreydl|santahat|"
-                     r"(?<!chicken)(?<!cow)(?<!bull)(?<!pig)(?<!eagle)(?<!behemoth)(?<!golem)(?<!dragon)(?<!carpet)(?<!/dr)"
-                     r"_(ack|select|sel)$")
-_MUSIC = re.compile(r"(?<!hobbies)/[Mm]usic/|/anthem/|/music_|Music[A-Z]|/Music$|freecol-opening|/intro/|sound/intro|"
-                    r"events/new_|final-roll-call")
+_AMBIENCE = re.compile(
+    r"ambi|Ambient|/tilesets/(?!.*(owl|wolf|hawk|chicken|rooster|good_morning|mudchute))|env_sounds|rain|[wW]ind$|waterfall|fire_(fire|large|small)|"
+    r"campfire|main_square|windmill|sheepfield|tavern|/inn_|vinyl_hiss|water_sounds|furnace_active|"
+    r"machinery|crickets|sauna|/Fire$|/fire$|/lava$"
+)
+_SPEECH = re.compile(
+    r"asterisk|/voices?/|espeak-ng|_desc|alphabets|symbols/math|/speech/|good_morning|dreydl|santahat|"
+    r"(?<!chicken)(?<!cow)(?<!bull)(?<!pig)(?<!eagle)(?<!behemoth)(?<!golem)(?<!dragon)(?<!carpet)(?<!/dr)"
+    r"_(ack|select|sel)$"
+)
+_MUSIC = re.compile(
+    r"(?<!hobbies)/[Mm]usic/|/anthem/|/music_|Music[A-Z]|/Music$|freecol-opening|/intro/|sound/intro|"
+    r"events/new_|final-roll-call"
+)
 # Sound effects that Colobot numbers, in the order of its list of sounds.
-COLOBOT_SOUNDS = """click ground-bump building-explosion spaceship-landing jet-flying step-grass wheeled-robot tracked-robot
-special-robot error converter recharging water-splash swimming warning derrick laboratory station repair research
-giant-spider burning brand-tzoing electricity robot-arm robot-shot astronaut-breathing step-underwater swimming-again radar
+COLOBOT_SOUNDS = """click ground-bump building-explosion spaceship-landing jet-flying step-grass wheeled-robot
+tracked-robot special-robot error converter recharging water-splash swimming warning derrick laboratory station repair research
+giant-spider burning brand-tzoing electricity robot-arm robot-shot astronaut-breathing step-underwater swimming-again
+radar
 construction energy-alarm winged-robot insect-explosion giant-ant giant-wasp giant-worm giant-queen building-tremble
-robot-hiss nuclear-plant info hatch-open hatch-close factory egg-cracking submarine-robot legged-robot shield organic-shot
-shield-crackle tower-hiss message metal-bang plant-bang smooth-bang robot-explosion power-explosion robot-power-explosion
+robot-hiss nuclear-plant info hatch-open hatch-close factory egg-cracking submarine-robot legged-robot shield
+organic-shot shield-crackle tower-hiss message metal-bang plant-bang smooth-bang robot-explosion power-explosion
+robot-power-explosion
 step-rock step-metal power-on power-off astronaut-pain waypoint recycler insect-death leaf-shaking ground-probing
-astronaut-death astronaut-drowning jet-overheating temperature-alarm discovery thumping robot-damage thunder mushroom phazer
-cannon-impact organic-impact toy-robot shield-alarm""".split()
+astronaut-death astronaut-drowning jet-overheating temperature-alarm discovery thumping robot-damage thunder mushroom
+phazer cannon-impact organic-impact toy-robot shield-alarm""".split()
 
 
 def select_files(sounds: Path) -> list[Path]:
@@ -139,14 +159,14 @@ def prepare(path: Path) -> np.ndarray | None:
     if peak < 1e-4:
         return None
     audible = np.flatnonzero(np.abs(mono) > peak * 10 ** (-SILENCE_DB / 20))
-    mono = mono[audible[0]:audible[-1] + 1]
+    mono = mono[audible[0] : audible[-1] + 1]
     if len(mono) < MIN_SECONDS * RATE:
         return None
     return (mono * (PEAK / peak)).astype(np.float32)
 
 
 def label_of(path: Path) -> tuple[str, str]:
-    """Label and cleaned stem of a file within the sounds folder; a stem without letters takes the name of its folder."""
+    """Label and cleaned stem of a file in the sounds folder; a stem without letters takes its folder's name."""
     package = path.parts[0]
     stem = clean_stem(path.stem) or clean_stem(path.parent.name)
     name = stem
@@ -186,7 +206,7 @@ def _captions(path: str) -> dict[str, str]:
 def _middle(audio: np.ndarray, seconds: float) -> np.ndarray:
     length = int(seconds * RATE)
     start = max(0, (len(audio) - length) // 3)
-    return audio[start:start + length]
+    return audio[start : start + length]
 
 
 def build(sounds: Path, directory: Path, workers: int) -> None:
@@ -211,8 +231,16 @@ def build(sounds: Path, directory: Path, workers: int) -> None:
             if len(audio) < MIN_SECONDS * RATE:
                 continue
             label, stem = label_of(path.relative_to(sounds))
-            writer.add(audio, path=name, label=label, split="test" if is_held_out(package, stem) else "train",
-                       caption=caption_for(sounds, name, label, kind), source=package, licence=LICENCES[package], kind=kind)
+            writer.add(
+                audio,
+                path=name,
+                label=label,
+                split="test" if is_held_out(package, stem) else "train",
+                caption=caption_for(sounds, name, label, kind),
+                source=package,
+                licence=LICENCES[package],
+                kind=kind,
+            )
 
 
 def recaption(sounds: Path, directory: Path) -> None:
@@ -222,9 +250,15 @@ def recaption(sounds: Path, directory: Path) -> None:
     for entry in Bank(manifest).entries:
         label, stem = label_of(Path(entry.path))
         kind = kind_of(_without_number(entry.path), entry.seconds)
-        entries.append(dataclasses.replace(
-            entry, label=label, kind=kind, split="test" if is_held_out(entry.source, stem) else "train",
-            caption=caption_for(sounds, entry.path, label, kind)))
+        entries.append(
+            dataclasses.replace(
+                entry,
+                label=label,
+                kind=kind,
+                split="test" if is_held_out(entry.source, stem) else "train",
+                caption=caption_for(sounds, entry.path, label, kind),
+            )
+        )
     write_manifest(manifest, entries)
 
 
@@ -239,8 +273,10 @@ def summary(directory: Path) -> str:
     for kind in ("event", "speech", "ambience", "music", None):
         for split in ("train", "test"):
             part = [e for e in entries if e.split == split and kind in (None, e.kind)]
-            lines.append(f"{kind or 'all':9s} {split:5s} {len(part):6d} files {len({e.label for e in part}):5d} labels "
-                         f"{sum(e.seconds for e in part) / 60:7.1f} minutes")
+            lines.append(
+                f"{kind or 'all':9s} {split:5s} {len(part):6d} files {len({e.label for e in part}):5d} labels "
+                f"{sum(e.seconds for e in part) / 60:7.1f} minutes"
+            )
     return "\n".join(lines)
 
 
