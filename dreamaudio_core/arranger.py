@@ -108,11 +108,11 @@ class Arranger(nn.Module):
         self.occurs = operations.Linear(dim, 1, **kw)
         self.repeats = operations.Linear(dim, repeats, **kw)
         self.gain = operations.Linear(dim, 1, **kw)
-        self.length = operations.Linear(dim, 2, **kw)
-        self.place = operations.Linear(dim, 3 * repeats, **kw)
-        self.later = operations.Linear(dim, repeats * dim, **kw)
-        self.earlier = operations.Linear(dim, dim, **kw)
-        self.order = operations.Linear(3, repeats, **kw)
+        self.length = operations.Linear(dim, 4, **kw)
+        self.place = operations.Linear(dim, 7 * repeats, **kw)
+        self.later = operations.Linear(dim, (repeats + 1) * dim, **kw)
+        self.earlier = operations.Linear(dim, 2 * dim, **kw)
+        self.order = operations.Linear(4, repeats + 1, **kw)
 
     def _match(self, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
                present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -189,37 +189,55 @@ class Arranger(nn.Module):
             x = block(x, bias)
         return self._read(self.norm(x[:, length:]), position, reference_seconds, reference_mask, seconds)
 
+    def _pairs(self, x: Tensor, position: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits [B, K, R, K] that j precedes repeat r of i, and [B, K, K] that j is in one sequence with i."""
+        later = self.later(x).unflatten(-1, (self.config.max_repeats + 1, -1)).float()
+        before, beside = self.earlier(x).float().chunk(2, -1)
+        # The order in the prompt and the difference in length, so that a plain sequence has nothing more to learn.
+        apart = position[:, :, None] - position[:, None]
+        longer = torch.tanh(4 * (reference[:, :, None] - reference[:, None]))
+        apart = torch.stack([apart / 8, torch.tanh(apart), torch.tanh(apart / 4), longer], -1)
+        prior = self.order(apart.to(x.dtype)).float().transpose(2, 3)
+        scale = x.shape[-1] ** -0.5
+        precedes = scale * torch.einsum("bird,bjd->birj", later[:, :, :-1], before) + prior[:, :, :-1]
+        member = scale * torch.einsum("bid,bjd->bij", later[:, :, -1], beside) + prior[:, :, -1]
+        return precedes, member
+
     def _read(self, x: Tensor, position: Tensor, reference_seconds: Tensor, reference_mask: Tensor,
               seconds: Tensor) -> ArrangerOutput:
         repeats = self.config.max_repeats
         occurs, count = self.occurs(x)[..., 0].float(), self.repeats(x).float()
-        fraction, gap = self.length(x).float().unbind(-1)
-        whole = seconds.float()[:, None].expand_as(fraction)
-        reference = reference_seconds.float()
-        # Starting from "all of it": a part is cut only where the network has learned to.
-        most = whole * torch.sigmoid(fraction + 2.0)
+        reference, whole = reference_seconds.float(), seconds.float()[:, None].expand(x.shape[:2])
+        precedes, member = self._pairs(x, position, reference)
+        index = torch.arange(repeats, device=x.device, dtype=torch.float32)
+        own = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
+        there = torch.sigmoid(occurs).detach() * reference_mask
+        times = (count.softmax(-1) * (index + 1)).sum(-1) * there
+        member = torch.sigmoid(member) * ~own
+
+        # A reference is cut to a part of the target or, among others, to an equal share of what the short ones leave.
+        fraction, gap, long, slack = self.length(x).float().unbind(-1)
+        long = torch.sigmoid(long + 4 * (reference - whole / 2))
+        used = (member * ((1 - long) * times * reference)[:, None]).sum(-1)
+        share = (whole - used) / (1 + (member * (long * there)[:, None]).sum(-1)) + F.softplus(slack + 2.0)
+        most = torch.minimum(whole * torch.sigmoid(fraction + 2.0), share.clamp_min(0.1))
         # The minimum has no slope towards `most` where the reference is shorter; a little of it is let through.
         duration = torch.minimum(reference, most) + 0.05 * (most - most.detach())
         step = duration + F.softplus(gap - 2.0)
+        span = times * step
 
-        later = self.later(x).unflatten(-1, (repeats, -1)).float()
-        earlier = self.earlier(x).float()
-        apart = position[:, :, None] - position[:, None]
-        apart = torch.stack([apart / 8, torch.tanh(apart), torch.tanh(apart / 4)], -1).to(x.dtype)
-        precedes = torch.einsum("bird,bjd->birj", later, earlier) / math.sqrt(x.shape[-1])
-        precedes = precedes + self.order(apart).float().transpose(2, 3)
-
-        index = torch.arange(repeats, device=x.device, dtype=torch.float32)
-        expected = (count.softmax(-1) * (index + 1)).sum(-1)
-        there = torch.sigmoid(occurs).detach() * reference_mask
-        span = (expected * step * there)[:, None, None]
-        others = ~torch.eye(x.shape[1], dtype=torch.bool, device=x.device)[:, None]
-        before = (torch.sigmoid(precedes) * others * span).sum(-1)
-        lead, free, gate = self.place(x).float().unflatten(-1, (3, repeats)).unbind(-2)
-        chained = before + index * step[..., None] + lead
-        loose = torch.sigmoid(free) * (whole - duration)[..., None]
-        gate = torch.sigmoid(gate + 2.0)
-        start = gate * chained + (1 - gate) * loose
+        lead, free, fixed, *gate = self.place(x).float().unflatten(-1, (7, repeats)).unbind(-2)
+        before = (torch.sigmoid(precedes) * ~own[:, None] * span[:, None, None]).sum(-1)
+        before = before + index * step[..., None] + lead
+        block = (member * span[:, None]).sum(-1) + times.clamp_min(1) * step
+        starts = torch.stack([
+            before,
+            before + ((whole - block) / 2)[..., None],
+            torch.sigmoid(free) * (whole - duration)[..., None],
+            torch.sigmoid(fixed) * whole[..., None],
+        ], -1)
+        prior = torch.tensor([2.0, 0.0, 0.0, 0.0], device=x.device)
+        start = (starts * (torch.stack(gate, -1) + prior).softmax(-1)).sum(-1)
         return ArrangerOutput(occurs, count, start, duration[..., None].expand_as(start), self.gain(x)[..., 0].float(),
                               precedes)
 

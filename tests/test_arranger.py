@@ -124,8 +124,8 @@ def test_starts_are_sums_of_the_lengths_before():
             nn.init.zeros_(parameter)
     nn.init.constant_(model.occurs.bias, 20.0)
     model.repeats.bias.data[0] = 20.0
-    model.length.bias.data[1] = -20.0
-    model.place.bias.data[-SMALL.max_repeats:] = 20.0
+    model.length.bias.data[:] = torch.tensor([20.0, -20.0, 0.0, 20.0])
+    model.place.bias.data.view(7, -1)[3] = 20.0
     # Order of the matches in the prompt alone decides.
     model.order.weight.data[:, 1] = 200.0
     model.match.weight.data.zero_()
