@@ -1,0 +1,430 @@
+"""Train the embedded model's arranger on the composer's own timelines, and measure it on held-out labels.
+
+    python recipes/mini/train_arranger.py BANK/manifest.jsonl DATA_FOLDER RUN_FOLDER [--steps N] [--export FILE]
+    python recipes/mini/train_arranger.py BANK/manifest.jsonl DATA_FOLDER RUN_FOLDER --evaluate
+
+DATA_FOLDER gets the compositions (prompts, captions, lengths, timelines; no audio) and the token features of all texts,
+which are computed once. RUN_FOLDER gets `last.pt` every ten minutes and is continued from when started again.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from dreamaudio_core.arranger import Arranger, ArrangerOutput, arrange
+from dreamaudio_core.checkpoint import save_weights
+from dreamaudio_core.config import PRESETS
+from dreamaudio_core.data.bank import Bank
+from dreamaudio_core.data.composer import SAMPLE_RATE, Composer, ComposerConfig
+from dreamaudio_core.text import TextEncoder, load_text_encoder
+
+CONFIG = PRESETS["mini"]
+SPLITS = {"train": 0, "test": 1}
+PROMPTS = Path(__file__).with_name("arranger_prompts.jsonl")
+CIRCUMSTANCES = (", recorded outdoors", ", an old recording with hiss", ", close to the microphone", " in a large hall",
+                 ", from a library of sound effects", ", several takes with pauses between them",
+                 ", stereo, good quality")
+PREFIXES = ("recording: ", "sound effect of ", "audio clip, ", "a clip in which one hears how ")
+
+
+# Compositions
+
+
+def describe(composer: Composer, seed: int, index: int) -> dict:
+    """What the arranger reads of an item and what it should answer, without audio."""
+    item = composer.item(seed, index)
+    rng = np.random.default_rng((seed, index, 1))
+    events = []
+    for event in item.events:
+        text, style = event.reference_caption, rng.random()
+        if style < 0.1 and event.phrase:
+            text = event.phrase
+        elif style < 0.17:
+            text = text + CIRCUMSTANCES[rng.integers(len(CIRCUMSTANCES))]
+        elif style < 0.2:
+            text = PREFIXES[rng.integers(len(PREFIXES))] + text
+        events.append({
+            "label": event.label, "caption": event.caption, "text": text, "seconds": len(event.reference) / SAMPLE_RATE,
+            "places": [[round(p.start, 3), round(p.duration, 3), round(p.gain, 2)] for p in event.placements],
+            "asked": event.asked, "has_reference": event.has_reference, "background": event.background and event.asked,
+        })
+    return {"prompt": item.prompt, "seconds": item.seconds, "kind": item.kind, "events": events}
+
+
+def prepare(manifest: Path, folder: Path, counts: dict[str, int], encoder: TextEncoder) -> None:
+    """Write `items_SPLIT.jsonl`, `texts.json`, `tokens.npy` and `offsets.npy` into `folder`, what is there kept."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split, seed in SPLITS.items():
+        path = folder / f"items_{split}.jsonl"
+        if path.exists():
+            continue
+        composer = Composer(Bank(manifest, kinds=("event", "speech")), Bank(manifest, kinds=("ambience", "music")),
+                            ComposerConfig(), split)
+        lines = []
+        for index in range(counts[split]):
+            lines.append(json.dumps(describe(composer, seed, index)) + "\n")
+            if index % 2000 == 0:
+                print(f"composing {split} {index}/{counts[split]}", flush=True)
+        path.with_suffix(".part").write_text("".join(lines), encoding="utf-8")
+        os.replace(path.with_suffix(".part"), path)
+    if (folder / "texts.json").exists():
+        return
+    items = [item for split in SPLITS for item in read_items(folder, split)]
+    items += [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
+    texts = dict.fromkeys(item["prompt"] for item in items)
+    for item in items:
+        texts.update(dict.fromkeys(event["text"] for event in item.get("events", ())))
+        texts.update(dict.fromkeys(reference["caption"] for reference in item.get("references", ())))
+    write_features(folder, list(texts), encoder)
+
+
+def write_features(folder: Path, texts: list[str], encoder: TextEncoder, batch: int = 256) -> None:
+    """Token features of `texts`, shortest first, as one float16 array with the offset of each text."""
+    lengths = [min(len(ids), encoder.config.max_tokens) for ids in encoder.tokenizer(texts)["input_ids"]]
+    order = sorted(range(len(texts)), key=lengths.__getitem__)
+    texts, lengths = [texts[i] for i in order], [lengths[i] for i in order]
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    shape = (int(offsets[-1]), encoder.config.dim)
+    tokens = np.lib.format.open_memmap(folder / "tokens.part.npy", "w+", np.float16, shape)
+    for first in range(0, len(texts), batch):
+        rows = encoder.tokenizer(texts[first:first + batch], padding=True, truncation=True,
+                                 max_length=encoder.config.max_tokens, return_tensors="pt")
+        with torch.inference_mode():
+            features = encoder(rows["input_ids"], rows["attention_mask"])
+        kept = features[rows["attention_mask"].bool()].half().numpy()
+        tokens[offsets[first]:offsets[first] + len(kept)] = kept
+        if first // batch % 20 == 0:
+            print(f"encoding {first}/{len(texts)}", flush=True)
+    tokens.flush()
+    os.replace(folder / "tokens.part.npy", folder / "tokens.npy")
+    np.save(folder / "offsets.npy", offsets)
+    (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
+
+
+def read_items(folder: Path, split: str) -> list[dict]:
+    with open(folder / f"items_{split}.jsonl", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+class Features:
+    """Token features of every text of a data folder."""
+
+    def __init__(self, folder: Path):
+        texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+        self.rows = {text: row for row, text in enumerate(texts)}
+        self.offsets = np.load(folder / "offsets.npy")
+        self.tokens = np.load(folder / "tokens.npy", mmap_mode="r")
+
+    def __getitem__(self, text: str) -> np.ndarray:
+        row = self.rows[text]
+        return self.tokens[self.offsets[row]:self.offsets[row + 1]]
+
+    def length(self, text: str) -> int:
+        row = self.rows[text]
+        return int(self.offsets[row + 1] - self.offsets[row])
+
+    def pad(self, texts: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features [len(texts), longest, D] and mask."""
+        found = [self[text] for text in texts]
+        longest = max((len(x) for x in found), default=1)
+        out = torch.zeros(len(found), longest, self.tokens.shape[1])
+        mask = torch.zeros(len(found), longest, dtype=torch.bool)
+        for row, x in enumerate(found):
+            out[row, :len(x)] = torch.from_numpy(np.asarray(x)).float()
+            mask[row, :len(x)] = True
+        return out, mask
+
+
+# Batches
+
+
+def collate(items: list[tuple[dict, list[dict]]], features: Features, repeats: int) -> tuple[dict, dict]:
+    """Inputs and targets of items with the events that stand as their references."""
+    size, count = len(items), max(1, max(len(events) for _, events in items))
+    prompt, prompt_mask = features.pad([item["prompt"] for item, _ in items])
+    flat, flat_mask = features.pad([event["text"] for _, events in items for event in events])
+    captions = torch.zeros(size, count, flat.shape[1], prompt.shape[2])
+    caption_mask = torch.zeros(size, count, flat.shape[1], dtype=torch.bool)
+    inputs = {"prompt": prompt, "prompt_mask": prompt_mask, "captions": captions, "caption_mask": caption_mask,
+              "reference_seconds": torch.zeros(size, count),
+              "reference_mask": torch.zeros(size, count, dtype=torch.bool),
+              "seconds": torch.tensor([item["seconds"] for item, _ in items])}
+    targets = {"occurs": torch.zeros(size, count), "count": torch.zeros(size, count, dtype=torch.long),
+               "used": torch.zeros(size, count, repeats, dtype=torch.bool),
+               "pairs": torch.zeros(size, count, repeats, count),
+               **{name: torch.zeros(size, count, repeats) for name in ("start", "duration", "gain")}}
+    row = 0
+    for b, (_, events) in enumerate(items):
+        for k, event in enumerate(events):
+            captions[b, k], caption_mask[b, k] = flat[row], flat_mask[row]
+            row += 1
+            inputs["reference_seconds"][b, k], inputs["reference_mask"][b, k] = event["seconds"], True
+            targets["occurs"][b, k] = float(event["asked"])
+            targets["count"][b, k] = max(0, len(event["places"]) - 1)
+            for r, (start, duration, gain) in enumerate(event["places"][:repeats]):
+                targets["used"][b, k, r] = True
+                for name, value in (("start", start), ("duration", duration), ("gain", gain)):
+                    targets[name][b, k, r] = value
+                for j, other in enumerate(events):
+                    if j != k and other["places"] and not other["background"]:
+                        earlier = [s + d <= start + 0.04 for s, d, _ in other["places"]]
+                        targets["pairs"][b, k, r, j] = sum(earlier) / len(earlier)
+    return inputs, targets
+
+
+class Drawer:
+    """Draws a training item's references: other wordings, some left out, some that the prompt does not ask for."""
+
+    def __init__(self, items: list[dict], most: int):
+        self.most = most
+        self.pool = [event for item in items for event in item["events"]]
+        self.wordings: dict[str, list[str]] = {}
+        for event in self.pool:
+            self.wordings.setdefault(event["caption"], []).append(event["text"])
+
+    def __call__(self, rng: np.random.Generator, item: dict) -> tuple[dict, list[dict]]:
+        events = [event for event in item["events"] if event["has_reference"]]
+        if rng.random() < 0.2:
+            events = [event for event in events if rng.random() > 0.3]
+        if rng.random() < 0.35:
+            taken = {event["caption"] for event in item["events"]}
+            for _ in range(int(rng.integers(1, 6))):
+                other = self.pool[rng.integers(len(self.pool))]
+                if other["caption"] not in taken:
+                    taken.add(other["caption"])
+                    events.append({**other, "asked": False, "places": [], "background": False})
+        worded = []
+        for k in rng.permutation(len(events))[:self.most]:
+            event = events[k]
+            if rng.random() < 0.5:
+                choices = self.wordings[event["caption"]]
+                event = {**event, "text": choices[rng.integers(len(choices))]}
+            worded.append(event)
+        return item, worded
+
+
+def epoch(items: list[dict], features: Features, size: int, rng: np.random.Generator) -> list[list[dict]]:
+    """Batches of items whose prompts are of about one length, in random order."""
+    order = rng.permutation(len(items))
+    batches = []
+    for first in range(0, len(order), 32 * size):
+        chunk = sorted(order[first:first + 32 * size], key=lambda i: features.length(items[i]["prompt"]))
+        batches += [[items[i] for i in chunk[at:at + size]] for at in range(0, len(chunk) - size + 1, size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+# Training
+
+
+def loss_terms(out: ArrangerOutput, targets: dict, reference_mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Weighted terms of the loss; times in seconds, and only where the item uses the reference."""
+    used, asked = targets["used"], targets["used"][..., 0]
+    pairs = used[..., None] & asked[:, None, None] & ~torch.eye(asked.shape[1], dtype=torch.bool)[:, None]
+
+    def mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return (values * mask).sum() / mask.sum().clamp_min(1)
+
+    occurs = F.binary_cross_entropy_with_logits(out.occurs, targets["occurs"], reduction="none")
+    order = F.binary_cross_entropy_with_logits(out.precedes, targets["pairs"], reduction="none")
+    count = F.cross_entropy(out.repeats.transpose(1, 2), targets["count"], reduction="none")
+    gain = F.smooth_l1_loss(out.gain[..., None].expand_as(used), targets["gain"], reduction="none", beta=3.0)
+    return {
+        "occurs": mean(occurs, reference_mask),
+        "repeats": 0.5 * mean(count, asked),
+        "start": mean(F.smooth_l1_loss(out.start, targets["start"], reduction="none", beta=0.25), used),
+        "duration": mean(F.smooth_l1_loss(out.duration, targets["duration"], reduction="none", beta=0.25), used),
+        "gain": 0.02 * mean(gain, used),
+        "order": mean(order, pairs),
+    }
+
+
+def train(args: argparse.Namespace, features: Features) -> Arranger:
+    items = read_items(args.data, "train")
+    drawer = Drawer(items, CONFIG.arranger.max_references)
+    torch.manual_seed(0)
+    model = Arranger(CONFIG.arranger)
+    ema = copy.deepcopy(model).eval().requires_grad_(False)
+    optimizer = torch.optim.AdamW(model.parameters(), args.rate, betas=(0.9, 0.98), weight_decay=0.02)
+    last, step, spent = args.run / "last.pt", 0, 0.0
+    if last.exists():
+        state = torch.load(last, weights_only=True)
+        model.load_state_dict(state["model"])
+        ema.load_state_dict(state["ema"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["seconds"]
+
+    def save() -> None:
+        state = {"model": model.state_dict(), "ema": ema.state_dict(), "optimizer": optimizer.state_dict(),
+                 "step": step, "seconds": spent + time.time() - started}
+        torch.save(state, last.with_suffix(".part"))
+        os.replace(last.with_suffix(".part"), last)
+        if args.export:
+            save_weights(args.export, ema.state_dict(), "arranger", CONFIG.arranger, torch.float16)
+
+    started = saved = time.time()
+    sums: dict[str, float] = {}
+    per_epoch = len(epoch(items, features, args.batch, np.random.default_rng(0)))
+    batches: list[list[dict]] = []
+    model.train()
+    while step < args.steps:
+        number, position = divmod(step, per_epoch)
+        if not batches or position == 0:
+            batches = epoch(items, features, args.batch, np.random.default_rng((2, number)))
+        rng = np.random.default_rng((3, step))
+        inputs, targets = collate([drawer(rng, item) for item in batches[position]], features,
+                                  CONFIG.arranger.max_repeats)
+        factor = min(1.0, (step + 1) / 300) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
+        for group in optimizer.param_groups:
+            group["lr"] = args.rate * factor
+        terms = loss_terms(model(**inputs), targets, inputs["reference_mask"])
+        optimizer.zero_grad()
+        sum(terms.values()).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        step += 1
+        with torch.no_grad():
+            decay = min(0.998, (1 + step) / (10 + step))
+            for mine, theirs in zip(ema.parameters(), model.parameters()):
+                mine.lerp_(theirs, 1 - decay)
+        for name, value in terms.items():
+            sums[name] = sums.get(name, 0.0) + value.item()
+        if step % 100 == 0:
+            shown = ", ".join(f"{name} {value / 100:.3f}" for name, value in sums.items())
+            print(f"step {step}/{args.steps}, {spent + time.time() - started:.0f} s: {shown}", flush=True)
+            sums = {}
+        if step % 1000 == 0:
+            print(json.dumps(evaluate(ema, features, read_items(args.data, "test")[:500])), flush=True)
+        if time.time() - saved > 600 or step == args.steps:
+            save()
+            saved = time.time()
+    return ema
+
+
+# Measuring
+
+
+def timeline_of(model: Arranger, features: Features, prompt: str, captions: list[str], lengths: list[float],
+                seconds: float) -> list:
+    tokens, mask = features.pad([prompt])
+    words, words_mask = features.pad(captions)
+    return arrange(model, tokens[0], mask[0], words, words_mask, lengths, seconds)
+
+
+def percent(values: list[bool]) -> float:
+    return round(100 * sum(values) / max(1, len(values)), 1)
+
+
+def evaluate(model: Arranger, features: Features, items: list[dict]) -> dict[str, float]:
+    """Shares in percent over composed items.
+
+    `order`: all pairs of events that do not overlap stand in the right order, in items with such a pair. `start`: all
+    starts of a sequence whose events all have references are within 0.5 s. `asked`: over references.
+    """
+    order, chains, starts, every, asked, counts, lengths = [], [], [], [], [], [], []
+    kinds: dict[str, list[bool]] = {}
+    for item in items:
+        events = [event for event in item["events"] if event["has_reference"]]
+        if not events:
+            continue
+        found = timeline_of(model, features, item["prompt"], [e["text"] for e in events],
+                            [e["seconds"] for e in events], item["seconds"])
+        pairs, near = [], []
+        for event, places in zip(events, found):
+            asked.append(bool(places) == event["asked"])
+            if not event["asked"]:
+                continue
+            counts.append(len(places) == len(event["places"]))
+            near += [counts[-1] and abs(p.start - start) <= 0.5 for p, (start, *_) in zip(places, event["places"])]
+            near += [False] * (not places)
+            lengths += [abs(p.duration - duration) <= 0.25 for p, (_, duration, _) in zip(places, event["places"])]
+            for other, others in zip(events, found):
+                if other["asked"] and not (event["background"] or other["background"]):
+                    if event["places"][0][0] + event["places"][0][1] <= other["places"][0][0] + 0.04:
+                        pairs.append(bool(places and others) and places[0].start < others[0].start)
+        if pairs:
+            order.append(all(pairs))
+        if near:
+            every += near
+            kinds.setdefault(item["kind"], []).append(all(near))
+            of_item = [event for event in item["events"] if event["asked"]]
+            if item["kind"] == "sequence" and len(of_item) > 1 and all(event["has_reference"] for event in of_item):
+                chains.append(all(near))
+                starts += near
+    return {"order": percent(order), "start": percent(chains), "start_each": percent(starts),
+            "start_any": percent(every), "asked": percent(asked), "count": percent(counts),
+            "duration": percent(lengths),
+            **{f"all_starts_{kind}": percent(values) for kind, values in sorted(kinds.items())}}
+
+
+def evaluate_prompts(model: Arranger, features: Features, seconds: float, verbose: bool = False) -> dict[str, float]:
+    """Shares in percent over the prompts written by hand: order of events, asked or not, overlap, all right."""
+    order, asked, whole, together = [], [], [], []
+    for line in PROMPTS.read_text(encoding="utf-8").splitlines():
+        item = json.loads(line)
+        references = item["references"]
+        found = timeline_of(model, features, item["prompt"], [r["caption"] for r in references],
+                            [r["seconds"] for r in references], seconds)
+        right = [bool(places) == expected["asked"] for places, expected in zip(found, item["expected"])]
+        pairs = []
+        for places, expected in zip(found, item["expected"]):
+            for others, following in zip(found, item["expected"]):
+                if expected["asked"] and following["asked"] and expected["order"] < following["order"]:
+                    pairs.append(bool(places and others) and places[0].start < others[0].start)
+                if expected["asked"] and following["asked"] and expected is not following \
+                        and expected["order"] == following["order"]:
+                    together.append(bool(places and others) and places[0].start < others[0].start + others[0].duration
+                                    and others[0].start < places[0].start + places[0].duration)
+        asked += right
+        if pairs:
+            order.append(all(pairs))
+        whole.append(all(right) and all(pairs))
+        if verbose and not whole[-1]:
+            print(item["prompt"])
+            for reference, places, expected in zip(references, found, item["expected"]):
+                shown = ", ".join(f"{p.start:.2f}+{p.duration:.2f}" for p in places) or "-"
+                print(f"    {reference['caption']} ({reference['seconds']} s): {shown}; expected {expected}")
+    return {"order": percent(order), "asked": percent(asked), "together": percent(together), "whole": percent(whole)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("manifest", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--compositions", type=int, default=40_000)
+    parser.add_argument("--held-out", type=int, default=1_500)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--text-encoder", type=Path,
+                        default=Path(__file__).resolve().parents[2] / "dreamaudio_core/models/mini/text_encoder")
+    parser.add_argument("--export", type=Path, help="safetensors file for the averaged weights, in float16")
+    parser.add_argument("--evaluate", action="store_true", help="measure the run's averaged weights only")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    args.run.mkdir(parents=True, exist_ok=True)
+
+    encoder = load_text_encoder(args.text_encoder, CONFIG.text)
+    prepare(args.manifest, args.data, {"train": args.compositions, "test": args.held_out}, encoder)
+    del encoder
+    features = Features(args.data)
+    if args.evaluate:
+        model = Arranger(CONFIG.arranger).eval()
+        model.load_state_dict(torch.load(args.run / "last.pt", weights_only=True)["ema"])
+    else:
+        model = train(args, features)
+    print(json.dumps({"held_out": evaluate(model, features, read_items(args.data, "test")),
+                      "written_by_hand": evaluate_prompts(model, features, CONFIG.seconds, verbose=True)}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
