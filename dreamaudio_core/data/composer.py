@@ -1,16 +1,16 @@
 """Training items with timelines: references, a target mixed from them, and a prompt that says how.
 
 An item is a function of (seed, index) alone, so every worker and machine composes the same. All starts lie on the
-grid of
-the latent (`ComposerConfig.grid`). With T the length of the target, the arrangement follows from the prompt, the
-lengths of the references and T by these rules, which are what the arranger can learn:
+grid of the latent (`ComposerConfig.grid`). With T the length of the target, the arrangement follows from the prompt,
+the lengths of the references and T by these rules, which are what the arranger can learn:
 
 - A reference of at most `max_event` seconds (scaled by T / 10.24) is used whole. A longer one gives one stretch, its
   loudest: in a sequence an equal share of the time that the short parts leave, elsewhere half of T, at most
   `max_event`.
-- Sequence ("then", "followed by", "before", "after", "and", full stops): the first event starts at `lead`, each
-  next one `gap` after the end of the one before (plus or minus one grid step). "After a pause" widens the gap to `short_pause`,
-  "after a long pause" to `long_pause`. The order is that of the meaning: "b after a" and "before b, a" put a first.
+- Sequence ("then", "followed by", "before", "after", "and", full stops): the first event starts at `lead`, each next
+  one `gap` after the end of the one before (plus or minus one grid step). "After a pause" widens the gap to
+  `short_pause`, "after a long pause" to `long_pause`. The order is that of the meaning: "b after a" and "before b, a"
+  put a first.
 - Together ("while", "as", "at the same time" between events): all start at `lead`.
 - Background (music, ambience): the base starts at 0 and lasts as long as its reference, which is mostly as long as T.
   What is heard before it is laid out as a sequence, or together, and its block is centred in T.

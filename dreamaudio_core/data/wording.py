@@ -1,8 +1,8 @@
 """Wording of prompts: sentences that say in which order, how often and against what events are heard.
 
-Templates use, of the first event in time, `{a}` for a clause ("a gate is closing"), `{pa}` for one in the simple present
-("a gate closes"), `{A}` for a noun phrase ("a gate closing"), `{ha}` for a clause in the perfect ("a gate has closed"), and
-`{b}`, `{pb}`, `{B}`, `{hb}` likewise of the second.
+Templates use, of the first event in time, `{a}` for a clause ("a gate is closing"), `{pa}` for one in the simple
+present ("a gate closes"), `{A}` for a noun phrase ("a gate closing"), `{ha}` for a clause in the perfect ("a gate has
+closed"), and `{b}`, `{pb}`, `{B}`, `{hb}` likewise of the second.
 """
 
 from __future__ import annotations

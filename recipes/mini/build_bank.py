@@ -97,16 +97,14 @@ _MUSIC = re.compile(
 )
 # Sound effects that Colobot numbers, in the order of its list of sounds.
 COLOBOT_SOUNDS = """click ground-bump building-explosion spaceship-landing jet-flying step-grass wheeled-robot
-tracked-robot special-robot error converter recharging water-splash swimming warning derrick laboratory station repair research
-giant-spider burning brand-tzoing electricity robot-arm robot-shot astronaut-breathing step-underwater swimming-again
-radar
-construction energy-alarm winged-robot insect-explosion giant-ant giant-wasp giant-worm giant-queen building-tremble
-robot-hiss nuclear-plant info hatch-open hatch-close factory egg-cracking submarine-robot legged-robot shield
-organic-shot shield-crackle tower-hiss message metal-bang plant-bang smooth-bang robot-explosion power-explosion
-robot-power-explosion
-step-rock step-metal power-on power-off astronaut-pain waypoint recycler insect-death leaf-shaking ground-probing
-astronaut-death astronaut-drowning jet-overheating temperature-alarm discovery thumping robot-damage thunder mushroom
-phazer cannon-impact organic-impact toy-robot shield-alarm""".split()
+tracked-robot special-robot error converter recharging water-splash swimming warning derrick laboratory station repair
+research giant-spider burning brand-tzoing electricity robot-arm robot-shot astronaut-breathing step-underwater
+swimming-again radar construction energy-alarm winged-robot insect-explosion giant-ant giant-wasp giant-worm
+giant-queen building-tremble robot-hiss nuclear-plant info hatch-open hatch-close factory egg-cracking submarine-robot
+legged-robot shield organic-shot shield-crackle tower-hiss message metal-bang plant-bang smooth-bang robot-explosion
+power-explosion robot-power-explosion step-rock step-metal power-on power-off astronaut-pain waypoint recycler
+insect-death leaf-shaking ground-probing astronaut-death astronaut-drowning jet-overheating temperature-alarm
+discovery thumping robot-damage thunder mushroom phazer cannon-impact organic-impact toy-robot shield-alarm""".split()
 
 
 def select_files(sounds: Path) -> list[Path]:

@@ -22,23 +22,21 @@ import soundfile
 SLOT_SECONDS = 5.0
 TICKS = 480  # a beat at 120 per minute lasts half a second
 
-PROGRAMS = """grand piano, bright piano, electric grand piano, honky-tonk piano, electric piano,
-chorused electric piano, harpsichord, clavinet, celesta, glockenspiel, music box, vibraphone, marimba, xylophone, tubular bells, dulcimer,
-drawbar organ, percussive organ, rock organ, church organ, reed organ, accordion, harmonica, bandoneon,
+PROGRAMS = """grand piano, bright piano, electric grand piano, honky-tonk piano, electric piano, chorused electric
+piano, harpsichord, clavinet, celesta, glockenspiel, music box, vibraphone, marimba, xylophone, tubular bells,
+dulcimer, drawbar organ, percussive organ, rock organ, church organ, reed organ, accordion, harmonica, bandoneon,
 nylon guitar, steel guitar, jazz guitar, clean electric guitar, muted guitar, overdriven guitar, distorted guitar,
 guitar harmonics, acoustic bass, fingered bass, picked bass, fretless bass, slap bass, popping bass, synth bass,
-rubber synth bass, violin, viola, cello, contrabass, tremolo strings, pizzicato strings, harp, timpani, string ensemble,
-slow strings, synth strings, warm synth strings, choir, humming choir, synth voice, orchestra hit, trumpet, trombone,
-tuba, muted trumpet, french horn, brass section, synth brass, soft synth brass, soprano saxophone, alto saxophone,
-tenor saxophone, baritone saxophone, oboe, english horn, bassoon, clarinet, piccolo, flute, recorder, pan flute,
-blown bottle, shakuhachi flute, whistle, ocarina, square wave synth, saw wave synth, calliope, chiffer synth, charang
-synth,
-solo vox synth, fifth saw synth, bass and lead synth, new age pad, warm pad, polysynth pad, space voice pad, bowed
-glass pad,
-metallic pad, halo pad, sweep pad, ice rain synth, soundtrack pad, crystal synth, atmosphere synth, brightness synth,
-goblin synth, echo drops synth, star theme synth, sitar, banjo, shamisen, koto, kalimba, bagpipe, fiddle, shanai,
-tinkle bell, agogo, steel drum, woodblock, taiko drum, melodic tom, synth drum, reverse cymbal, guitar fret noise,
-breath noise, seashore, bird tweet, telephone ring, helicopter, applause, gunshot"""
+rubber synth bass, violin, viola, cello, contrabass, tremolo strings, pizzicato strings, harp, timpani, string
+ensemble, slow strings, synth strings, warm synth strings, choir, humming choir, synth voice, orchestra hit, trumpet,
+trombone, tuba, muted trumpet, french horn, brass section, synth brass, soft synth brass, soprano saxophone, alto
+saxophone, tenor saxophone, baritone saxophone, oboe, english horn, bassoon, clarinet, piccolo, flute, recorder, pan
+flute, blown bottle, shakuhachi flute, whistle, ocarina, square wave synth, saw wave synth, calliope, chiffer synth,
+charang synth, solo vox synth, fifth saw synth, bass and lead synth, new age pad, warm pad, polysynth pad, space voice
+pad, bowed glass pad, metallic pad, halo pad, sweep pad, ice rain synth, soundtrack pad, crystal synth, atmosphere
+synth, brightness synth, goblin synth, echo drops synth, star theme synth, sitar, banjo, shamisen, koto, kalimba,
+bagpipe, fiddle, shanai, tinkle bell, agogo, steel drum, woodblock, taiko drum, melodic tom, synth drum, reverse
+cymbal, guitar fret noise, breath noise, seashore, bird tweet, telephone ring, helicopter, applause, gunshot"""
 EFFECTS = {
     "guitar fret noise": "fingers slide on guitar strings",
     "breath noise": "someone breathes",
@@ -120,14 +118,14 @@ DRUM_PHRASES = {
 
 WOMEN = ["en-us+f2", "en-gb+f4", "en-us+Annie", "en-gb-scotland+f3"]
 MEN = ["en-us", "en-gb+m3", "en-us+m7", "en-gb-x-rp+m1", "en-029+m4"]
-SENTENCES = """hello; good morning; good night; thank you very much; see you tomorrow; how are you today; 
-what a lovely day; please close the door; the train is late again; dinner is ready; be careful; watch your step; look at the stars;
-happy birthday to you; welcome home; where is my key; come over here; I do not know; that is a great idea; wait for me;
-one two three; ready steady go; the water is cold; turn the lights off; it is raining outside; let us begin;
+SENTENCES = """hello; good morning; good night; thank you very much; see you tomorrow; how are you today; what a
+lovely day; please close the door; the train is late again; dinner is ready; be careful; watch your step; look at the
+stars; happy birthday to you; welcome home; where is my key; come over here; I do not know; that is a great idea; wait
+for me; one two three; ready steady go; the water is cold; turn the lights off; it is raining outside; let us begin;
 do you hear that; the game is over; what time is it; I am so happy; never give up; take the next left; mind the gap;
 open the window; call the doctor; the ship has arrived; keep quiet please; tell me a story; the cake smells wonderful;
-follow the river; all systems are ready; warning; help me; run; stop right there; yes of course; no thank you;
-maybe later; excuse me; congratulations"""
+follow the river; all systems are ready; warning; help me; run; stop right there; yes of course; no thank you; maybe
+later; excuse me; congratulations"""
 
 
 def _variable_length(value: int) -> bytes:
