@@ -113,7 +113,7 @@ class ComposerConfig:
     unreferenced: float = 0.06
     adverb: float = 0.06
     speech: float = 0.2
-    max_words: int = 40
+    max_words: int = 36
 
     @classmethod
     def concatenation(cls, **changes: Any) -> "ComposerConfig":

@@ -264,6 +264,16 @@ def _without_number(name: str) -> str:
     return re.sub(r"[\d_.-]*\.[A-Za-z0-9]+$", "", name)
 
 
+def drop_copies(directory: Path) -> None:
+    """Of identical recordings keep one in the manifest, a held-out one if there is any, else the first."""
+    bank = Bank(directory / "manifest.jsonl")
+    digests = [hashlib.sha256(bank.samples(index).tobytes()).hexdigest() for index in range(len(bank))]
+    kept: dict[str, int] = {}
+    for index in sorted(range(len(bank)), key=lambda i: bank.entries[i].split != "test"):
+        kept.setdefault(digests[index], index)
+    write_manifest(bank.manifest, [bank.entries[index] for index in sorted(kept.values())])
+
+
 def summary(directory: Path) -> str:
     """Counts of files, labels and minutes by kind and split."""
     lines = []
@@ -289,6 +299,7 @@ def main() -> None:
         recaption(arguments.sounds, arguments.bank)
     else:
         build(arguments.sounds, arguments.bank, arguments.workers)
+    drop_copies(arguments.bank)
     print(summary(arguments.bank))
 
 
