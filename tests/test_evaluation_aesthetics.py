@@ -83,7 +83,7 @@ def test_folders_and_checkpoints_give_the_same(aes, tmp_path):
     path = save_checkpoint(aes, tmp_path / "checkpoint.pt")
     network(aes).save_pretrained(tmp_path / "folder")
     clip = clips()[:1]
-    expected, found = AestheticsExtractor(path).extract(clip)[0], AestheticsExtractor(tmp_path / "folder").extract(clip)[0]
+    expected, found = (AestheticsExtractor(source).extract(clip)[0] for source in (path, tmp_path / "folder"))
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found.shape == (2,)
 

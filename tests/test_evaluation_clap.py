@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from dreamaudio_core.errors import AudioError, CheckpointError, InputError
 from dreamaudio_core.evaluation.clap import ClapExtractor, clap_score
+from dreamaudio_core.evaluation.clips import read_clip
+from dreamaudio_core.evaluation.evaluate import Weights, evaluate
 
 SECOND = 48_000
 
@@ -89,7 +92,8 @@ def test_vectors_are_those_of_the_model(folder):
 def test_only_the_first_ten_seconds_count(fusion, tmp_path):
     extractor = ClapExtractor(write_clap(tmp_path / "model", fusion))
     clip = noise(12)
-    whole, again, first, last = (extractor.extract([c])[0] for c in (clip, clip, clip[: 10 * SECOND], clip[2 * SECOND :]))
+    crops = (clip, clip, clip[: 10 * SECOND], clip[2 * SECOND :])
+    whole, again, first, last = (extractor.extract([crop])[0] for crop in crops)
     np.testing.assert_array_equal(whole, again)
     np.testing.assert_array_equal(whole, first)
     assert np.abs(whole - last).max() > 1e-4
@@ -127,7 +131,8 @@ def test_pickled_weights_are_read_as_tensors(folder, tmp_path):
     (copy / "model.safetensors").unlink()
     torch.save(ClapModel.from_pretrained(folder).state_dict(), copy / "pytorch_model.bin")
     clip = noise(1)
-    np.testing.assert_allclose(ClapExtractor(copy).extract([clip])[0], ClapExtractor(folder).extract([clip])[0], rtol=1e-5)
+    expected = ClapExtractor(folder).extract([clip])[0]
+    np.testing.assert_allclose(ClapExtractor(copy).extract([clip])[0], expected, rtol=1e-5)
     torch.save({"a": object}, copy / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="weights-only"):
         ClapExtractor(copy).extract([clip])
@@ -137,6 +142,27 @@ def test_silence_and_long_texts_are_scored(folder):
     extractor = ClapExtractor(folder)
     assert np.isfinite(extractor.extract([torch.zeros(SECOND)])[0]).all()
     assert np.isfinite(extractor.embed_texts(["a dog barks, " * 50])).all()
+
+
+def test_a_whole_evaluation_of_prompts_and_targets(folder, tmp_path):
+    clips = {name: noise(2, seed) for seed, name in enumerate(("dog", "rain"))}
+    for side, level in (("target", 1.0), ("generated", 0.3)):
+        (tmp_path / side).mkdir()
+        for name, waveform in clips.items():
+            soundfile.write(tmp_path / side / f"{name}.wav", level * waveform.numpy(), SECOND, subtype="FLOAT")
+    prompts = {"dog": "a dog barks", "rain": "rain falls"}
+    source = Weights(clap=folder)
+    generated, target = tmp_path / "generated", tmp_path / "target"
+    found = evaluate(generated, target, prompts, source)
+    extractor = ClapExtractor(folder)
+    texts = extractor.embed_texts(list(prompts.values()))
+    vectors = [extractor.extract([read_clip(s / f"{n}.wav", SECOND) for n in prompts]) for s in (generated, target)]
+    assert found.scores["clap"] == pytest.approx(clap_score(texts, vectors[0]).mean(), abs=1e-3)
+    assert found.scores["clap_a"] == pytest.approx(clap_score(vectors[1], vectors[0]).mean(), abs=1e-3)
+    assert set(found.scores) == {"clap", "clap_a"}
+    assert evaluate(target, target, prompts, source).scores["clap_a"] == pytest.approx(100, abs=1e-3)
+    with pytest.raises(InputError, match="1 clips have none, 'rain'"):
+        evaluate(generated, target, {"dog": "a dog barks", "rain": " "}, source)
 
 
 @pytest.mark.parametrize("source", ["absent-folder", "./missing/clap", "/missing/clap", "a/b/c"])

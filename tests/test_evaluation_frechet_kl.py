@@ -63,7 +63,7 @@ def test_samples_agree_with_their_moments_and_with_scipy():
 
 
 def test_sets_smaller_than_their_dimension_keep_the_exact_distance():
-    """Singular covariances, where the root of the product is inaccurate: two lines at a known angle have a closed form."""
+    """Their covariances are singular; those of two lines at an angle have a closed form."""
     angle, size = 0.3, 128
     line_a = np.zeros((2, size))
     line_a[:, 0] = 1, -1

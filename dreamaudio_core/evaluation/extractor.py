@@ -51,20 +51,20 @@ def require_file(path: str | Path, what: str, published: str) -> Path:
     return path
 
 
-def file_digest(path: Path, *settings: str) -> str:
-    """SHA-256 over a file's bytes and `settings`, hexadecimal."""
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    for setting in settings:
-        digest.update(b"\0" + setting.encode())
     return digest.hexdigest()
 
 
 def folder_digest(folder: Path, suffixes: tuple[str, ...]) -> str:
-    """SHA-256 over the names and bytes of a model folder's own files with the given suffixes, hexadecimal."""
+    """SHA-256 over the names and bytes of a model folder's files with the given suffixes, hexadecimal."""
     digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.is_file() and p.suffix in suffixes):
-        digest.update(f"{path.name}\0{file_digest(path)}\0".encode())
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in suffixes}
+    for name, path in sorted(files.items()):
+        if path.is_file():
+            digest.update(f"{name}\0{file_digest(path)}\0".encode())
     return digest.hexdigest()

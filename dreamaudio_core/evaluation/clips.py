@@ -1,0 +1,118 @@
+"""The clips of a folder: found, checked and identified by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+import torch
+from torch import Tensor
+
+from ..audio import resample
+from ..errors import AudioError, InputError
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound file that has been read once and found usable.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    rate : int
+        Its sample rate in Hz.
+    samples : int
+        Its samples per channel.
+    digest : str
+        SHA-256 of its bytes, hexadecimal.
+    """
+
+    path: Path
+    rate: int
+    samples: int
+    digest: str
+
+
+def list_clips(folder: str | Path, what: str = "folder") -> list[Path]:
+    """Sound files directly in a folder, sorted by name; hidden files and other suffixes are passed over.
+
+    Raises
+    ------
+    InputError
+        If the folder is missing or holds no sound files, or two files share a stem.
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise InputError(
+            f"{what} {folder}: expected a folder of sound files, found {'a file' if folder.exists() else 'nothing'}"
+        )
+    paths = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+    )
+    if not paths:
+        raise InputError(f"{what} {folder}: holds no sound files; expected names that end in {', '.join(SUFFIXES)}")
+    stems: dict[str, Path] = {}
+    for path in paths:
+        if path.stem in stems:
+            raise InputError(
+                f"{what} {folder}: {stems[path.stem].name} and {path.name} have the same stem; clips are paired "
+                "by it, so remove one of them"
+            )
+        stems[path.stem] = path
+    return paths
+
+
+def inspect_clip(path: Path) -> Clip:
+    """Read a file completely, check it and identify it.
+
+    Silence is accepted: a silent output is a result that the metrics have to count.
+
+    Raises
+    ------
+    AudioError
+        If the file cannot be read or decoded, or its samples are missing, NaN or infinite.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+    waveform, rate = _decode(content, path)
+    return Clip(path, rate, len(waveform), hashlib.sha256(content).hexdigest())
+
+
+def read_clip(path: str | os.PathLike, sample_rate: int) -> Tensor:
+    """Mono waveform [T] of a file at `sample_rate`, float32; channels are averaged.
+
+    Raises
+    ------
+    AudioError
+        As `inspect_clip`.
+    """
+    path = Path(path)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise AudioError(f"{path}: cannot be read ({error.strerror}); was it moved?") from error
+    waveform, rate = _decode(content, path)
+    return resample(waveform, rate, sample_rate)
+
+
+def _decode(content: bytes, path: Path) -> tuple[Tensor, int]:
+    try:
+        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
+    except (soundfile.SoundFileError, TypeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise AudioError(f"{path}: not audio that can be decoded ({reason}); convert it to WAV or FLAC") from error
+    waveform = torch.from_numpy(samples).mean(dim=1)
+    if not len(waveform):
+        raise AudioError(f"{path}: holds no samples; remove it or generate it again")
+    if not torch.isfinite(waveform).all():
+        raise AudioError(f"{path}: holds NaN or infinite samples; remove it or generate it again")
+    return waveform, rate

@@ -1,0 +1,98 @@
+"""Features on disk, so that an evaluation that was interrupted goes on where it stopped."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import AudioError, InputError
+from .clips import Clip, read_clip
+from .extractor import Extractor
+from .progress import progress_bar
+
+_VERSION = 1
+"""Part of every key; raised whenever an extractor's arithmetic changes."""
+
+
+class FeatureCache:
+    """Arrays keyed by the content of a sound file and by the network and weights that read it.
+
+    Parameters
+    ----------
+    folder : str or Path
+        Where arrays lie, as `<network>-<weights>/<content>.npy`; made where missing.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder).expanduser()
+
+    def path(self, clip: Clip, extractor: Extractor) -> Path:
+        """File of one clip's features."""
+        return self.folder / f"{extractor.name}-{_VERSION}-{extractor.digest[:16]}" / f"{clip.digest}.npy"
+
+    def load(self, clip: Clip, extractor: Extractor) -> np.ndarray | None:
+        """Stored features, or None where there are none that can be read."""
+        try:
+            return np.load(self.path(clip, extractor), allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+
+    def store(self, clip: Clip, extractor: Extractor, features: np.ndarray) -> None:
+        """Keep features; the file appears whole or not at all."""
+        path = self.path(clip, extractor)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".part")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    np.save(file, features, allow_pickle=False)
+                os.replace(beside, path)
+            except BaseException:
+                Path(beside).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise InputError(
+                f"feature cache {path.parent}: cannot be written ({error.strerror}); choose another folder with --cache"
+            ) from error
+
+    def features(
+        self, clips: list[Clip], extractor: Extractor, batch_size: int = 8, show_progress: bool = False
+    ) -> list[np.ndarray]:
+        """Features of every clip: stored ones read, missing ones computed in batches and stored at once.
+
+        Parameters
+        ----------
+        clips : list of Clip
+            The clips; equal contents are computed once.
+        extractor : Extractor
+            Network.
+        batch_size : int
+            Clips a batch.
+        show_progress : bool
+            Show a bar.
+
+        Raises
+        ------
+        AudioError
+            If the features of a clip are not finite.
+        """
+        found = {clip.digest: self.load(clip, extractor) for clip in clips}
+        todo = list({clip.digest: clip for clip in clips if found[clip.digest] is None}.values())
+        with progress_bar(len(found), extractor.name, show_progress) as bar:
+            bar.update(len(found) - len(todo))
+            for start in range(0, len(todo), batch_size):
+                batch = todo[start : start + batch_size]
+                waveforms = [read_clip(clip.path, extractor.sample_rate) for clip in batch]
+                for clip, features in zip(batch, extractor.extract(waveforms), strict=True):
+                    if not np.isfinite(features).all():
+                        raise AudioError(
+                            f"{clip.path}: its {extractor.name} features are not finite; check the clip and "
+                            f"{extractor.source}"
+                        )
+                    self.store(clip, extractor, features)
+                    found[clip.digest] = features
+                bar.update(len(batch))
+        return [found[clip.digest] for clip in clips]
