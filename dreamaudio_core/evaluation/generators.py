@@ -1,0 +1,113 @@
+"""Systems under test: what `ctta` asks of one, and the one that is this project's own pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from .extractor import file_digest, folder_digest
+from .items import ItemReference
+
+if TYPE_CHECKING:
+    from ..pipeline import DreamAudio
+
+
+class Generator(Protocol):
+    """A text-to-audio system, with or without use of references.
+
+    Attributes
+    ----------
+    name : str
+        The system, as reports call it.
+    sample_rate : int
+        Rate in Hz of what it returns.
+    identity : str
+        Changes whenever the same prompt, references and seed would give another sound: weights and settings.
+    """
+
+    name: str
+    sample_rate: int
+    identity: str
+
+    def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
+        """Waveform [T] for one prompt."""
+
+
+class PipelineGenerator:
+    """This project's pipeline as a `Generator`.
+
+    Parameters
+    ----------
+    model : DreamAudio
+        A loaded model.
+    name : str
+        The system, as reports call it.
+    identity : str
+        Identity of the model's weights; settings are added to it.
+    options : Any
+        Options of `DreamAudio.generate`, such as `steps`, `guidance` or `free`.
+    """
+
+    def __init__(self, model: DreamAudio, name: str, identity: str, **options: Any):
+        self.model = model
+        self.name = name
+        self.options = options
+        self.sample_rate = model.config.audio.sample_rate
+        self.identity = "\0".join([identity, *(f"{k}={v!r}" for k, v in sorted(options.items()))])
+
+    def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
+        """Waveform [T] at the model's rate."""
+        from ..reference import load_reference
+
+        loaded = [load_reference(r.path, r.caption, what=f"reference {i}") for i, r in enumerate(references, 1)]
+        return self.model.generate(prompt, loaded, seeds=[seed], **self.options)[0]
+
+
+def load_pipeline_generator(
+    name: str,
+    device: str = "cpu",
+    parts: dict[str, str] | None = None,
+    guidance: float | None = None,
+    reference_guidance: float | None = None,
+    **options: Any,
+) -> PipelineGenerator:
+    """The embedded model or a model folder as a `Generator`, identified by the content of its files.
+
+    Parameters
+    ----------
+    name : str
+        Embedded model or model folder.
+    device : str
+        Where it runs.
+    parts : dict of str to str, optional
+        Other parts than the model's own, by their names in `load_model`.
+    guidance, reference_guidance : float, optional
+        Guidance scales; the pipeline's own by default.
+    options : Any
+        Further options of `DreamAudio.generate`.
+
+    Raises
+    ------
+    CheckpointError, InputError
+        If the model cannot be loaded, or a scale is out of range.
+    """
+    from ..flow import Guidance
+    from ..pipeline import load_model, model_folder
+
+    if guidance is not None or reference_guidance is not None:
+        scale = Guidance().text if guidance is None else guidance
+        options["guidance"] = Guidance(scale, reference_guidance)
+    model = load_model(name, device=device, **(parts or {}))
+    identity = [_identity(model_folder(name)), *(f"{k}={_identity(Path(v))}" for k, v in sorted((parts or {}).items()))]
+    return PipelineGenerator(model, Path(name).name, "\0".join(identity), **options)
+
+
+def _identity(path: Path) -> str:
+    path = path.expanduser()
+    if path.is_dir():
+        return folder_digest(path, (".json", ".safetensors", ".model", ".bin"))
+    # What is no file is a hub id.
+    return file_digest(path) if path.is_file() else str(path)

@@ -1,0 +1,184 @@
+"""The report of evaluations: `report.json` and `report.md`, with the paper's Table III beside our figures."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .evaluate import Evaluation
+
+PAPER = {
+    "concatenation": {
+        "Re-AudioLDM": {"fad": 3.05, "kl": 3.24, "clap": 39.4, "clap_a": 48.7},
+        "DreamAudio": {"fad": 0.50, "kl": 0.90, "clap": 52.0, "clap_a": 86.3},
+        "DreamAudio-L": {"fad": 0.46, "kl": 0.92, "clap": 52.5, "clap_a": 87.7},
+    },
+    "overlay": {
+        "Re-AudioLDM": {"fad": 2.96, "kl": 3.09, "clap": 44.3, "clap_a": 47.8},
+        "DreamAudio": {"fad": 0.78, "kl": 0.82, "clap": 42.0, "clap_a": 81.7},
+        "DreamAudio-L": {"fad": 0.73, "kl": 0.67, "clap": 42.4, "clap_a": 83.9},
+    },
+    "fantasy": {
+        "Re-AudioLDM": {"pq": 5.80, "cu": 5.05, "ovl": 3.15, "rel": 3.26},
+        "DreamAudio": {"pq": 6.31, "cu": 5.56, "ovl": 3.74, "rel": 3.91},
+        "DreamAudio-L": {"pq": 6.37, "cu": 5.65, "ovl": 3.89, "rel": 4.17},
+    },
+}
+"""Table III of the paper by test set; its one KL column stands under `kl`."""
+
+_COLUMNS = {
+    "fad": ("FAD ↓", 2),
+    "kl": ("KL ↓", 2),
+    "kl_softmax": ("KL softmax ↓", 2),
+    "kl_sigmoid": ("KL sigmoid ↓", 2),
+    "clap": ("CLAP ↑", 1),
+    "clap_a": ("CLAP_A ↑", 1),
+    "pq": ("PQ ↑", 2),
+    "cu": ("CU ↑", 2),
+    "ovl": ("OVL ↑", 2),
+    "rel": ("REL ↑", 2),
+}
+
+_CAVEAT = (
+    "The paper's figures are those of its Table III, on its own test items and weights of the metrics; they compare "
+    "with ours as far as both agree."
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of a report: a test set and the systems scored on it.
+
+    Parameters
+    ----------
+    test_set : str or None
+        Name of the test set; with one of the paper's, its figures are shown beside.
+    evaluations : list of Evaluation
+        One for each system.
+    ratings : dict of str to dict, optional
+        Mean `ovl` and `rel` by system, from listening tests.
+    plots : list of (str, Path), optional
+        Heading and PNG file of plots.
+    """
+
+    test_set: str | None
+    evaluations: list[Evaluation]
+    ratings: dict[str, dict[str, float]] = field(default_factory=dict)
+    plots: list[tuple[str, Path]] = field(default_factory=list)
+
+
+def report_json(sections: list[Section]) -> dict[str, Any]:
+    """All figures as plain values, scores of single clips included."""
+    return {
+        "sections": [
+            {
+                "test_set": section.test_set,
+                "paper": PAPER.get(section.test_set or "", {}),
+                "systems": [
+                    {
+                        "name": e.name,
+                        "scores": e.scores | section.ratings.get(e.name, {}),
+                        "clips": len(e.pairing.stems),
+                        "per_clip": e.clips,
+                        "notes": list(e.notes),
+                        "weights": e.weights,
+                    }
+                    for e in section.evaluations
+                ],
+            }
+            for section in sections
+        ]
+    }
+
+
+def report_markdown(sections: list[Section], folder: Path | None = None) -> str:
+    """The report as Markdown; plots are linked relative to `folder`."""
+    lines = ["# Evaluation", ""]
+    for section in sections:
+        lines += [f"## {(section.test_set or 'Clips').capitalize()}", ""]
+        paper = PAPER.get(section.test_set or "", {})
+        rows = [(f"{_cell(name)} (paper)", "", figures) for name, figures in paper.items()]
+        rows += [
+            (f"**{_cell(e.name)}**", str(len(e.pairing.stems)), e.scores | section.ratings.get(e.name, {}))
+            for e in section.evaluations
+        ]
+        columns = [key for key in _COLUMNS if any(key in figures for *_, figures in rows)]
+        lines.append("| system | clips | " + " | ".join(_COLUMNS[key][0] for key in columns) + " |")
+        lines.append("|---|---|" + "---|" * len(columns))
+        for name, count, figures in rows:
+            cells = [_figure(figures[key], _COLUMNS[key][1]) if key in figures else "" for key in columns]
+            lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
+        lines.append("")
+        if paper:
+            lines += [_CAVEAT, ""]
+        for evaluation in section.evaluations:
+            found = [f"- {_cell(note)}" for note in evaluation.notes]
+            found += [f"- {network}: {_cell(source)}" for network, source in evaluation.weights.items()]
+            lines += [f"{_cell(evaluation.name)}:", "", *found, ""] if found else []
+        for heading, plot in section.plots:
+            link = os.path.relpath(plot, folder).replace(os.sep, "/") if folder is not None else str(plot)
+            lines += [f"![{_cell(heading)}](<{link}>)", ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def write_report(folder: str | Path, sections: list[Section]) -> tuple[Path, Path]:
+    """Write `report.json` and `report.md` into `folder`; each appears whole or not at all.
+
+    Returns
+    -------
+    (Path, Path)
+        The JSON and the Markdown file.
+
+    Raises
+    ------
+    InputError
+        If a score is not finite or the folder cannot be written.
+    """
+    folder = Path(folder)
+    for section in sections:
+        for evaluation in section.evaluations:
+            for key, value in evaluation.scores.items():
+                if not math.isfinite(value):
+                    raise InputError(f"report: the {key} of {evaluation.name} is {value}; check its clips and weights")
+    texts = {
+        "report.json": json.dumps(report_json(sections), indent=1, ensure_ascii=False) + "\n",
+        "report.md": report_markdown(sections, folder),
+    }
+    for name, text in texts.items():
+        write_text(folder / name, text)
+    return folder / "report.json", folder / "report.md"
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file that appears whole or not at all.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    beside = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            beside.write_text(text, encoding="utf-8")
+            os.replace(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder with --out") from error
+
+
+def _figure(value: float, places: int) -> str:
+    # Adding zero turns the -0.0 that rounding leaves into 0.0.
+    return f"{round(value, places) + 0.0:.{places}f}"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[").replace("]", "\\]")
