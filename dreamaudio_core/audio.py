@@ -305,6 +305,26 @@ def _sinc_bank(up: int, down: int, like: torch.Tensor) -> tuple[torch.Tensor, in
 # Writing
 
 
+def check_output(path: str | os.PathLike) -> None:
+    """Refuse a path that `write_audio` could not write, before the work that leads there.
+
+    Raises
+    ------
+    AudioError
+        If the suffix is unknown or the folder cannot be written.
+    """
+    path = Path(path)
+    name = _named("", path).strip()
+    if path.suffix.lower() not in _FORMATS:
+        raise AudioError(f"cannot write {name}: expected a name that ends in {', '.join(_FORMATS)}")
+    folder = path.parent
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        reason = "it is a folder" if path.is_dir() else f"{folder} is not a writable folder"
+        raise AudioError(f"cannot write {name}: {reason}; choose another with --out")
+
+
 def write_audio(
     path: str | os.PathLike, waveform: torch.Tensor, sample_rate: int = 16_000, subtype: str | None = None
 ) -> None:

@@ -225,7 +225,7 @@ def load_vae(path: str | Path, allow_pickle: bool = False) -> tuple[VAEConfig, S
     if path.is_dir():
         return vae_from_diffusers(path)
     if path.suffix.lower() in PICKLED:
-        _require_pickle(path, allow_pickle)
+        require_pickle(path, allow_pickle)
         return vae_from_ldm(read_pickle(path), path)
     state, metadata = read_safetensors(path)
     if metadata.get("format") == FORMAT:
@@ -233,7 +233,8 @@ def load_vae(path: str | Path, allow_pickle: bool = False) -> tuple[VAEConfig, S
     return vae_from_ldm(state, path)
 
 
-def _require_pickle(path: Path, allow_pickle: bool) -> None:
+def require_pickle(path: Path, allow_pickle: bool) -> None:
+    """Refuse a pickled file unless it was asked for, and name the cure."""
     if not allow_pickle:
         raise CheckpointError(f"{path}: a pickled checkpoint is not loaded directly; convert it once with: python -m "
                               f"dreamaudio_core convert {path} --out NAME.safetensors")

@@ -138,7 +138,7 @@ class Features:
         out = torch.zeros(len(found), longest, self.tokens.shape[1])
         mask = torch.zeros(len(found), longest, dtype=torch.bool)
         for row, x in enumerate(found):
-            out[row, :len(x)] = torch.from_numpy(np.asarray(x)).float()
+            out[row, :len(x)] = torch.from_numpy(x.astype(np.float32))
             mask[row, :len(x)] = True
         return out, mask
 
