@@ -10,7 +10,7 @@ from torch import nn
 
 from .arranger import Arranger
 from .checkpoint import FORMAT, PICKLED, read_pickle, read_safetensors
-from .config import PRESETS, MRCConfig, ModelConfig, to_dict
+from .config import PRESETS, ModelConfig, MRCConfig, to_dict
 from .errors import CheckpointError
 from .mrc import MRCUNet
 from .pipeline import MODELS, model_folder, read_config

@@ -16,7 +16,7 @@ from .arranger import Arranger, arrange, default_timeline
 from .audio import LogMel
 from .cache import Cache
 from .checkpoint import load_state, load_vae, load_weights, require_pickle
-from .config import ArrangerConfig, MRCConfig, ModelConfig, VAEConfig, VocoderConfig, from_dict
+from .config import ArrangerConfig, ModelConfig, MRCConfig, VocoderConfig, from_dict
 from .errors import CheckpointError, InputError
 from .flow import Guidance, StepCallback
 from .mrc import MRCUNet

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Sequence
 
 from torch import Tensor
 
@@ -46,6 +47,12 @@ class Reference:
     def seconds(self) -> float:
         """Length of the prepared sound."""
         return self.waveform.shape[-1] / SAMPLE_RATE
+
+    def at(self, starts: Sequence[float] | None) -> Reference:
+        """This reference sounding once at each of `starts` in seconds; `None` leaves that to the arranger."""
+        if starts is None:
+            return replace(self, start=None, placements=None)
+        return replace(self, start=None, placements=tuple(Placement(start, self.seconds) for start in starts))
 
     def timeline(self, seconds: float, what: str) -> tuple[Placement, ...] | None:
         """Places that the user has fixed, checked against a target of `seconds`; `None` where nothing is fixed."""

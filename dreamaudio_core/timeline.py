@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Optional
+
+from .errors import InputError
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,26 @@ class Placement:
 
 # A reference's places: an empty tuple says that it does not occur, None that the network is free to place it.
 Placements = Optional[tuple[Placement, ...]]
+
+
+def parse_starts(text: str, what: str = "start") -> Optional[tuple[float, ...]]:
+    """Starts in seconds as a user writes them: `"0.5"`, `"0.5, 3.2"`, or `"auto"` (also empty) for `None`.
+
+    Raises
+    ------
+    InputError
+        If an entry is no number or lies below 0.
+    """
+    if text.strip().lower() in ("", "auto"):
+        return None
+    starts = []
+    for entry in text.split(","):
+        try:
+            start = float(entry)
+        except ValueError:
+            start = math.nan
+        if not 0.0 <= start < math.inf:
+            raise InputError(f"{what}: expected auto, or seconds from 0 separated by commas as in '0.5, 3.2', found "
+                             f"{entry.strip()!r}")
+        starts.append(start)
+    return tuple(sorted(starts))

@@ -1,0 +1,197 @@
+"""The command line as a user runs it: generate, info, convert, and bad input."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from dreamaudio_core.__main__ import main
+from dreamaudio_core.checkpoint import read_safetensors
+from dreamaudio_core.config import VAEConfig
+from dreamaudio_core.pipeline import MODELS
+from dreamaudio_core.vae import AutoencoderKL
+from small_model import make_folder
+
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "dreamaudio_core" / "examples"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(make_folder(tmp_path_factory.mktemp("models") / "tiny"))
+
+
+@pytest.fixture
+def sound(tmp_path):
+    def write(name, samples, rate=16_000, **kwargs):
+        path = tmp_path / name
+        soundfile.write(path, samples, rate, **kwargs)
+        return str(path)
+
+    return write
+
+
+def noise(seconds, rate=16_000, channels=1):
+    return 0.3 * np.random.default_rng(0).uniform(-1, 1, (round(seconds * rate), channels))
+
+
+def generate(folder, *extra, out):
+    return main(["generate", "--model", folder, "--prompt", "a crow caws then a bell rings", "--seconds", "0.64", "--steps", "1",
+                 *extra, "--out", str(out)])
+
+
+def test_generate_with_example_sounds(folder, tmp_path, capsys):
+    captions = json.loads((EXAMPLES / "captions.json").read_text())
+    options = [word for name, caption in captions.items() for word in ("--reference", str(EXAMPLES / name), caption)]
+    assert len(captions) == 3
+    assert generate(folder, *options, "--at", "0.2", "--strength", "1.5", out=tmp_path / "a" / "x.wav") == 0
+    info = soundfile.info(tmp_path / "a" / "x.wav")
+    assert (info.samplerate, info.channels, info.frames) == (16_000, 1, 10_240)
+    captured = capsys.readouterr()
+    assert "0.20 s" in captured.err and "x.wav" in captured.out
+
+
+def test_count_makes_variations(folder, tmp_path):
+    assert generate(folder, "--count", "3", "--seed", "4", out=tmp_path / "v.flac") == 0
+    takes = [soundfile.read(tmp_path / f"v_{i}.flac")[0] for i in (1, 2, 3)]
+    assert np.abs(takes[0] - takes[1]).max() > 1e-3
+    assert generate(folder, "--seed", "6", out=tmp_path / "w.flac") == 0
+    np.testing.assert_allclose(soundfile.read(tmp_path / "w.flac")[0], takes[2], atol=1e-3)
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+def test_reference_rates(folder, sound, tmp_path, rate):
+    assert generate(folder, "--reference", sound("r.wav", noise(0.3, rate), rate), "a bell", out=tmp_path / "x.wav") == 0
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_reference_channels(folder, sound, tmp_path, channels):
+    path = sound("c.wav", noise(0.3, channels=channels))
+    assert generate(folder, "--reference", path, "a bell", out=tmp_path / "x.wav") == 0
+
+
+@pytest.mark.parametrize("seconds", [0.05, 600.0])
+def test_reference_lengths(folder, sound, tmp_path, seconds):
+    assert generate(folder, "--reference", sound("l.wav", noise(seconds)), "a bell", out=tmp_path / "x.wav") == 0
+
+
+def test_bad_references(folder, sound, tmp_path, capsys):
+    nan = noise(0.5)
+    nan[100] = float("nan")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.wav").write_text("this is not a sound")
+    cases = {
+        str(tmp_path / "absent.wav"): "does not exist",
+        str(tmp_path / "empty.wav"): "empty",
+        str(tmp_path / "text.wav"): "audio",
+        str(tmp_path): "folder",
+        sound("nan.wav", nan, subtype="FLOAT"): "NaN",
+        sound("silent.wav", np.zeros(16_000)): "silent",
+        sound("none.wav", np.zeros(0)): "empty|no samples|no frames|holds no",
+    }
+    for path, words in cases.items():
+        assert generate(folder, "--reference", path, "a bell", out=tmp_path / "x.wav") == 2, path
+        message = capsys.readouterr().err
+        assert Path(path).name in message and message.count("\n") == 1, message
+        assert any(word.lower() in message.lower() for word in words.split("|")), message
+    assert not (tmp_path / "x.wav").exists()
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--steps", "0"], "steps"), (["--guidance", "1e9"], "guidance"), (["--guidance", "nan"], "guidance"),
+    (["--seconds", "-3"], "seconds"), (["--solver", "magic"], "solver"), (["--seed", "-1"], "seed"),
+    (["--count", "0"], "count"),
+    (["--model", "nowhere"], "nowhere"), (["--vae", "nowhere.safetensors"], "nowhere.safetensors"),
+])
+def test_absurd_options(folder, tmp_path, capsys, options, words):
+    assert generate(folder, *options, out=tmp_path / "x.wav") == 2
+    message = capsys.readouterr().err.splitlines()[-1]
+    assert message.startswith("error: ") and words in message
+    assert not (tmp_path / "x.wav").exists()
+
+
+def test_nine_references(folder, sound, tmp_path, capsys):
+    options = ["--reference", sound("r.wav", noise(0.2)), "a bell"] * 9
+    assert generate(folder, *options, out=tmp_path / "x.wav") == 2
+    assert "at most 8, found 9" in capsys.readouterr().err
+
+
+def test_unwritable_output(folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "x.wav", tmp_path / "x.xyz", tmp_path):
+        assert generate(folder, out=out) == 2
+        assert "cannot write" in capsys.readouterr().err
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_at_needs_a_reference(folder, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        generate(folder, "--at", "1", out=tmp_path / "x.wav")
+    assert "put a --reference first" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name, millions", [("dreamaudio", 277.6), ("dreamaudio-l", 888.9)])
+def test_info_of_presets(name, millions, capsys):
+    assert main(["info", name, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["parameters"]
+    assert found["total"] / 1e6 == pytest.approx(millions, rel=0.01)
+    assert {"noise_encoder", "reference_encoder", "middle", "decoder", "total"} <= set(found)
+
+
+def test_info_of_folders_and_files(folder, capsys):
+    assert main(["info", folder]) == 0
+    assert "flow.safetensors" in capsys.readouterr().out
+    assert main(["info", f"{folder}/vae.safetensors", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["part"] == "vae"
+    assert main(["info", "nothing-of-the-kind"]) == 2
+    assert "presets are" in capsys.readouterr().err
+
+
+def test_convert(tmp_path, capsys):
+    vae = AutoencoderKL(VAEConfig(channels=32, multipliers=(1, 2), num_res_blocks=1, latent_channels=4))
+    state = {f"first_stage_model.{k}": v for k, v in vae.state_dict().items()}
+    torch.save({"state_dict": {**state, "scale_factor": torch.tensor(0.5)}}, tmp_path / "m.ckpt")
+    out = tmp_path / "v.safetensors"
+    assert main(["convert", str(tmp_path / "m.ckpt"), "--out", str(out), "--dtype", "float16"]) == 0
+    tensors, metadata = read_safetensors(out)
+    assert metadata["part"] == "vae" and tensors["quant_conv.weight"].dtype == torch.float16
+    assert main(["convert", str(tmp_path / "absent.ckpt"), "--out", str(tmp_path / "w.safetensors")]) == 2
+    assert "absent.ckpt" in capsys.readouterr().err
+
+
+def run(*args, **env):
+    return subprocess.run([sys.executable, *args], cwd=ROOT, capture_output=True, text=True, timeout=300,
+                          env={**os.environ, "HF_HUB_OFFLINE": "1", **env})
+
+
+def test_import_does_no_work():
+    code = ("import sys, time; import torch; start = time.perf_counter(); import dreamaudio_core; "
+            "print(time.perf_counter() - start, 'comfy' in sys.modules, 'transformers' in sys.modules)")
+    seconds, comfy, transformers = run("-c", code).stdout.split()
+    assert float(seconds) < 0.5 and comfy == "False" and transformers == "False"
+
+
+@pytest.mark.skipif(not (MODELS / "mini" / "config.json").exists(), reason="the embedded model's weights are not here")
+def test_embedded_model_end_to_end(tmp_path):
+    """The README's way of using it, as a process of its own, without a network."""
+    out = tmp_path / "out.wav"
+    captions = json.loads((EXAMPLES / "captions.json").read_text())
+    options = [word for name, caption in captions.items() for word in ("--reference", str(EXAMPLES / name), caption)]
+    done = run("-m", "dreamaudio_core", "generate", "--prompt", "a crow caws, then a cash register rings", *options,
+               "--seconds", "2.56", "--steps", "4", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    samples, rate = soundfile.read(out)
+    assert rate == 16_000 and len(samples) == 40_960
+    assert 0.001 < np.sqrt(np.mean(samples**2)) < 0.5
+
+
+def test_embedded_model_fits_the_repository():
+    files = [p for p in (MODELS / "mini").rglob("*") if p.is_file()]
+    assert all(p.stat().st_size < 50e6 for p in files)
+    assert sum(p.stat().st_size for p in files) < 120e6
