@@ -1,0 +1,22 @@
+"""The pack's nodes, one module a topic."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import codec, conditioning, files, loaders, manifest, output, references, sampling
+
+
+class DreamAudioExtension(ComfyExtension):
+    """What ComfyUI registers."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        files.register_model_folder()
+        files.offer_examples()
+        return [
+            *loaders.NODES,
+            *references.NODES,
+            *conditioning.NODES,
+            *sampling.NODES,
+            *codec.NODES,
+            *output.NODES,
+            *manifest.NODES,
+        ]

@@ -1,0 +1,92 @@
+"""Between sounds, mel spectrograms and latents: VAE and vocoder."""
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io
+
+from ..dreamaudio_core.audio import to_mono
+from .audio import sounds
+from .latents import check_latent, latent_notes, latent_of
+from .parts import vae_memory, vocoder_memory
+from .types import CATEGORY, Mel, Model
+
+
+class VAEEncode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DreamAudioVAEEncode",
+            display_name="DreamAudio VAE Encode",
+            category=CATEGORY,
+            description="Encodes sounds to latents, to begin from them in the sampler (audio to audio).",
+            inputs=[
+                Model.Input("model", tooltip="Its VAE is used."),
+                io.Audio.Input("audio", tooltip="One sound or a batch, mono or stereo, at any sample rate."),
+                io.Float.Input(
+                    "seconds",
+                    default=10.24,
+                    min=0.3,
+                    max=120.0,
+                    step=0.01,
+                    tooltip="Length of the latent; sounds are cut or continued with silence. Give the sampler the same.",
+                ),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="Start latent for the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model, audio, seconds) -> io.NodeOutput:
+        batch, rate = sounds(audio, "audio")
+        mono = [to_mono(sound, rate, model.config.audio.sample_rate, what="audio") for sound in batch]
+        core = model.load("vae", memory_required=vae_memory(model, seconds, 1))
+        return io.NodeOutput(latent_of(torch.cat([core.encode(sound, seconds) for sound in mono]), seconds))
+
+
+class VAEDecode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DreamAudioVAEDecode",
+            display_name="DreamAudio VAE Decode",
+            category=CATEGORY,
+            description="Decodes latents to mel spectrograms.",
+            inputs=[
+                Model.Input("model", tooltip="Its VAE is used."),
+                io.Latent.Input("latent", tooltip="Latents of the DreamAudio sampler."),
+            ],
+            outputs=[Mel.Output(display_name="mel", tooltip="Mel spectrograms, for the vocoder and the preview.")],
+        )
+
+    @classmethod
+    def execute(cls, model, latent) -> io.NodeOutput:
+        samples = check_latent(latent, model.config, "latent")
+        seconds, timeline = latent_notes(latent, model.config)
+        core = model.load("vae", memory_required=vae_memory(model, seconds, len(samples)))
+        mel = core.decode(samples).to(comfy.model_management.intermediate_device())
+        return io.NodeOutput({"mel": mel, "seconds": seconds, "timeline": timeline, "audio": model.config.audio})
+
+
+class BigVGANVocode(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DreamAudioBigVGANVocode",
+            display_name="DreamAudio BigVGAN Vocode",
+            category=CATEGORY,
+            description="Turns mel spectrograms into sound.",
+            inputs=[
+                Model.Input("model", tooltip="Its vocoder is used."),
+                Mel.Input("mel", tooltip="Mel spectrograms of DreamAudio VAE Decode."),
+            ],
+            outputs=[io.Audio.Output(display_name="audio", tooltip="Mono sound, one for each item of the batch.")],
+        )
+
+    @classmethod
+    def execute(cls, model, mel) -> io.NodeOutput:
+        core = model.load("vocoder", memory_required=vocoder_memory(model, len(mel["mel"])))
+        waveform = core.vocode(mel["mel"], mel["seconds"])[:, None]
+        waveform = waveform.to(comfy.model_management.intermediate_device())
+        return io.NodeOutput({"waveform": waveform, "sample_rate": model.config.audio.sample_rate})
+
+
+NODES = [VAEEncode, VAEDecode, BigVGANVocode]

@@ -1,0 +1,62 @@
+"""Encode Caption: prompt, negative prompt and references to conditioning."""
+
+from comfy_api.latest import io
+
+from ..dreamaudio_core.errors import InputError
+from .parts import PatchedConditioning
+from .types import CATEGORY, Conditioning, Model, References
+
+MAX_REFERENCES = 8
+
+
+class EncodeCaption(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        template = io.Autogrow.TemplatePrefix(
+            References.Input(
+                "reference",
+                optional=True,
+                tooltip="A sound with its caption; the next input appears when this one is used.",
+            ),
+            prefix="reference",
+            min=0,
+            max=MAX_REFERENCES,
+        )
+        return io.Schema(
+            node_id="DreamAudioEncodeCaption",
+            display_name="DreamAudio Encode Caption",
+            category=CATEGORY,
+            description="Encodes what shall be heard: the prompt, what to avoid, and the captions of the references.",
+            inputs=[
+                Model.Input("model", tooltip="Its text encoder is used."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    default="",
+                    tooltip="The scene in words; it says when each reference is heard ('first ..., then ...').",
+                ),
+                io.String.Input(
+                    "negative_prompt",
+                    multiline=True,
+                    default="",
+                    tooltip="What guidance leads away from; may stay empty.",
+                ),
+                io.Autogrow.Input("references", template=template, tooltip="None to eight references."),
+            ],
+            outputs=[
+                Conditioning.Output(display_name="conditioning", tooltip="Encoded texts and the references, for the sampler.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, prompt, negative_prompt, references=None, **beyond) -> io.NodeOutput:
+        if beyond:
+            raise InputError(f"references: expected inputs reference0 to reference{MAX_REFERENCES - 1}, found "
+                             f"{', '.join(sorted(beyond))}; disconnect what is too much")
+        named = sorted((references or {}).items(), key=lambda item: int(item[0].removeprefix("reference")))
+        given = [reference for _, group in named if group is not None for reference in group]
+        core = model.load("text_encoder")
+        return io.NodeOutput(PatchedConditioning.of(core.condition(prompt, given, negative_prompt)))
+
+
+NODES = [EncodeCaption]

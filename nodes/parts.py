@@ -1,0 +1,186 @@
+"""A model whose parts take part in ComfyUI's memory management."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+from torch import nn
+
+from ..dreamaudio_core.cache import Cache
+from ..dreamaudio_core.errors import InputError
+from ..dreamaudio_core.pipeline import Arrangement, Conditioning, DreamAudio, check_parts
+
+log = logging.getLogger(__name__)
+PARTS = ("flow", "vae", "vocoder", "text_encoder", "arranger")
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+CACHE_BYTES = 64 * 2**20
+
+
+def part_dtype(part: str, choice: str) -> torch.dtype:
+    """Parameter type of a part; `auto` keeps to float32 whatever is small or sensitive to rounding."""
+    if part == "arranger" or (choice == "auto" and part in ("vocoder", "text_encoder")):
+        return torch.float32
+    if choice == "auto":
+        return comfy.model_management.unet_dtype(supported_dtypes=[torch.bfloat16, torch.float32])
+    return DTYPES[choice]
+
+
+def offload_device(part: str) -> torch.device:
+    """Where a part's weights wait."""
+    if part == "text_encoder":
+        return comfy.model_management.text_encoder_offload_device()
+    return comfy.model_management.unet_offload_device()
+
+
+def _patcher(part: str, module: nn.Module):
+    # ComfyUI before 0.9 has no CoreModelPatcher.
+    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    text = part == "text_encoder"
+    load_device = comfy.model_management.text_encoder_device() if text else comfy.model_management.get_torch_device()
+    if hasattr(comfy.model_management, "archive_model_dtypes"):
+        comfy.model_management.archive_model_dtypes(module)
+    return patcher_class(module, load_device=load_device, offload_device=offload_device(part))
+
+
+def _settle(module: nn.Module, device: torch.device) -> None:
+    """Move what ComfyUI's layers do not cast by themselves: buffers, and norms of transformers' own."""
+    for layer in module.modules():
+        if not hasattr(layer, "comfy_cast_weights"):
+            for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+                if tensor.device != device:
+                    tensor.data = tensor.data.to(device)
+
+
+class PatchedModel:
+    """A `DreamAudio` with a model patcher for each part.
+
+    Parameters
+    ----------
+    core
+        The model, its parts on their offload devices.
+    dtype
+        The user's choice of parameter type, for parts that are exchanged later.
+    """
+
+    def __init__(self, core: DreamAudio, dtype: str, patchers: dict | None = None):
+        self.core = core
+        self.dtype = dtype
+        self.patchers = dict(patchers or {})
+        for part in PARTS:
+            module = getattr(core, part)
+            if module is not None and part not in self.patchers:
+                self.patchers[part] = _patcher(part, module)
+
+    @property
+    def patcher(self):
+        """The largest part's patcher, by which ComfyUI knows that a model travels this wire."""
+        return self.patchers["flow"]
+
+    @property
+    def config(self):
+        """Sizes of all parts."""
+        return self.core.config
+
+    def with_part(self, part: str, module: nn.Module) -> PatchedModel:
+        """This model with one part exchanged; the others stay shared, loaded or not."""
+        names = {"flow": "mrc", "vae": "vae", "vocoder": "vocoder"}
+        config = replace(self.config, **{names[part]: module.config}) if part in names else self.config
+        check_parts(config)
+        patchers = {name: patcher for name, patcher in self.patchers.items() if name != part}
+        return PatchedModel(replace(self.core, config=config, **{part: module}), self.dtype, patchers)
+
+    def load(self, *needed: str, memory_required: float = 0, cache: Cache | None = None) -> DreamAudio:
+        """Bring parts to their device and return the model ready for a stage that uses these parts alone.
+
+        Parameters
+        ----------
+        memory_required
+            Bytes that the stage itself takes.
+        """
+        patchers = [self.patchers[part] for part in needed if part in self.patchers]
+        comfy.model_management.load_models_gpu(patchers, memory_required=memory_required)
+        device = patchers[0].load_device
+        for patcher in patchers:
+            _settle(patcher.model, patcher.load_device)
+        return replace(self.core, device=device, cache=Cache(0) if cache is None else cache)
+
+    def bytes_per_value(self, part: str) -> int:
+        """Size of an activation of a part."""
+        return next(getattr(self.core, part).parameters()).element_size()
+
+
+@dataclass
+class PatchedConditioning:
+    """Encoded texts and prepared references, with all that has been derived from them for a length and a VAE.
+
+    Another seed, or other settings of the sampler, find the encoded references here. Whatever a VAE has encoded is
+    dropped together with it.
+    """
+
+    conditioning: Conditioning
+    caches: WeakKeyDictionary[nn.Module, Cache]
+
+    @classmethod
+    def of(cls, conditioning: Conditioning) -> PatchedConditioning:
+        """Conditioning on ComfyUI's device for results."""
+        device = comfy.model_management.intermediate_device()
+        moved = replace(conditioning, tokens=conditioning.tokens.to(device), mask=conditioning.mask.to(device))
+        return cls(moved, WeakKeyDictionary())
+
+    def cache(self, model: PatchedModel) -> Cache:
+        """Encoded references of a model's VAE."""
+        return self.caches.setdefault(model.core.vae, Cache(CACHE_BYTES))
+
+    def arrangement(self, model: PatchedModel, seconds: float) -> Arrangement:
+        """References arranged and encoded for a length; the VAE and the arranger are loaded only where that is new."""
+        dim, expected = self.conditioning.tokens.shape[-1], model.config.text.dim
+        if dim != expected:
+            raise InputError(f"conditioning: its text features have size {dim}, the model expects {expected}; encode the "
+                             "captions with the same model")
+        if len(self.conditioning.references) > model.core.slots:
+            raise InputError(f"conditioning: holds {len(self.conditioning.references)} references, this model takes at most "
+                             f"{model.core.slots}; encode the captions with the same model")
+        cache = self.cache(model)
+
+        def compute() -> tuple:
+            core = model.load("vae", "arranger", memory_required=vae_memory(model, seconds, 1), cache=cache)
+            tokens, mask = (x.to(core.device) for x in (self.conditioning.tokens, self.conditioning.mask))
+            found = core.arrange(replace(self.conditioning, tokens=tokens, mask=mask), seconds)
+            log.info("DreamAudio: arranged and encoded %d references for %g s", len(found.timeline), seconds)
+            return found.timeline, found.latents.to(comfy.model_management.intermediate_device())
+
+        timeline, latents = cache.get_or(("arrangement", id(model.core.arranger), seconds), compute)
+        return Arrangement(seconds, timeline, latents)
+
+
+# Working memory: the widest feature map of a part times the number of such maps that are alive together. The factors
+# were measured as peak memory of the parts on the CPU and rounded up.
+
+
+def flow_memory(model: PatchedModel, seconds: float, rows: int) -> float:
+    """Bytes that the sampler needs for `rows` network evaluations at once."""
+    _, frames, bands = model.config.latent_shape(seconds)
+    return 60.0 * rows * model.config.mrc.hidden * frames * bands * model.bytes_per_value("flow")
+
+
+def vae_memory(model: PatchedModel, seconds: float, batch: int) -> float:
+    """Bytes that encoding or decoding needs."""
+    audio = model.config.audio
+    frames = seconds * audio.sample_rate / audio.hop_length
+    return 12.0 * batch * model.config.vae.channels * frames * audio.n_mels * model.bytes_per_value("vae")
+
+
+def vocoder_memory(model: PatchedModel, batch: int) -> float:
+    """Bytes that one chunk of the vocoder needs."""
+    config = model.config.vocoder
+    frames = 512 + 2 * model.core.vocoder.receptive_field()
+    width, rate = 0, 1
+    for stage, factor in enumerate(config.upsample_rates):
+        rate *= factor
+        width = max(width, rate * config.upsample_initial_channel // 2 ** (stage + 1))
+    return 16.0 * batch * width * frames * model.bytes_per_value("vocoder")
