@@ -1,8 +1,9 @@
-"""Command line: `python -m dreamaudio_core generate | info | convert`."""
+"""Command line: `python -m dreamaudio_core generate | info | convert | ...`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import logging
 import sys
@@ -141,13 +142,27 @@ def _convert(args: argparse.Namespace) -> int:
     return 0
 
 
+# Commands of other parts of the package: module with `add_parser`, and what `--help` says of it.
+COMMANDS = {
+    "evaluate": (".evaluation.cli", "score generated audio as the paper does"),
+}
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command; errors of input become one line and exit status 2."""
+    argv = sys.argv[1:] if argv is None else argv
+    chosen = next((word for word in argv if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(prog="python -m dreamaudio_core", description="Customized text-to-audio generation.")
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (_add_generate, _add_info, _add_convert):
         add(commands)
+    for name, (module, summary) in COMMANDS.items():
+        # Only the chosen part is imported, so that the others cost a short command nothing.
+        if name == chosen:
+            importlib.import_module(module, __package__).add_parser(commands)
+        else:
+            commands.add_parser(name, help=summary)
     args = parser.parse_args(argv)
     logging.basicConfig(format="%(levelname)s: %(message)s", level=logging.WARNING)
     try:

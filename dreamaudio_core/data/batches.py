@@ -34,8 +34,8 @@ class Augmentation:
 
 
 @dataclass
-class PlacedBatch:
-    """Inputs of `MRCUNet.forward` and the target latents, for one training step."""
+class Batch:
+    """Inputs of `MRCUNet.forward` and the target latents, for one training step, of either fusion."""
 
     data: Tensor
     prompt: Tensor
@@ -50,11 +50,13 @@ class PlacedBatch:
         return {k: v for k, v in self.__dict__.items() if k != "data"}
 
 
-def _chance(probability: float, generator: torch.Generator) -> bool:
+def chance(probability: float, generator: torch.Generator) -> bool:
+    """True with `probability`."""
     return torch.rand((), generator=generator).item() < probability
 
 
-def _mask_span(parts: list[tuple[int, Tensor]], silence: Tensor, generator: torch.Generator) -> list[tuple[int, Tensor]]:
+def mask_span(parts: list[tuple[int, Tensor]], silence: Tensor, generator: torch.Generator) -> list[tuple[int, Tensor]]:
+    """Silence a contiguous 10 to 50 % of each part (start frame, latent [C, t, F])."""
     masked = []
     for start, latent in parts:
         frames = latent.shape[1]
@@ -66,7 +68,8 @@ def _mask_span(parts: list[tuple[int, Tensor]], silence: Tensor, generator: torc
     return masked
 
 
-def _pad(rows: list[Tensor], length: int) -> tuple[Tensor, Tensor]:
+def pad_tokens(rows: list[Tensor], length: int) -> tuple[Tensor, Tensor]:
+    """Token features [len(rows), length, D] and mask of rows [L, D] of different lengths."""
     tokens = rows[0].new_zeros(len(rows), length, rows[0].shape[-1])
     mask = torch.zeros(len(rows), length, dtype=torch.bool)
     for i, row in enumerate(rows):
@@ -76,7 +79,7 @@ def _pad(rows: list[Tensor], length: int) -> tuple[Tensor, Tensor]:
 
 
 def placed_batch(items: list[CachedItem], silence: Tensor, empty_text: Tensor, augmentation: Augmentation,
-                 generator: torch.Generator) -> PlacedBatch:
+                 generator: torch.Generator) -> Batch:
     """Draw augmentations and posterior samples, and join items of one length.
 
     Parameters
@@ -91,17 +94,17 @@ def placed_batch(items: list[CachedItem], silence: Tensor, empty_text: Tensor, a
     for item in items:
         noise = torch.randn(item.mean.shape, generator=generator)
         data.append(item.mean + item.std * noise)
-        free = _chance(augmentation.free, generator)
-        alone = _chance(augmentation.unconditional, generator)
+        free = chance(augmentation.free, generator)
+        alone = chance(augmentation.unconditional, generator)
         prompts.append(empty_text if alone else item.prompt)
         rows, words = [], []
         for reference in item.references:
-            dropped = _chance(augmentation.drop, generator)
+            dropped = chance(augmentation.drop, generator)
             parts = [(0, reference.whole)] if free else reference.parts
             if alone or dropped or not parts:
                 continue
-            if _chance(augmentation.mask, generator):
-                parts = _mask_span(parts, silence, generator)
+            if chance(augmentation.mask, generator):
+                parts = mask_span(parts, silence, generator)
             rows.append(canvas(parts, silence, frames, placed=not free))
             words.append(reference.tokens)
         canvases.append(rows)
@@ -116,6 +119,21 @@ def placed_batch(items: list[CachedItem], silence: Tensor, empty_text: Tensor, a
     for i, (rows, words) in enumerate(zip(canvases, captions)):
         for k, row in enumerate(rows):
             references[i, k], reference_mask[i, k] = row, True
-        caption_tokens[i], caption_mask[i] = _pad([*words, *[empty_text] * (slots - len(words))], longest)
-    prompt, prompt_mask = _pad(prompts, longest)
-    return PlacedBatch(torch.stack(data), prompt, prompt_mask, caption_tokens, caption_mask, references, reference_mask)
+        caption_tokens[i], caption_mask[i] = pad_tokens([*words, *[empty_text] * (slots - len(words))], longest)
+    prompt, prompt_mask = pad_tokens(prompts, longest)
+    return Batch(torch.stack(data), prompt, prompt_mask, caption_tokens, caption_mask, references, reference_mask)
+
+
+def join_batches(batches: list[Batch]) -> Batch:
+    """One batch of several whose targets have the same shape; slots and tokens are padded with masked zeros."""
+    slots = max(b.references.shape[1] for b in batches)
+    longest = max(max(b.prompt.shape[1], b.captions.shape[2]) for b in batches)
+
+    def grow(x: Tensor, *sizes: int) -> Tensor:
+        out = x.new_zeros(x.shape[0], *sizes, *x.shape[1 + len(sizes) :])
+        out[(slice(None), *(slice(size) for size in x.shape[1 : 1 + len(sizes)]))] = x
+        return out
+
+    sizes = {"data": (), "prompt": (longest,), "prompt_mask": (longest,), "captions": (slots, longest),
+             "caption_mask": (slots, longest), "references": (slots,), "reference_mask": (slots,)}
+    return Batch(**{name: torch.cat([grow(getattr(b, name), *size) for b in batches]) for name, size in sizes.items()})

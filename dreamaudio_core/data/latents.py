@@ -10,7 +10,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Iterable
+from typing import Any, Iterable, Iterator, Mapping
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -121,15 +121,47 @@ def write_shard(path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
     os.replace(beside, path)
 
 
-class LatentShard:
-    """Read access to one shard, held in memory."""
+class LazyTensors(Mapping):
+    """Tensors of a safetensors file: the tables in memory, the large ones as slices of the file."""
+
+    LARGE = ("mean", "std", "sounds", "tokens")
 
     def __init__(self, path: Path):
+        self.path = path
+        self._file = safe_open(path, framework="pt")
+        self._names = list(self._file.keys())
+        self._tables = {key: self._file.get_tensor(key) for key in self._names if key not in self.LARGE}
+
+    def __getitem__(self, key: str) -> Any:
+        if key in self._tables:
+            return self._tables[key]
+        if key not in self._names:
+            raise KeyError(key)
+        if self._file is None:
+            self._file = safe_open(self.path, framework="pt")
+        return self._file.get_slice(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None}
+
+
+class LatentShard:
+    """Read access to one shard, held in memory or, if `lazy`, read item by item."""
+
+    def __init__(self, path: Path, lazy: bool = False):
         try:
             with safe_open(path, framework="pt") as file:
-                self.tensors = {key: file.get_tensor(key) for key in file.keys()}
+                self.tensors = LazyTensors(path) if lazy else {key: file.get_tensor(key) for key in file.keys()}
                 self.facts = json.loads(file.metadata()["facts"])
-            self._by_item: list[list[int]] = [[] for _ in range(len(self.tensors["mean"]))]
+                self.shape = tuple(file.get_slice("mean").get_shape()[1:])
+                self.text_dim = file.get_slice("tokens").get_shape()[1]
+            self._by_item: list[list[int]] = [[] for _ in range(len(self.tensors["prompts"]))]
             for row, (item, *_) in enumerate(self.tensors["references"].tolist()):
                 self._by_item[item].append(row)
             self._parts: dict[int, list[list[int]]] = {}
