@@ -1,0 +1,66 @@
+"""Fine-tuning of the alignment layer alone, for another number of references than three (paper, section III-B)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..checkpoint import load_state
+from ..config import ModelConfig, MRCConfig
+from ..errors import InputError
+from ..mrc import MRCUNet
+from .flow import FlowPart
+
+PREFIX = "alignment."
+
+
+class AlignPart(FlowPart):
+    """A trained MRC UNet whose references pass a new 3x3 convolution first; everything else is frozen.
+
+    The layer starts as the identity on the slots that the network knows, so that as many references as before give what
+    they gave before.
+
+    Parameters
+    ----------
+    config
+        Of the model that is widened.
+    data
+        Cache folders; references beyond the network's own slots come from items of as many groups.
+    initial
+        State dict of its trained UNet, with or without an alignment layer of the same size.
+    references
+        Slots of the widened network.
+    options
+        As those of `FlowPart`.
+
+    Raises
+    ------
+    InputError
+        If the fusion needs no alignment, or the number of references is not larger than before.
+    """
+
+    name = "flow"
+
+    def __init__(self, config: ModelConfig, data: list[Path], initial: dict[str, Tensor], references: int, **options: Any):
+        if config.mrc.reference_fusion != "concat":
+            raise InputError("align: this model places its references and takes any number; only models that join them on "
+                             "channels have an alignment layer")
+        if references <= config.mrc.num_references:
+            raise InputError(f"references: expected more than the network's {config.mrc.num_references}, found {references}")
+        config = replace(config, mrc=replace(config.mrc, aligned_references=references))
+        super().__init__(config, data, initial=initial, **options)
+        self.settings["trained"] = "alignment"
+
+    def _network(self, config: MRCConfig, initial: dict[str, Tensor] | None) -> MRCUNet:
+        network = MRCUNet(config)
+        fresh = {name: value for name, value in network.state_dict().items() if name.startswith(PREFIX)}
+        own = {name: value for name, value in initial.items() if name.startswith(PREFIX)}
+        fits = {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in fresh.items()}
+        base = {name: value for name, value in initial.items() if not name.startswith(PREFIX)}
+        load_state(network, {**base, **(own if fits else fresh)}, "weights to align")
+        for name, parameter in network.named_parameters():
+            parameter.requires_grad_(name.startswith(PREFIX))
+        return network

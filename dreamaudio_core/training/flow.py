@@ -1,0 +1,250 @@
+"""Training of the MRC UNet on cached latents: every preset and variant (paper, sections III-B and III-C)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import diffusion, flow
+from ..checkpoint import load_state, save_weights
+from ..config import ModelConfig, MRCConfig, to_dict
+from ..data.batches import Augmentation, Batch, join_batches, placed_batch
+from ..data.concat_batches import concat_batch
+from ..data.grouped import open_shard
+from ..errors import CheckpointError, InputError
+from ..mrc import MRCUNet
+from ..vae import AutoencoderKL
+from ..vocoder import BigVGAN
+from .part import Part, Source, Turn
+from .samples import Board
+
+VALIDATION_ITEMS = 8
+SHOWN_ITEMS = 2
+SAMPLE_STEPS = {"flow": 16, "ddpm": 50}
+SAMPLE_GUIDANCE = 2.0
+
+
+def shard_paths(data: list[Path]) -> list[Path]:
+    """Shard files of cache folders (and of files named themselves), in the order of the folders and of their names.
+
+    Raises
+    ------
+    InputError
+        If a folder holds none.
+    """
+    paths: list[Path] = []
+    for entry in map(Path, data):
+        found = sorted(entry.glob("*.safetensors")) if entry.is_dir() else [entry]
+        if not found or not found[0].exists():
+            raise InputError(f"{entry}: expected shards of cached latents (*.safetensors), found none; make them with: "
+                             "python -m dreamaudio_core data cache")
+        paths += found
+    return paths
+
+
+class FlowSource(Source):
+    """Items of cached shards with the paper's augmentations.
+
+    Parameters
+    ----------
+    data
+        Cache folders or shard files.
+    config
+        Of the model; shards of another latent shape or text width are refused.
+    slots
+        References of one call, for the concatenating fusion.
+    augmentation
+        What is drawn for each example.
+
+    Raises
+    ------
+    InputError
+        If a shard does not fit the model.
+    """
+
+    def __init__(self, data: list[Path], config: ModelConfig, slots: int, augmentation: Augmentation):
+        self.config, self.slots, self.augmentation = config, slots, augmentation
+        self.shards = [open_shard(path) for path in shard_paths(data)]
+        channels, _, bands = config.latent_shape()
+        multiple = 2 ** (len(config.mrc.multipliers) - 1)
+        by_shape: dict[tuple[int, ...], list[tuple[int, int]]] = {}
+        for number, (path, shard) in enumerate(zip(shard_paths(data), self.shards)):
+            c, frames, f = shard.shape
+            if (c, f) != (channels, bands) or frames % multiple:
+                raise InputError(f"{path}: its latents are [{c}, {frames}, {f}], the model expects [{channels}, a multiple "
+                                 f"of {multiple}, {bands}]; cache the data with this model's VAE")
+            if shard.text_dim != config.mrc.text_dim:
+                raise InputError(f"{path}: its text features have size {shard.text_dim}, the model expects "
+                                 f"{config.mrc.text_dim}; cache the data with this model's text encoder")
+            by_shape.setdefault(shard.shape, []).extend((number, item) for item in range(len(shard)))
+        self._counts = [len(items) for items in by_shape.values()]
+        self._items = [key for items in by_shape.values() for key in items]
+
+    def groups(self) -> list[int]:
+        """Items of each target length."""
+        return self._counts
+
+    def example(self, item: int, generator: torch.Generator) -> dict[str, Any]:
+        """Batch of one, its noise [C, T, F] and its time (a step from 0 to 999 for DDPM)."""
+        number, row = self._items[item]
+        shard = self.shards[number]
+        common = (shard.silence, shard.empty_text)
+        if self.config.mrc.reference_fusion == "placed":
+            batch = placed_batch([shard[row]], *common, self.augmentation, generator)
+        else:
+            batch = concat_batch([shard[row]], *common, self.slots, self.augmentation, generator)
+        noise = torch.randn(batch.data.shape[1:], generator=generator)
+        if self.config.objective == "ddpm":
+            time = torch.randint(diffusion.TRAIN_STEPS, (), generator=generator)
+        else:
+            time = torch.rand((), generator=generator)
+        return {"batch": batch, "noise": noise, "time": time}
+
+    def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Tensors of `Batch`, and `noise` [B, C, T, F] and `time` [B]."""
+        batch: Batch = join_batches([e["batch"] for e in examples])
+        joined = {"data": batch.data, **batch.conditions()}
+        return {**joined, **{name: torch.stack([e[name] for e in examples]) for name in ("noise", "time")}}
+
+
+class FlowObjective(nn.Module):
+    """Loss of the flow, or of noise prediction for the DDPM variant."""
+
+    def __init__(self, network: MRCUNet, objective: str):
+        super().__init__()
+        self.network, self.objective = network, objective
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Mean squared error over the batch."""
+        given = ("data", "noise", "time")
+        conditions = {name: value for name, value in batch.items() if name not in given}
+
+        def predict(z: Tensor, time: Tensor) -> Tensor:
+            return self.network(z, time, **conditions)
+
+        loss = diffusion.ddpm_loss if self.objective == "ddpm" else flow.flow_loss
+        return {"loss": loss(predict, batch["data"], batch["time"], batch["noise"])}
+
+
+class FlowPart(Part):
+    """The MRC UNet.
+
+    Parameters
+    ----------
+    config
+        The model: any preset, or a model folder's.
+    data
+        Cache folders of the training items; they are mixed by their sizes.
+    initial
+        Weights (state dict of the UNet) to start from.
+    augmentation
+        The paper's by default.
+    validation
+        Cache folders of items that are only measured; the first training items without augmentation if none.
+    vae, vocoder
+        For sounds and spectrograms on the board.
+    rate, clip, weight_decay
+        Of the optimizer (paper: 5e-5).
+
+    Notes
+    -----
+    Curves: `flow/loss`, and `validation/loss` of fixed items with fixed noise and times under the averaged weights.
+    """
+
+    name = "flow"
+
+    def __init__(self, config: ModelConfig, data: list[Path], *, initial: dict[str, Tensor] | None = None,
+                 augmentation: Augmentation = Augmentation(), validation: list[Path] | None = None,
+                 vae: AutoencoderKL | None = None, vocoder: BigVGAN | None = None, rate: float = 5e-5, clip: float = 1.0,
+                 weight_decay: float = 0.01):
+        self.config = config
+        self.network = self._network(config.mrc, initial)
+        slots = self.network.slots
+        self.source = FlowSource(data, config, slots, augmentation)
+        plain = Augmentation(0.0, 0.0, 0.0, 0.0)
+        self.held_out = FlowSource(validation or data, config, slots, plain)
+        self.vae, self.vocoder = vae, vocoder
+        self.objective = FlowObjective(self.network, config.objective)
+        self.turns = [Turn("flow", self.objective, rate, clip=clip, weight_decay=weight_decay)]
+        # Without any reference in a batch the placed reference encoder stays idle.
+        self.may_leave_unused = config.mrc.reference_fusion == "placed"
+        self.settings = {"network": to_dict(self.network.config), "objective": config.objective, "rate": rate, "clip": clip,
+                         "weight decay": weight_decay, "augmentation": to_dict(augmentation)}
+
+    def _network(self, config: MRCConfig, initial: dict[str, Tensor] | None) -> MRCUNet:
+        network = MRCUNet(config)
+        return network if initial is None else load_state(network, initial, "initial weights")
+
+    def to(self, device: torch.device) -> None:
+        """Move what only the samples need."""
+        self.vae = self.vae and self.vae.to(device)
+        self.vocoder = self.vocoder and self.vocoder.to(device)
+
+    def _validation(self) -> dict[str, Tensor]:
+        first = self.held_out.groups()[0]
+        examples = [self.held_out.example(i, torch.Generator().manual_seed(i)) for i in range(min(VALIDATION_ITEMS, first))]
+        return self.held_out.collate(examples)
+
+    def sample(self, board: Board, step: int) -> None:
+        """Loss of the validation items, and a few of them generated."""
+        device = next(self.network.parameters()).device
+        batch = {name: value.to(device) for name, value in self._validation().items()}
+        board.scalars({"validation/loss": float(self.objective(batch)["loss"])}, step)
+        if self.vae is None or board.writer is None:
+            return
+        shown = {name: value[:SHOWN_ITEMS] for name, value in batch.items()}
+        mels = self.vae.decode(self.generate(shown))
+        targets = self.vae.decode(shown["data"])
+        for i, (made, target) in enumerate(zip(mels, targets)):
+            board.spectrogram(f"validation/{i} (target, generated)", [target, made], step)
+            if self.vocoder is not None:
+                for name, mel in (("target", target), ("generated", made)):
+                    board.sound(f"validation/{i} {name}", self.vocoder.vocode(mel.transpose(1, 2))[0, 0], step)
+
+    def generate(self, batch: dict[str, Tensor]) -> Tensor:
+        """Latents [B, C, T, F] from the noise of `batch`, guided by prompt and references together."""
+        empty = self.source.shards[0].empty_text.to(batch["prompt"])
+        conditions = {k: v for k, v in batch.items() if k not in ("data", "noise", "time")}
+        blank = {k: torch.zeros_like(v) for k, v in conditions.items()}
+        width = min(len(empty), blank["prompt"].shape[1])
+        for text, mask in (("prompt", "prompt_mask"), ("captions", "caption_mask")):
+            blank[text][..., :width, :] = empty[:width]
+            blank[mask][..., :width] = True
+        if self.config.mrc.reference_fusion == "concat":
+            silence = self.source.shards[0].silence.to(batch["data"])
+            blank["references"] = silence.expand_as(conditions["references"]).contiguous()
+        context = self.network.precompute(**{k: torch.cat([conditions[k], blank[k]]) for k in conditions})
+
+        def guided(z: Tensor, time: float) -> Tensor:
+            lam = torch.full((2 * len(z),), time, device=z.device)
+            full, plain = self.network.denoise(z.repeat(2, 1, 1, 1), lam, context).chunk(2)
+            return plain + SAMPLE_GUIDANCE * (full - plain)
+
+        steps = SAMPLE_STEPS[self.config.objective]
+        if self.config.objective == "ddpm":
+            return diffusion.ddim(guided, batch["noise"], steps)
+        return flow.two_step(guided, batch["noise"], flow.times(steps))
+
+    def export(self, path: Path, state: dict[str, Tensor]) -> None:
+        """Weight file of the part `flow`."""
+        save_weights(path, state, "flow", self.network.config)
+
+
+
+
+def check_fits(config: MRCConfig, given: MRCConfig, where: Path) -> None:
+    """Refuse weights of another network than the configuration's.
+
+    Raises
+    ------
+    CheckpointError
+        Names the first field that differs.
+    """
+    for name, value in to_dict(config).items():
+        found = to_dict(given)[name]
+        if name != "aligned_references" and found != value:
+            raise CheckpointError(f"{where}: its mrc.{name} is {found}, the model expects {value}; name the model that the "
+                                  "weights belong to with --model")

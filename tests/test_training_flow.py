@@ -1,0 +1,312 @@
+"""The training loop, flow and alignment on tiny networks: loss, exact resume, freezing, stops, processes, variants."""
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from dreamaudio_core.checkpoint import load_weights
+from dreamaudio_core.config import PRESETS, MRCConfig
+from dreamaudio_core.data.batches import Augmentation
+from dreamaudio_core.data.latents import write_shard
+from dreamaudio_core.errors import InputError
+from dreamaudio_core.pipeline import load_model, read_config
+from dreamaudio_core.training.align import AlignPart
+from dreamaudio_core.training.checkpoints import saved_checkpoints
+from dreamaudio_core.training.ema import EMA
+from dreamaudio_core.training.flow import FlowPart
+from dreamaudio_core.training.loop import LoopOptions, train
+from dreamaudio_core.training.positions import EpochBatches
+
+pytest.importorskip("accelerate")
+pytest.importorskip("tensorboard")
+
+ROOT = Path(__file__).resolve().parents[1]
+CHANNELS, FRAMES, BANDS, WIDTH = 4, 16, 8, 24
+
+
+def write_cache(folder, items=12, kind="grouped", seed=0, frames=FRAMES):
+    """A shard of random latents in which the target repeats its references, so that there is something to learn."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(*shape):
+        return torch.randn(shape, generator=generator)
+
+    tokens = noise(3 * (3 * items + 1), WIDTH)
+    tables = {"references": [], "parts": [], "captions": []}
+    sounds, means, prompts, text, cursor = [], [], [], 1, 0
+    for number in range(items):
+        prompts.append(text)
+        mean = torch.zeros(CHANNELS, frames, BANDS)
+        for k in range(number % 3):
+            sound = noise(4, CHANNELS, BANDS)
+            mean[:, 4 * k : 4 * k + 4] += sound.transpose(0, 1)
+            row = len(tables["references"])
+            tables["references"].append([number, text + 1 + k, cursor, cursor + 4])
+            tables["parts"].append([row, 4 * k, cursor, cursor + 4])
+            tables["captions"].append([row, 1, text + 1 + k])
+            sounds.append(sound)
+            cursor += 4
+        means.append(mean)
+        text += 3
+    tensors = {
+        "mean": torch.stack(means), "std": torch.full((items, CHANNELS, frames, BANDS), 0.1),
+        "silence": torch.zeros(CHANNELS, 1, BANDS), "sounds": torch.cat(sounds), "tokens": tokens,
+        "texts": torch.tensor([[3 * i, 3 * i + 3] for i in range(3 * items + 1)]), "prompts": torch.tensor(prompts),
+        **{name: torch.tensor(rows) for name, rows in tables.items()},
+    }
+    if kind == "placed":
+        tensors.pop("captions")
+    write_shard(Path(folder) / f"{kind}-{frames}.safetensors", tensors, {})
+    return Path(folder)
+
+
+def tiny(name="dreamaudio", fusion=None, references=3):
+    """A preset made tiny; what makes the variant stays."""
+    preset = PRESETS[name]
+    mrc = dataclasses.replace(preset.mrc, latent_channels=CHANNELS, hidden=32, multipliers=(1, 2), attention_levels=(1,),
+                              num_res_blocks=1, head_dim=16, groups=8, text_dim=WIDTH, num_references=references,
+                              reference_fusion=fusion or preset.mrc.reference_fusion)
+    vae = dataclasses.replace(preset.vae, latent_channels=CHANNELS, channels=8, multipliers=(1, 2, 2, 2), groups=4,
+                              num_res_blocks=1, middle_attention=False)
+    return dataclasses.replace(preset, mrc=mrc, vae=vae, seconds=1.28)
+
+
+def flow_part(cache, config=None, **options):
+    torch.manual_seed(0)
+    return FlowPart(config or tiny(), [cache], rate=2e-3, **options)
+
+
+def options(run, **changes):
+    values = {"steps": 6, "batch": 4, "warmup": 2, "ema": 0.9, "log_every": 2, "device": "cpu", "progress": False}
+    return LoopOptions(run, **{**values, **changes})
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return write_cache(tmp_path_factory.mktemp("cache"))
+
+
+def losses(part, choices):
+    found = []
+    outcome = train(part, choices, lambda step, values: found.append(values["flow/loss"]))
+    return found, outcome
+
+
+def same(a, b):
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[k], b[k]) for k in a)
+
+
+def test_epoch_batches_show_every_item_once_and_depend_on_seed_and_step_alone():
+    batches = EpochBatches([8, 4], 4, seed=3)
+    epoch = [batches.batch(step) for step in range(3)]
+    assert sorted(sum(epoch, [])) == list(range(12))
+    assert all(max(b) < 8 or min(b) >= 8 for b in epoch)
+    assert EpochBatches([8, 4], 4, seed=3).batch(2) == epoch[2]
+    assert batches.batch(1) == epoch[1]
+    assert [EpochBatches([8, 4], 4, seed=4).batch(s) for s in range(3)] != epoch
+    assert sorted(EpochBatches([2], 4, seed=0).batch(0)) == [0, 0, 1, 1]
+    with pytest.raises(InputError, match="at least one item"):
+        EpochBatches([], 4, seed=0)
+
+
+def test_loss_falls_and_the_board_holds_curves(cache, tmp_path):
+    part = flow_part(cache, augmentation=Augmentation(0.0, 0.0, 0.0))
+    found, outcome = losses(part, options(tmp_path, steps=60, batch=8, save_every=100, sample_every=30))
+    assert outcome.step == 60 and not outcome.stopped
+    assert sum(found[-10:]) < 0.75 * sum(found[:10])
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert [e.step for e in board.Scalars("flow/loss")][-1] == 60
+    held = [e.value for e in board.Scalars("validation/loss")]
+    assert len(held) == 2 and held[1] < held[0]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_resume_is_bit_equal(cache, tmp_path, workers):
+    whole, _ = losses(flow_part(cache), options(tmp_path / "whole", workers=workers, accumulation=2))
+    parts = []
+    for steps in (3, 6):
+        torch.manual_seed(steps)  # What a fresh process would have drawn must not matter.
+        found, _ = losses(FlowPart(tiny(), [cache], rate=2e-3) if steps == 6 else flow_part(cache),
+                          options(tmp_path / "parts", steps=steps, accumulation=2))
+        parts += found
+    assert parts == whole
+    one, two = (torch.load(saved_checkpoints(tmp_path / name)[-1][1], weights_only=True) for name in ("whole", "parts"))
+    assert one["step"] == two["step"] == 6
+    assert same(one["objectives"]["flow"], two["objectives"]["flow"]) and same(one["ema"], two["ema"])
+    assert not same(one["ema"], {k.removeprefix("network."): v for k, v in one["objectives"]["flow"].items()})
+    for key, state in one["optimizers"]["flow"]["state"].items():
+        assert same(state, two["optimizers"]["flow"]["state"][key])
+
+
+def test_checkpoints_rotate_and_other_settings_are_refused(cache, tmp_path):
+    train(flow_part(cache), options(tmp_path, steps=5, save_every=1, keep=2))
+    assert [step for step, _ in saved_checkpoints(tmp_path)] == [4, 5]
+    assert not list(tmp_path.rglob("*.part"))
+    with pytest.raises(InputError, match="seed was 0 in this run, found 1"):
+        train(flow_part(cache), options(tmp_path, steps=6, seed=1))
+    with pytest.raises(InputError, match="objective was \"flow\""):
+        train(flow_part(cache, tiny("dreamaudio-ddpm")), options(tmp_path, steps=6))
+
+
+def test_ema_follows_its_formula():
+    layer = torch.nn.Linear(2, 2)
+    layer.bias.requires_grad_(False)
+    ema, expected = EMA(layer, 0.5), layer.weight.detach().clone()
+    for step in range(12):
+        with torch.no_grad():
+            layer.weight.add_(1.0)
+        ema.update(layer, step)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = decay * expected + (1 - decay) * layer.weight.detach()
+    assert set(ema.shadow) == {"weight"}
+    assert torch.allclose(ema.shadow["weight"], expected, atol=1e-6)
+    own = layer.weight.detach().clone()
+    with ema.applied(layer):
+        assert torch.equal(layer.weight, ema.shadow["weight"])
+    assert torch.equal(layer.weight, own)
+
+
+VARIANTS = [(name, None) for name in PRESETS if name != "mini"] + [("mini", "placed")]
+
+
+@pytest.mark.parametrize("name,fusion", VARIANTS)
+def test_every_variant_takes_a_step(tmp_path, name, fusion):
+    cache = write_cache(tmp_path / "cache", items=4, kind="placed" if fusion else "grouped")
+    part = flow_part(cache, tiny(name, fusion))
+    before = {k: v.clone() for k, v in part.network.state_dict().items()}
+    found, _ = losses(part, options(tmp_path / "run", steps=2, precision="bf16" if name == "dreamaudio" else "no"))
+    assert all(0 < value < 10 for value in found)
+    assert not same(before, part.network.state_dict())
+    config, state = load_weights(tmp_path / "run" / "flow.safetensors", "flow", MRCConfig)
+    assert config == part.config.mrc and state.keys() == before.keys()
+
+
+def test_concat_trains_on_single_event_shards_and_mixed_lengths(tmp_path):
+    write_cache(tmp_path / "cache", items=4, kind="placed")
+    cache = write_cache(tmp_path / "cache", items=4, kind="grouped", frames=8)
+    part = flow_part(cache)
+    assert sorted(part.source.groups()) == [4, 4]
+    assert len(losses(part, options(tmp_path / "run", steps=2))[0]) == 2
+
+
+def test_align_starts_as_identity_freezes_the_rest_and_loads(tmp_path):
+    from small_model import make_folder
+
+    folder = make_folder(tmp_path / "model", fusion="concat")
+    config = read_config(folder)
+    cache = write_cache(tmp_path / "cache", items=8)
+    before = load_model(folder)
+    _, base = load_weights(folder / "flow.safetensors", "flow", MRCConfig)
+    part = AlignPart(config, [cache], base, references=5, rate=1e-2)
+    assert part.network.slots == 5
+
+    generator = torch.Generator().manual_seed(0)
+    shapes = {"z": (1, 4, 16, 8), "prompt": (1, 5, 24), "captions": (1, 3, 5, 24), "references": (1, 3, 4, 16, 8)}
+    values = {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
+    values.update(time=torch.tensor([0.3]), prompt_mask=torch.ones(1, 5, dtype=torch.bool),
+                  caption_mask=torch.ones(1, 3, 5, dtype=torch.bool))
+    with torch.no_grad():
+        assert torch.equal(before.flow(**values), part.network.eval()(**values))
+
+    train(part, options(tmp_path / "run", steps=3))
+    changed = {k for k, v in part.network.state_dict().items() if k not in base or not torch.equal(v, base[k])}
+    assert changed == {"alignment.weight", "alignment.bias"}
+    model = load_model(folder, flow=tmp_path / "run" / "flow.safetensors")
+    assert model.slots == 5
+    _, exported = load_weights(tmp_path / "run" / "flow.safetensors", "flow", MRCConfig)
+    assert all(torch.equal(exported[k], base[k]) for k in base)
+    resumed = AlignPart(config, [cache], exported, references=5)
+    assert torch.equal(resumed.network.alignment.weight, exported["alignment.weight"])
+
+    with pytest.raises(InputError, match="more than the network's 3"):
+        AlignPart(config, [cache], base, references=3)
+    with pytest.raises(InputError, match="takes any number"):
+        AlignPart(tiny("mini", "placed"), [cache], base, references=4)
+
+
+def test_foreign_shards_are_refused(tmp_path, cache):
+    with pytest.raises(InputError, match="text features have size 24, the model expects 32"):
+        config = tiny()
+        FlowPart(dataclasses.replace(config, mrc=dataclasses.replace(config.mrc, text_dim=32)), [cache])
+    with pytest.raises(InputError, match="its latents are"):
+        FlowPart(dataclasses.replace(tiny(), vae=PRESETS["dreamaudio"].vae), [cache])
+    with pytest.raises(InputError, match="expected shards"):
+        FlowPart(tiny(), [tmp_path / "nothing"])
+
+
+SCRIPT = """
+import json, sys, time
+sys.path[:0] = [{root!r}, {tests!r}]
+from test_training_flow import flow_part, options, train, tiny
+from pathlib import Path
+cache, run, batch, steps, pause, accumulation, fusion = sys.argv[1:]
+found = []
+def on_step(step, values):
+    found.append(values["flow/loss"])
+    (Path(run) / "step").write_text(str(step))
+    time.sleep(float(pause))
+Path(run).mkdir(parents=True, exist_ok=True)
+part = flow_part(Path(cache), tiny("mini", "placed") if fusion == "placed" else None)
+choices = options(Path(run) / "run", steps=int(steps), batch=int(batch), accumulation=int(accumulation))
+outcome = train(part, choices, on_step)
+import os
+if os.environ.get("RANK", "0") == "0":
+    (Path(run) / "losses.json").write_text(json.dumps([found, outcome.step, outcome.stopped]))
+"""
+
+
+def start(folder, cache, run, batch, steps=6, pause=0.0, accumulation=1, fusion="concat", **environment):
+    script = folder / "train.py"
+    script.write_text(SCRIPT.format(root=str(ROOT), tests=str(ROOT / "tests")))
+    arguments = [str(x) for x in (cache, run, batch, steps, pause, accumulation, fusion)]
+    return subprocess.Popen([sys.executable, str(script), *arguments],
+                            env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("fusion", ["concat", "placed"])
+def test_two_gloo_processes_give_the_curve_of_one(tmp_path, fusion):
+    cache = write_cache(tmp_path / "cache", kind="placed" if fusion == "placed" else "grouped")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    pair = [start(tmp_path, cache, tmp_path / "two", 2, accumulation=2, fusion=fusion, RANK=str(r), LOCAL_RANK=str(r),
+                  **common) for r in range(2)]
+    found, _ = losses(flow_part(cache, tiny("mini", "placed") if fusion == "placed" else None),
+                      options(tmp_path / "one", batch=8))
+    for process in pair:
+        assert process.wait(timeout=120) == 0, process.stderr.read().decode()
+    two, step, stopped = json.loads((tmp_path / "two" / "losses.json").read_text())
+    # Sums in another order, and six AdamW steps that amplify them: a relative 1e-4 of the loss.
+    assert two == pytest.approx(found, rel=1e-4) and step == 6 and not stopped
+    state = torch.load(saved_checkpoints(tmp_path / "two" / "run")[-1][1], weights_only=True)
+    assert len(state["rng"]) == 2
+
+
+def test_interrupt_leaves_a_checkpoint_that_continues_exactly(tmp_path, cache):
+    process = start(tmp_path, cache, tmp_path / "cut", 4, steps=500, pause=0.2)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "cut" / "step").exists():
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read().decode()
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0, process.stderr.read().decode()
+    found, step, stopped = json.loads((tmp_path / "cut" / "losses.json").read_text())
+    assert stopped and 1 <= step < 500 and len(found) == step
+    assert [s for s, _ in saved_checkpoints(tmp_path / "cut" / "run")] == [step]
+    rest, outcome = losses(flow_part(cache), options(tmp_path / "cut" / "run", steps=step + 3))
+    whole, _ = losses(flow_part(cache), options(tmp_path / "whole", steps=step + 3))
+    assert outcome.step == step + 3 and found + rest == whole
