@@ -116,7 +116,10 @@ class ArrangerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole system: one value decides every size."""
+    """A whole system: one value decides every size.
+
+    `refinement_iterations` is the number of Griffin-Lim iterations after the vocoder; see `griffin_lim`.
+    """
 
     name: str
     objective: str = "flow"
@@ -127,6 +130,7 @@ class ModelConfig:
     mrc: MRCConfig = field(default_factory=MRCConfig)
     arranger: ArrangerConfig | None = None
     seconds: float = 10.24
+    refinement_iterations: int = 0
 
     def latent_shape(self, seconds: float | None = None) -> tuple[int, int, int]:
         """Channels, time steps and bands of the latent of `seconds` of audio, rounded up to what the UNet can halve."""
@@ -198,5 +202,6 @@ PRESETS: dict[str, ModelConfig] = {
                       groups=16, text_dim=384,
                       num_references=8, reference_fusion="placed"),
         arranger=ArrangerConfig(),
+        refinement_iterations=24,
     ),
 }

@@ -19,6 +19,7 @@ from .checkpoint import load_state, load_vae, load_weights, require_pickle
 from .config import ArrangerConfig, ModelConfig, MRCConfig, VocoderConfig, from_dict
 from .errors import CheckpointError, InputError
 from .flow import Guidance, StepCallback
+from .griffin_lim import GriffinLim
 from .mrc import MRCUNet
 from .placing import reference_canvas, silence_latent
 from .reference import Reference
@@ -287,9 +288,12 @@ class DreamAudio:
 
     @torch.inference_mode()
     def vocode(self, mel: Tensor, seconds: float | None = None) -> Tensor:
-        """Waveforms [B, T] of log-mels [B, 1, frames, bands], cut to `seconds`."""
+        """Waveforms [B, T] of log-mels [B, 1, frames, bands], refined as the model asks for and cut to `seconds`."""
         mel = mel.to(self.device, next(self.vocoder.parameters()).dtype)
         waveform = self.vocoder.vocode(mel[:, 0].transpose(1, 2)).float()[:, 0]
+        if self.config.refinement_iterations:
+            refinement = GriffinLim(self.config.audio, self.device)
+            waveform = refinement.refine(waveform, mel.float(), self.config.refinement_iterations)
         if seconds is not None:
             waveform = waveform[:, : round(seconds * self.config.audio.sample_rate)]
         return waveform.clamp(-1.0, 1.0)
