@@ -135,12 +135,11 @@ class Features:
         """Features [len(texts), longest, D] and mask."""
         found = [self[text] for text in texts]
         longest = max((len(x) for x in found), default=1)
-        out = torch.zeros(len(found), longest, self.tokens.shape[1])
-        mask = torch.zeros(len(found), longest, dtype=torch.bool)
+        out = np.zeros((len(found), longest, self.tokens.shape[1]), np.float32)
+        mask = np.zeros((len(found), longest), bool)
         for row, x in enumerate(found):
-            out[row, :len(x)] = torch.from_numpy(x.astype(np.float32))
-            mask[row, :len(x)] = True
-        return out, mask
+            out[row, :len(x)], mask[row, :len(x)] = x, True
+        return torch.from_numpy(out), torch.from_numpy(mask)
 
 
 # Batches
@@ -151,64 +150,111 @@ def collate(items: list[tuple[dict, list[dict]]], features: Features, repeats: i
     size, count = len(items), max(1, max(len(events) for _, events in items))
     prompt, prompt_mask = features.pad([item["prompt"] for item, _ in items])
     flat, flat_mask = features.pad([event["text"] for _, events in items for event in events])
-    captions = torch.zeros(size, count, flat.shape[1], prompt.shape[2])
-    caption_mask = torch.zeros(size, count, flat.shape[1], dtype=torch.bool)
-    inputs = {"prompt": prompt, "prompt_mask": prompt_mask, "captions": captions, "caption_mask": caption_mask,
-              "reference_seconds": torch.zeros(size, count),
-              "reference_mask": torch.zeros(size, count, dtype=torch.bool),
-              "seconds": torch.tensor([item["seconds"] for item, _ in items])}
-    targets = {"occurs": torch.zeros(size, count), "count": torch.zeros(size, count, dtype=torch.long),
-               "used": torch.zeros(size, count, repeats, dtype=torch.bool),
-               "pairs": torch.zeros(size, count, repeats, count),
-               **{name: torch.zeros(size, count, repeats) for name in ("start", "duration", "gain")}}
-    row = 0
+    lengths, present = np.zeros((size, count), np.float32), np.zeros((size, count), bool)
+    occurs, counts = np.zeros((size, count), np.float32), np.zeros((size, count), np.int64)
+    used = np.zeros((size, count, repeats), bool)
+    times = np.zeros((3, size, count, repeats), np.float32)
+    pairs = np.zeros((size, count, repeats, count), np.float32)
     for b, (_, events) in enumerate(items):
         for k, event in enumerate(events):
-            captions[b, k], caption_mask[b, k] = flat[row], flat_mask[row]
-            row += 1
-            inputs["reference_seconds"][b, k], inputs["reference_mask"][b, k] = event["seconds"], True
-            targets["occurs"][b, k] = float(event["asked"])
-            targets["count"][b, k] = max(0, len(event["places"]) - 1)
-            for r, (start, duration, gain) in enumerate(event["places"][:repeats]):
-                targets["used"][b, k, r] = True
-                for name, value in (("start", start), ("duration", duration), ("gain", gain)):
-                    targets[name][b, k, r] = value
+            lengths[b, k], present[b, k], occurs[b, k] = event["seconds"], True, event["asked"]
+            counts[b, k] = max(0, len(event["places"]) - 1)
+            for r, place in enumerate(event["places"][:repeats]):
+                used[b, k, r], times[:, b, k, r] = True, place
                 for j, other in enumerate(events):
                     if j != k and other["places"] and not other["background"]:
-                        earlier = [s + d <= start + 0.04 for s, d, _ in other["places"]]
-                        targets["pairs"][b, k, r, j] = sum(earlier) / len(earlier)
-    return inputs, targets
+                        earlier = [s + d <= place[0] + 0.04 for s, d, _ in other["places"]]
+                        pairs[b, k, r, j] = sum(earlier) / len(earlier)
+    captions = flat.new_zeros(size, count, *flat.shape[1:])
+    caption_mask = flat_mask.new_zeros(size, count, flat.shape[1])
+    exists = torch.from_numpy(present)
+    captions[exists], caption_mask[exists] = flat, flat_mask
+    inputs = {"prompt": prompt, "prompt_mask": prompt_mask, "captions": captions, "caption_mask": caption_mask,
+              "reference_seconds": torch.from_numpy(lengths), "reference_mask": exists,
+              "seconds": torch.tensor([item["seconds"] for item, _ in items])}
+    targets = {"occurs": occurs, "count": counts, "used": used, "pairs": pairs, "start": times[0], "duration": times[1],
+               "gain": times[2]}
+    return inputs, {name: torch.from_numpy(value) for name, value in targets.items()}
+
+
+class Wordings:
+    """Texts of each caption of some items, and the captions of other sounds that mean almost the same.
+
+    A prompt and a reference's caption need not agree as closely as two phrasings of one sentence do, so captions of
+    similar sounds stand in for an event's own.
+    """
+
+    def __init__(self, items: list[dict], features: Features, kinds: dict[str, str]):
+        self.texts: dict[str, list[str]] = {}
+        spoken = {}
+        for item in items:
+            for event in item["events"]:
+                self.texts.setdefault(event["caption"], []).append(event["text"])
+                spoken[event["caption"]] = kinds.get(event["label"], "speech") == "speech"
+        self.captions = list(self.texts)
+        self.row = {caption: row for row, caption in enumerate(self.captions)}
+        self.spoken = np.array([spoken[caption] for caption in self.captions])
+        means = np.stack([features[self.texts[caption][0]].astype(np.float32).mean(0) for caption in self.captions])
+        means /= np.linalg.norm(means, axis=1, keepdims=True)
+        self.alike = means @ means.T
+
+    def similar(self, caption: str, others: list[str], rng: np.random.Generator) -> str | None:
+        """A text of one of the six nearest other captions that is clearly farther from `others` than from `caption`."""
+        row = self.row[caption]
+        if self.spoken[row]:
+            return None
+        near = [j for j in np.argsort(-self.alike[row])[:7] if j != row]
+        near = [j for j in near if self.alike[row, j] > 0.5 and not self.spoken[j]]
+        rivals = [self.row[other] for other in others if other != caption]
+        near = [j for j in near if all(self.alike[j, rival] < self.alike[j, row] - 0.1 for rival in rivals)]
+        return self.draw(self.captions[near[rng.integers(len(near))]], rng) if near else None
+
+    def draw(self, caption: str, rng: np.random.Generator) -> str:
+        return self.texts[caption][rng.integers(len(self.texts[caption]))]
+
+    def foreign(self, caption: str, others: list[str]) -> bool:
+        """Whether a sound is unlike all of `others`; two utterances differ by their words."""
+        row = self.row[caption]
+        return caption not in others and all(
+            self.alike[row, self.row[other]] < 0.45 or (self.spoken[row] and self.spoken[self.row[other]])
+            for other in others)
 
 
 class Drawer:
     """Draws a training item's references: other wordings, some left out, some that the prompt does not ask for."""
 
-    def __init__(self, items: list[dict], most: int):
-        self.most = most
+    def __init__(self, items: list[dict], wordings: Wordings, most: int):
+        self.wordings, self.most = wordings, most
         self.pool = [event for item in items for event in item["events"]]
-        self.wordings: dict[str, list[str]] = {}
-        for event in self.pool:
-            self.wordings.setdefault(event["caption"], []).append(event["text"])
 
     def __call__(self, rng: np.random.Generator, item: dict) -> tuple[dict, list[dict]]:
         events = [event for event in item["events"] if event["has_reference"]]
+        captions = [event["caption"] for event in item["events"]]
         if rng.random() < 0.2:
             events = [event for event in events if rng.random() > 0.3]
         if rng.random() < 0.35:
-            taken = {event["caption"] for event in item["events"]}
             for _ in range(int(rng.integers(1, 6))):
                 other = self.pool[rng.integers(len(self.pool))]
-                if other["caption"] not in taken:
-                    taken.add(other["caption"])
+                if self.wordings.foreign(other["caption"], captions):
+                    captions = [*captions, other["caption"]]
                     events.append({**other, "asked": False, "places": [], "background": False})
         worded = []
         for k in rng.permutation(len(events))[:self.most]:
-            event = events[k]
-            if rng.random() < 0.5:
-                choices = self.wordings[event["caption"]]
-                event = {**event, "text": choices[rng.integers(len(choices))]}
-            worded.append(event)
+            event, text = events[k], None
+            if rng.random() < 0.2:
+                text = self.wordings.similar(event["caption"], captions, rng)
+            elif rng.random() < 0.5:
+                text = self.wordings.draw(event["caption"], rng)
+            worded.append({**event, "text": text or event["text"]})
         return item, worded
+
+
+def drop_words(inputs: dict, rng: np.random.Generator) -> None:
+    """Hide a third of the tokens of a fifth of the captions, never all."""
+    mask = inputs["caption_mask"]
+    hidden = torch.from_numpy((rng.random(mask.shape) < 0.33) & (rng.random((*mask.shape[:2], 1)) < 0.2))
+    kept = mask & ~hidden
+    inputs["caption_mask"] = torch.where(kept.any(-1, keepdim=True), kept, mask)
 
 
 def epoch(items: list[dict], features: Features, size: int, rng: np.random.Generator) -> list[list[dict]]:
@@ -248,7 +294,8 @@ def loss_terms(out: ArrangerOutput, targets: dict, reference_mask: torch.Tensor)
 
 def train(args: argparse.Namespace, features: Features) -> Arranger:
     items = read_items(args.data, "train")
-    drawer = Drawer(items, CONFIG.arranger.max_references)
+    kinds = {entry.label: entry.kind for entry in Bank(args.manifest).entries}
+    drawer = Drawer(items, Wordings(items, features, kinds), CONFIG.arranger.max_references)
     torch.manual_seed(0)
     model = Arranger(CONFIG.arranger)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
@@ -281,6 +328,7 @@ def train(args: argparse.Namespace, features: Features) -> Arranger:
         rng = np.random.default_rng((3, step))
         inputs, targets = collate([drawer(rng, item) for item in batches[position]], features,
                                   CONFIG.arranger.max_repeats)
+        drop_words(inputs, rng)
         factor = min(1.0, (step + 1) / 300) * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
         for group in optimizer.param_groups:
             group["lr"] = args.rate * factor
@@ -364,6 +412,18 @@ def evaluate(model: Arranger, features: Features, items: list[dict]) -> dict[str
             **{f"all_starts_{kind}": percent(values) for kind, values in sorted(kinds.items())}}
 
 
+def with_similar_captions(items: list[dict], features: Features, kinds: dict[str, str]) -> list[dict]:
+    """The items with references that fit only roughly: captioned as a similar sound wherever there is one."""
+    wordings, rng = Wordings(items, features, kinds), np.random.default_rng(4)
+    changed = []
+    for item in items:
+        captions = [event["caption"] for event in item["events"]]
+        events = [{**event, "text": wordings.similar(event["caption"], captions, rng) or event["text"]}
+                  for event in item["events"]]
+        changed.append({**item, "events": events})
+    return changed
+
+
 def evaluate_prompts(model: Arranger, features: Features, seconds: float, verbose: bool = False) -> dict[str, float]:
     """Shares in percent over the prompts written by hand: order of events, asked or not, overlap, all right."""
     order, asked, whole, together = [], [], [], []
@@ -422,7 +482,10 @@ def main() -> None:
         model.load_state_dict(torch.load(args.run / "last.pt", weights_only=True)["ema"])
     else:
         model = train(args, features)
-    print(json.dumps({"held_out": evaluate(model, features, read_items(args.data, "test")),
+    held_out = read_items(args.data, "test")
+    kinds = {entry.label: entry.kind for entry in Bank(args.manifest).entries}
+    print(json.dumps({"held_out": evaluate(model, features, held_out),
+                      "similar_captions": evaluate(model, features, with_similar_captions(held_out, features, kinds)),
                       "written_by_hand": evaluate_prompts(model, features, CONFIG.seconds, verbose=True)}, indent=2))
 
 
