@@ -1,0 +1,177 @@
+"""Bad input: each case gives a message on its node that says what to change, and the server goes on."""
+
+import pytest
+import soundfile
+from graphs import node, reference, scene
+
+
+@pytest.fixture(autouse=True, scope="module")
+def the_server_lives_on(server):
+    """After all of these, the next run works; each of them runs on the server that the one before has left."""
+    yield
+    run = server.run(scene(prefix="alive"))
+    assert run.error is None
+
+
+def refused(server, graph, node_id):
+    """The message of a node that the server refuses before it runs anything."""
+    answer = server.post(graph)
+    assert answer.status_code == 400, answer.text
+    errors = answer.json()["node_errors"][node_id]["errors"]
+    return f"{errors[0]['type']}: {errors[0]['message']} {errors[0]['details']}"
+
+
+def failed(server, graph, node_id):
+    """The message of a node that fails while running."""
+    run = server.run(graph)
+    assert run.error is not None
+    assert run.error["node_id"] == node_id
+    assert "\n" not in run.message.strip()
+    return run.message
+
+
+@pytest.mark.parametrize("name", [
+    "missing.wav", "../secret.wav", "../../../../../../../../etc/passwd", "/etc/passwd", "dreamaudio/../../secret.wav",
+    "../secret.wav [output]", "", "nul\0byte.wav", "C:\\Windows\\win.ini",
+])
+def test_files_that_are_not_there_or_lie_elsewhere(server, base, name):
+    soundfile.write(base / "secret.wav", [0.5, -0.5] * 4000, 16000)
+    graph = scene()
+    graph["reference0"]["inputs"]["audio"] = name
+    message = refused(server, graph, "reference0")
+    assert "choose" in message
+
+
+def test_a_file_that_is_no_sound(server, base):
+    (base / "input" / "notes.wav").write_text("no sound at all")
+    graph = scene()
+    graph["reference0"]["inputs"]["audio"] = "notes.wav"
+    assert "cannot be decoded" in failed(server, graph, "reference0").replace("not audio that can be", "cannot be")
+
+
+def test_a_removed_reference_falls_back_or_says_so(server, base):
+    (base / "input" / "dreamaudio" / "crow.flac").unlink()
+    run = server.run(scene())
+    assert run.error is None
+    own = base / "input" / "own.wav"
+    soundfile.write(own, [0.5, -0.5] * 4000, 16000)
+    graph = scene()
+    graph["reference0"]["inputs"]["audio"] = "own.wav"
+    assert server.run(graph).error is None
+    own.unlink()
+    assert "upload" in refused(server, graph, "reference0")
+
+
+def test_an_unknown_model(server):
+    assert "value_not_in_list" in refused(server, scene(model="nothing"), "model")
+    assert "value_not_in_list" in refused(server, scene(model="../tiny"), "model")
+
+
+@pytest.mark.parametrize("model, word", [("incomplete", "vocoder.safetensors"), ("damaged", "flow.safetensors")])
+def test_a_model_folder_with_a_missing_or_damaged_part(server, model, word):
+    assert word in failed(server, scene(model=model), "model")
+
+
+def test_a_part_of_another_kind(server):
+    graph = scene()
+    graph["part"] = node("DreamAudioLoadFlow", model=["model", 0], file="tiny/vae.safetensors")
+    graph["sampler"]["inputs"]["model"] = ["part", 0]
+    assert "'flow'" in failed(server, graph, "part")
+
+
+@pytest.mark.parametrize("kind, word", [
+    ("none", "no sound"), ("three channels", "mono or stereo"), ("no batch", "[batch, channels, samples]"),
+    ("silent", "silent"), ("nan", "NaN"), ("batch", "batch of 2"),
+])
+def test_odd_audio(server, kind, word):
+    graph = scene(references=0)
+    graph["odd"] = node("TestOddAudio", kind=kind)
+    graph["from_audio"] = node("DreamAudioReferenceFromAudio", audio=["odd", 0], caption="a bell", strength=1.0, start="auto")
+    graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
+    assert word in failed(server, graph, "from_audio")
+
+
+@pytest.mark.parametrize("kind, word", [("none", "no sound"), ("three channels", "mono or stereo"), ("no batch", "[batch")])
+def test_odd_audio_is_not_saved_or_encoded(server, kind, word):
+    graph = {"odd": node("TestOddAudio", kind=kind),
+             "save": node("DreamAudioSaveAudio", audio=["odd", 0], filename_prefix="odd", format="wav")}
+    assert word in failed(server, graph, "save")
+
+
+def test_saving_outside_the_output_folder(server):
+    graph = scene()
+    graph["save"]["inputs"]["filename_prefix"] = "../../outside"
+    assert "outside" in failed_message(server, graph, "save")
+    graph["save"]["inputs"].update(filename_prefix="x", format="exe")
+    assert "value_not_in_list" in refused(server, graph, "save")
+
+
+def failed_message(server, graph, node_id):
+    run = server.run(graph)
+    assert run.error is not None and run.error["node_id"] == node_id
+    return run.message
+
+
+def test_nine_references(server):
+    graph = scene(references=0)
+    for k in range(9):
+        graph[f"r{k}"] = reference()
+        graph["captions"]["inputs"][f"references.reference{k}"] = [f"r{k}", 0]
+    assert "reference8" in failed(server, graph, "captions")
+    columns = ",".join(f"audio{k}" for k in range(1, 10))
+    rows = f"prompt,{columns}\na crow caws{',dreamaudio/crow.flac' * 9}\n"
+    graph = scene(references=0)
+    graph["table"] = node("DreamAudioBatchFromManifest", manifest="rows below", rows=rows)
+    graph["captions"]["inputs"]["references.reference0"] = ["table", 1]
+    assert "at most 8, found 9" in failed(server, graph, "captions")
+
+
+def test_unconnected_inputs(server):
+    graph = scene()
+    del graph["captions"]["inputs"]["model"]
+    assert "required_input_missing" in refused(server, graph, "captions")
+    graph = scene()
+    del graph["captions"]["inputs"]["references.reference0"]
+    del graph["reference0"]
+    assert server.run(graph).error is None
+
+
+def test_values_out_of_range(server):
+    for name, value in (("steps", 0), ("seconds", 1000.0), ("guidance", -2.0), ("seed", -1)):
+        assert "value_smaller_than_min" in (m := refused(server, scene(**{name: value}), "sampler")) or "bigger" in m
+    graph = scene()
+    graph["reference0"]["inputs"]["start"] = "soon"
+    assert "'soon'" in failed(server, graph, "reference0")
+    graph["reference0"]["inputs"]["start"] = "9"
+    assert "starts at 9 s" in failed(server, graph, "sampler")
+
+
+def test_latents_of_another_kind_and_length(server):
+    graph = scene(references=0)
+    graph["foreign"] = node("EmptyLatentImage", width=128, height=64, batch_size=1)
+    graph["decode"]["inputs"]["latent"] = ["foreign", 0]
+    assert "DreamAudio latent" in failed(server, graph, "decode")
+    graph = scene(references=0, start_latent=["encode", 0], denoise=0.5)
+    graph["source"] = node("LoadAudio", audio="dreamaudio/guitar.flac")
+    graph["encode"] = node("DreamAudioVAEEncode", model=["model", 0], audio=["source", 0], seconds=5.12)
+    assert "encode a sound of 2.56 s" in failed(server, graph, "sampler")
+
+
+def test_a_manifest_with_broken_rows_names_each(server):
+    rows = "\n".join([
+        "prompt,seed,audio1,caption1,start1",
+        "a crow caws,1,dreamaudio/crow.flac,a crow caws,0.5",
+        ",2,,,",
+        "a crow caws,minus one,,,",
+        "a crow caws,4,../../../etc/passwd,a crow caws,",
+        "a crow caws,5,dreamaudio/crow.flac,a crow caws,later",
+    ])
+    graph = scene(references=0)
+    graph["table"] = node("DreamAudioBatchFromManifest", manifest="rows below", rows=rows)
+    graph["captions"]["inputs"] |= {"prompt": ["table", 0], "references.reference0": ["table", 1]}
+    message = failed(server, graph, "table")
+    assert "4 of 5 rows" in message
+    for line in ("line 3: prompt", "line 4: seed", "line 5: audio", "line 6: reference 1: start"):
+        assert line in message
+    graph["table"]["inputs"]["manifest"] = "../../../etc/passwd"
+    assert "value_not_in_list" in refused(server, graph, "table")
