@@ -1,0 +1,70 @@
+"""Random crops of a sound bank, for the VAE and the vocoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.bank import Bank
+from ..errors import InputError
+from .part import Source
+
+
+class CropSource(Source):
+    """One crop of each sound an epoch, at a random level, sometimes mixed with another sound.
+
+    Parameters
+    ----------
+    bank
+        Sounds of at least a few milliseconds.
+    samples
+        Length of a crop.
+    mixing
+        Probability that a second sound is added.
+    quietest
+        Lowest peak level in dB; the level is drawn evenly from there to 0 dB.
+    """
+
+    def __init__(self, bank: Bank, samples: int, mixing: float = 0.3, quietest: float = -30.0):
+        if len(bank) == 0:
+            raise InputError(f"{bank.manifest}: expected at least one sound, found none in this split; build a larger bank")
+        self.bank, self.samples, self.mixing, self.quietest = bank, samples, mixing, quietest
+
+    def groups(self) -> list[int]:
+        """All sounds."""
+        return [len(self.bank)]
+
+    def _layer(self, item: int, generator: torch.Generator) -> Tensor:
+        sound = self.bank.waveform(item)
+        # A sound may begin or end inside the crop, so that silence and edges are learned too.
+        margin = self.samples // 4
+        low = -margin
+        high = max(len(sound) - self.samples + margin, 1 - margin)
+        start = int(torch.randint(low, high + 1, (), generator=generator))
+        piece = sound[max(start, 0) : max(start + self.samples, 0)]
+        out = torch.zeros(self.samples)
+        begin = max(-start, 0)
+        out[begin : begin + len(piece)] = piece[: self.samples - begin]
+        peak = float(out.abs().max())
+        level = 10 ** (self.quietest * torch.rand((), generator=generator).item() / 20)
+        return out * (level / peak) if peak > 1e-4 else out
+
+    def example(self, item: int, generator: torch.Generator) -> Tensor:
+        """Crop [samples] with a peak of at most 1."""
+        crop = self._layer(item, generator)
+        if torch.rand((), generator=generator).item() < self.mixing:
+            other = int(torch.randint(len(self.bank), (), generator=generator))
+            crop = crop + self._layer(other, generator)
+        return crop / crop.abs().max().clamp(min=1.0)
+
+    def collate(self, examples: list[Any]) -> dict[str, Tensor]:
+        """`waveform` [B, samples]."""
+        return {"waveform": torch.stack(examples)}
+
+    def fixed(self, count: int) -> Tensor:
+        """Crops [min(count, sounds), samples] that are always the same, spread over the bank."""
+        count = min(count, len(self.bank))
+        items = [i * len(self.bank) // count for i in range(count)]
+        return torch.stack([self.example(i, torch.Generator().manual_seed(i)) for i in items])

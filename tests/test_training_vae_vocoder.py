@@ -1,0 +1,185 @@
+"""Training of the VAE and the vocoder on tiny networks and a tiny bank: losses, discriminators, resume, export."""
+
+
+import numpy as np
+import pytest
+import torch
+
+from dreamaudio_core.config import PRESETS
+from dreamaudio_core.data.bank import Bank, BankWriter
+from dreamaudio_core.errors import InputError
+from dreamaudio_core.pipeline import load_model
+from dreamaudio_core.training import discriminators as judges
+from dreamaudio_core.training.checkpoints import saved_checkpoints
+from dreamaudio_core.training.loop import LoopOptions, train
+from dreamaudio_core.training.vae import VAEPart
+from dreamaudio_core.training.vocoder import MelLoss, MultiScaleMelLoss, VocoderPart
+
+pytest.importorskip("accelerate")
+pytest.importorskip("tensorboard")
+
+SMALL = {"periods": (2, 3), "resolutions": ((256, 60, 200),), "width": 4}
+COMMON = {"source": "test", "licence": "CC0"}
+
+
+@pytest.fixture(scope="module")
+def banks(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bank")
+    rng = np.random.default_rng(0)
+    with BankWriter(folder) as writer:
+        for number in range(10):
+            time = np.arange(int(rng.uniform(2000, 16000))) / 16000
+            wave = 0.5 * np.sin(2 * np.pi * rng.uniform(100, 3000) * time) * np.exp(-3 * time)
+            writer.add(wave, path=f"{number}.wav", caption="a bell rings", label=f"bell-{number}",
+                       split="test" if number > 7 else "train", **COMMON)
+    return Bank(folder / "manifest.jsonl", "train"), Bank(folder / "manifest.jsonl", "test")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    from small_model import make_folder
+
+    return make_folder(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def config(folder):
+    from dreamaudio_core.pipeline import read_config
+
+    return read_config(folder)
+
+
+def options(run, **changes):
+    values = {"steps": 4, "batch": 2, "warmup": 0, "ema": 0.5, "log_every": 2, "device": "cpu", "progress": False,
+              "sample_every": 1000}
+    return LoopOptions(run, **{**values, **changes})
+
+
+def vae_part(config, banks, **changes):
+    torch.manual_seed(0)
+    values = {"frames": 32, "width": 8, "rate": 2e-3, "discriminator_start": 2}
+    return VAEPart(config, *banks, **{**values, **changes})
+
+
+def vocoder_part(config, banks, **changes):
+    torch.manual_seed(0)
+    values = {"frames": 12, "rate": 1e-3, **SMALL}
+    return VocoderPart(config, *banks, **{**values, **changes})
+
+
+def curves(part, choices):
+    found = []
+    train(part, choices, lambda step, values: found.append(values))
+    return found
+
+
+@pytest.mark.parametrize("make,last", [(vae_part, "vae/l1"), (vocoder_part, "vocoder/mel")])
+def test_loss_falls_and_the_weights_load_into_the_pipeline(make, last, config, banks, folder, tmp_path):
+    part = make(config, banks, rate=5e-3)
+    found = [values[last] for values in curves(part, options(tmp_path, steps=24))]
+    assert sum(found[-5:]) < 0.85 * sum(found[:5])
+    model = load_model(folder, **{part.name: tmp_path / f"{part.name}.safetensors"})
+    trained = getattr(model, part.name)
+    averaged = torch.load(saved_checkpoints(tmp_path)[-1][1], weights_only=True)["ema"]
+    if part.name == "vae":
+        assert torch.equal(trained.encoder.conv_in.weight, averaged["encoder.conv_in.weight"])
+        from dreamaudio_core.audio import log_mel
+
+        posterior = trained.posterior(log_mel(part.source.fixed(64), config.audio))
+        spread = posterior.mean.var() + posterior.logvar.exp().mean()
+        assert model.config.vae.scale_factor == pytest.approx(float(spread) ** -0.5, rel=1e-3)
+    else:
+        mel = torch.randn(1, 64, 12) - 5
+        with part_averaged(part, averaged), torch.no_grad():
+            assert torch.allclose(trained(mel), part.network(mel), atol=1e-5)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = EventAccumulator(str(tmp_path / "tensorboard"))
+    board.Reload()
+    assert last in board.Tags()["scalars"] and "validation/0 (true, " in " ".join(board.Tags()["images"])
+    assert bool(board.Tags()["audio"]) == (part.name == "vocoder")
+
+
+def part_averaged(part, averaged):
+    from dreamaudio_core.training.ema import EMA
+
+    ema = EMA(part.network)
+    ema.load_state_dict(averaged)
+    return ema.applied(part.network)
+
+
+@pytest.mark.parametrize("make", [vae_part, vocoder_part])
+def test_both_optimizers_resume_bit_equal(make, config, banks, tmp_path):
+    whole = curves(make(config, banks), options(tmp_path / "whole"))
+    parts = curves(make(config, banks), options(tmp_path / "parts", steps=3))
+    parts += curves(make(config, banks), options(tmp_path / "parts"))
+    assert parts == whole
+    one, two = (torch.load(saved_checkpoints(tmp_path / name)[-1][1], weights_only=True) for name in ("whole", "parts"))
+    assert len(one["objectives"]) == 2
+    for name, state in one["objectives"].items():
+        assert all(torch.equal(state[k], two["objectives"][name][k]) for k in state)
+
+
+def test_the_patch_discriminator_starts_late_and_leaves_the_vae_to_its_own_optimizer(config, banks, tmp_path):
+    part = vae_part(config, banks)
+    untouched = {k: v.clone() for k, v in part.turns[0].objective.state_dict().items()}
+    found = curves(part, options(tmp_path, steps=3))
+    assert ["vae/adversarial" in values for values in found] == [False, False, True]
+    assert ["discriminator/loss" in values for values in found] == [False, False, True]
+    state = part.turns[0].objective.state_dict()
+    assert any(not torch.equal(v, state[k]) for k, v in untouched.items())
+    batch = part.source.collate([part.source.example(0, torch.Generator().manual_seed(0))])
+    part.network.zero_grad()
+    for parameter in part.turns[0].trained:
+        parameter.grad = None
+    part.objective(batch)["loss"].backward()
+    assert all(p.grad is None and p.requires_grad for p in part.turns[0].trained)
+    assert all(p.grad is not None for p in part.network.parameters())
+    part.network.zero_grad(set_to_none=True)
+    part.turns[0].objective(batch)["loss"].backward()
+    assert all(p.grad is None for p in part.network.parameters())
+    assert all(p.grad is not None for p in part.turns[0].trained)
+
+
+def test_discriminator_sets_have_the_published_sizes():
+    full = judges.VocoderDiscriminators()
+    assert len(full.periods) == 5 and len(full.resolutions) == 3
+    # HiFi-GAN's period discriminator: 32, 128, 512, 1024, 1024 channels.
+    assert [layer.out_channels for layer in full.periods[0].layers] == [32, 128, 512, 1024, 1024]
+    count = sum(p.numel() for p in full.periods.parameters())
+    # Kernels of 5 (3 at the end), biases, and one magnitude an output channel.
+    assert count == 41_105_770
+    scores, maps = judges.VocoderDiscriminators(**SMALL)(torch.randn(2, 1920))
+    assert [len(m) for m in maps] == [6, 6, 6] and all(s.shape[0] == 2 for s in scores)
+
+
+def test_losses_have_their_minimum_where_they_should():
+    ones, zeros = [torch.ones(2, 3)], [torch.zeros(2, 3)]
+    assert judges.least_squares_discriminator_loss(ones, zeros) == 0
+    assert judges.least_squares_discriminator_loss(zeros, ones) == 2
+    assert judges.least_squares_generator_loss(ones) == 0
+    assert judges.hinge_discriminator_loss(torch.tensor([1.0, 2.0]), torch.tensor([-1.0])) == 0
+    assert judges.hinge_discriminator_loss(torch.tensor([0.0]), torch.tensor([0.0])) == 1
+    wave = 0.1 * torch.randn(1, 4000)
+    for loss in (MelLoss(PRESETS["mini"].audio), MultiScaleMelLoss(PRESETS["mini"].audio)):
+        assert loss(wave, wave) == 0
+        assert loss(0.5 * wave, wave) > loss(0.9 * wave, wave) > 0
+
+
+def test_multi_scale_and_bf16_take_a_step(config, banks, tmp_path):
+    found = curves(vocoder_part(config, banks, multi_scale=True), options(tmp_path / "a", steps=1, precision="bf16"))
+    assert np.isfinite(found[0]["vocoder/loss"])
+    found = curves(vae_part(config, banks, discriminator_start=0), options(tmp_path / "b", steps=1, precision="bf16"))
+    assert np.isfinite(found[0]["vae/loss"]) and np.isfinite(found[0]["discriminator/loss"])
+
+
+def test_bad_values_are_named(config, banks, tmp_path):
+    with pytest.raises(InputError, match="multiple of the VAE's stride 8"):
+        VAEPart(config, *banks, frames=36)
+    with pytest.raises(InputError, match="frames: expected at least 6"):
+        VocoderPart(config, *banks, frames=4)
+    with pytest.raises(InputError, match="at least one sound"):
+        empty = Bank(banks[0].manifest, "nothing")
+        VAEPart(config, empty)
+    with pytest.raises(InputError, match="precision"):
+        options(tmp_path, precision="fp16")
