@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import uuid
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Sequence
@@ -82,6 +83,12 @@ class DreamAudio:
     device: torch.device | str = "cpu"
     cache: Cache = field(default_factory=lambda: Cache(0))
 
+    def __post_init__(self) -> None:
+        # Cached results belong to the weights they came from, and addresses are used again once a part is freed.
+        for part in (self.vae, self.text_encoder):
+            if not hasattr(part, "cache_token"):
+                part.cache_token = uuid.uuid4().hex
+
     @property
     def slots(self) -> int:
         """How many references the model takes at most."""
@@ -92,7 +99,7 @@ class DreamAudio:
             tokens, mask = self.text_encoder.encode([text], self.device)
             return tokens[0], mask[0]
 
-        rows = [self.cache.get_or(("text", id(self.text_encoder), text), lambda t=text: encode(t)) for text in texts]
+        rows = [self.cache.get_or(("text", self.text_encoder.cache_token, text), lambda t=text: encode(t)) for text in texts]
         return torch.stack([tokens for tokens, _ in rows]), torch.stack([mask for _, mask in rows])
 
     @torch.inference_mode()
@@ -146,7 +153,7 @@ class DreamAudio:
                              f"{self.config.seconds:g}")
         channels, frames, bands = self.config.latent_shape(seconds)
         log_mel = LogMel(self.config.audio, device=self.device)
-        silence = self.cache.get_or(("silence", id(self.vae)), lambda: silence_latent(self.vae, self.config.audio))
+        silence = self.cache.get_or(("silence", self.vae.cache_token), lambda: silence_latent(self.vae, self.config.audio))
         references = conditioning.references
         placed = self.config.mrc.reference_fusion == "placed"
         free = free or not placed
@@ -155,7 +162,7 @@ class DreamAudio:
             timeline = self.timeline(conditioning, seconds)
         rows = []
         for reference, places in zip(references, timeline):
-            key = ("reference", id(self.vae), reference.digest, places, frames)
+            key = ("reference", self.vae.cache_token, reference.digest, places, frames)
             waveform = reference.waveform.to(self.device)
             rows.append(self.cache.get_or(
                 key, lambda w=waveform, p=places: reference_canvas(self.vae, log_mel, silence, w, p, frames)))
@@ -173,7 +180,7 @@ class DreamAudio:
         placed = self.config.mrc.reference_fusion == "placed"
         empty = None
         if not placed:
-            silence = self.cache.get_or(("silence", id(self.vae)), lambda: silence_latent(self.vae, self.config.audio))
+            silence = self.cache.get_or(("silence", self.vae.cache_token), lambda: silence_latent(self.vae, self.config.audio))
             empty = silence.expand(arrangement.latents.shape[2:])
         rows: dict[str, list[Tensor]] = {k: [] for k in ("prompt", "prompt_mask", "captions", "caption_mask",
                                                          "references", "reference_mask")}
@@ -253,19 +260,18 @@ class DreamAudio:
         context = self.flow.precompute(**self._rows(conditioning, arrangement, plan)).repeat(len(z))
         weights = [weight for *_, weight in plan]
         low, high = guidance.interval
-        whole = (low, high) == (0.0, 1.0) or context.refresh is not None
-        alone = None if whole or len(plan) == 1 else context.rows(slice(0, len(z)))
+        # Where guidance is off, the first branch alone is computed; features that follow the time keep all branches.
+        whole = (low, high) == (0.0, 1.0) or len(plan) == 1
+        alone = None if whole or context.refresh is not None else context.rows(slice(0, len(z)))
         dtype = next(self.flow.parameters()).dtype
 
         def evaluate(z: Tensor, time: float) -> Tensor:
-            guided = alone is None or low <= time <= high
-            count = len(plan) if guided else 1
-            rows = z.to(dtype).repeat(count, 1, 1, 1)
-            lam = torch.full((len(rows),), time, device=z.device)
-            out = self.flow.denoise(rows, lam, context if guided else alone).float()
-            if count == 1:
-                return out * (weights[0] if guided else 1.0)
-            return sum(w * part for w, part in zip(weights, out.chunk(count)))
+            guided = whole or low <= time <= high
+            some = context if guided or alone is None else alone
+            count = 1 if some is alone else len(plan)
+            lam = torch.full((count * len(z),), time, device=z.device)
+            parts = self.flow.denoise(z.to(dtype).repeat(count, 1, 1, 1), lam, some).float().chunk(count)
+            return sum(w * part for w, part in zip(weights, parts)) if guided else parts[0]
 
         if self.config.objective == "ddpm":
             return diffusion.ddim(evaluate, z, steps, start, callback)
@@ -395,7 +401,7 @@ def load_model(name: str | Path = "mini", *, flow: str | Path | None = None, vae
         text_encoder or config.text.source)
     loaded_text = load_text_encoder(text_source, config.text, allow_download=text_encoder is not None, **kw)
     loaded_arranger = None
-    if arranger is not None or (config.arranger is not None and (folder / "arranger.safetensors").exists()):
+    if arranger is not None or config.arranger is not None:
         loaded_arranger = load_arranger(part(arranger, "arranger.safetensors"), operations, torch.float32, device)
     config = replace(config, vae=loaded_vae.config, mrc=loaded_flow.config, vocoder=loaded_vocoder.config)
     check_parts(config)

@@ -139,6 +139,18 @@ def test_guidance_terms_act(model, references):
     assert (run(Guidance(2.0), other) - base).abs().max() > 1e-5
 
 
+def test_interval_with_references_that_follow_the_time(tmp_path, references):
+    model = load_model(make_folder(tmp_path / "timed", "concat", reference_time_conditioning=True))
+    conditioning = model.condition("a crow caws", references)
+    arrangement = model.arrange(conditioning, 0.64)
+
+    def run(guidance):
+        return model.sample(conditioning, arrangement, [3], steps=4, solver="euler", guidance=guidance)
+
+    torch.testing.assert_close(run(Guidance(4.0, interval=(1.0, 1.0))), run(Guidance(1.0)), atol=1e-5, rtol=1e-4)
+    assert (run(Guidance(4.0, interval=(0.0, 0.3))) - run(Guidance(4.0))).abs().max() > 1e-4
+
+
 def test_strength(model, references):
     from dataclasses import replace
 
@@ -279,7 +291,8 @@ def test_half_precision_weights_and_operations(folder, references):
     assert half.generate("a bell", references, seconds=0.64, steps=2).shape == full.shape
 
 
-@pytest.mark.parametrize("part", ["flow.safetensors", "vae.safetensors", "vocoder.safetensors", "text_encoder/config.json"])
+@pytest.mark.parametrize("part", ["flow.safetensors", "vae.safetensors", "vocoder.safetensors", "arranger.safetensors",
+                                  "text_encoder/config.json"])
 def test_missing_part_is_named(tmp_path, part):
     folder = make_folder(tmp_path / "m")
     (folder / part).unlink()
