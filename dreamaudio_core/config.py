@@ -43,7 +43,10 @@ class VAEConfig:
 
 @dataclass(frozen=True)
 class VocoderConfig:
-    """BigVGAN generator; the field names are those of the official `config.json`."""
+    """BigVGAN generator; the field names are those of the official `config.json`.
+
+    `refinement_iterations` is our own: how many Griffin-Lim iterations follow the generator (see `griffin_lim`).
+    """
 
     num_mels: int = 64
     upsample_initial_channel: int = 512
@@ -57,6 +60,7 @@ class VocoderConfig:
     use_bias_at_final: bool = True
     use_tanh_at_final: bool = True
     sampling_rate: int = 16_000
+    refinement_iterations: int = 0
 
     @property
     def hop_length(self) -> int:
@@ -116,10 +120,7 @@ class ArrangerConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """A whole system: one value decides every size.
-
-    `refinement_iterations` is the number of Griffin-Lim iterations after the vocoder; see `griffin_lim`.
-    """
+    """A whole system: one value decides every size."""
 
     name: str
     objective: str = "flow"
@@ -130,7 +131,6 @@ class ModelConfig:
     mrc: MRCConfig = field(default_factory=MRCConfig)
     arranger: ArrangerConfig | None = None
     seconds: float = 10.24
-    refinement_iterations: int = 0
 
     def latent_shape(self, seconds: float | None = None) -> tuple[int, int, int]:
         """Channels, time steps and bands of the latent of `seconds` of audio, rounded up to what the UNet can halve."""
@@ -193,15 +193,18 @@ PRESETS: dict[str, ModelConfig] = {
     "dreamaudio-l-sencoder": _preset("dreamaudio-l-sencoder", architecture="shared", **_L),
     "mini": ModelConfig(
         name="mini",
-        vae=VAEConfig(channels=16, multipliers=(1, 2, 4, 8), num_res_blocks=1, latent_channels=16, groups=8,
-                      middle_attention=False),
-        vocoder=VocoderConfig(upsample_initial_channel=192, resblock_kernel_sizes=(3, 7),
-                              resblock_dilation_sizes=((1, 3, 5), (1, 3, 5)), use_bias_at_final=False),
+        vae=VAEConfig(
+            channels=16, multipliers=(1, 2, 4, 8), num_res_blocks=1, latent_channels=16, groups=8, middle_attention=False,
+        ),
+        vocoder=VocoderConfig(
+            upsample_initial_channel=192, resblock_kernel_sizes=(3, 7), resblock_dilation_sizes=((1, 3, 5), (1, 3, 5)),
+            use_bias_at_final=False, refinement_iterations=24,
+        ),
         text=TextConfig(kind="minilm", source="text_encoder", dim=384),
-        mrc=MRCConfig(latent_channels=16, hidden=64, multipliers=(1, 2, 3), attention_levels=(2,), num_res_blocks=1,
-                      groups=16, text_dim=384,
-                      num_references=8, reference_fusion="placed"),
+        mrc=MRCConfig(
+            latent_channels=16, hidden=64, multipliers=(1, 2, 3), attention_levels=(2,), num_res_blocks=1, groups=16,
+            text_dim=384, num_references=8, reference_fusion="placed",
+        ),
         arranger=ArrangerConfig(),
-        refinement_iterations=24,
     ),
 }

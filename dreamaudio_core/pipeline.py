@@ -297,9 +297,10 @@ class DreamAudio:
         """Waveforms [B, T] of log-mels [B, 1, frames, bands], refined as the model asks for and cut to `seconds`."""
         mel = mel.to(self.device, next(self.vocoder.parameters()).dtype)
         waveform = self.vocoder.vocode(mel[:, 0].transpose(1, 2)).float()[:, 0]
-        if self.config.refinement_iterations:
+        iterations = self.config.vocoder.refinement_iterations
+        if iterations:
             refinement = GriffinLim(self.config.audio, self.device)
-            waveform = refinement.refine(waveform, mel.float(), self.config.refinement_iterations)
+            waveform = refinement.refine(waveform, mel.float(), iterations)
         if seconds is not None:
             waveform = waveform[:, : round(seconds * self.config.audio.sample_rate)]
         return waveform.clamp(-1.0, 1.0)

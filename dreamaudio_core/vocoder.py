@@ -21,7 +21,7 @@ from .config import VocoderConfig
 from .errors import CheckpointError, InputError
 
 _TAPS = 12
-_OPTIONAL_FIELDS = {"use_bias_at_final", "use_tanh_at_final", "sampling_rate"}
+_OPTIONAL_FIELDS = {"use_bias_at_final", "use_tanh_at_final", "sampling_rate", "refinement_iterations"}
 
 
 def kaiser_sinc_taps(taps: int = _TAPS, cutoff: float = 0.25, half_width: float = 0.3) -> tuple[float, ...]:
