@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..placing import encode_sound, silence_latent
-from .paper_items import PaperItem
+from ..placing import silence_latent
 from .latents import LatentEncoder, LatentShard
+from .paper_items import PaperItem
 
 MOST_EVENTS = 4
 
@@ -56,7 +56,7 @@ class GroupedEncoder(LatentEncoder):
         means, stds, sounds, texts = [], [], [], [""]
         prompts: list[int] = []
         tables: dict[str, list[list[int]]] = {"references": [], "parts": [], "captions": []}
-        rate, cursor = self.config.audio.sample_rate, 0
+        cursor = 0
         frames = self.config.latent_shape()[1] * self.config.vae.stride
         samples = frames * self.config.audio.hop_length
         for number, item in enumerate(items):
@@ -65,9 +65,9 @@ class GroupedEncoder(LatentEncoder):
                                  "targets cannot be cached for training")
             target = item.target[:samples]
             target = torch.nn.functional.pad(target, (0, samples - len(target)))
-            posterior = self.vae.posterior(self.log_mel(target[None]))
-            means.append(posterior.mean[0] * self.config.vae.scale_factor)
-            stds.append(posterior.logvar[0].mul(0.5).exp() * self.config.vae.scale_factor)
+            mean, std = self._posterior(target)
+            means.append(mean)
+            stds.append(std)
             prompts.append(len(texts))
             texts.append(item.prompt)
             for group in item.groups:
@@ -77,7 +77,7 @@ class GroupedEncoder(LatentEncoder):
                 row = len(tables["references"])
                 tables["references"].append([number, 0, 0, 0])
                 for event in group.events:
-                    latent = encode_sound(self.vae, self.log_mel, event.waveform[:samples])
+                    latent = self._encode(event.waveform[:samples])
                     sounds.append(latent.transpose(0, 1))
                     start = round(event.start / self.frame_seconds)
                     tables["parts"].append([row, start, cursor, cursor + latent.shape[1]])
@@ -89,7 +89,7 @@ class GroupedEncoder(LatentEncoder):
         empty = torch.zeros(0, *means[0].shape[::2])
         return {
             "mean": torch.stack(means).half(), "std": torch.stack(stds).half(),
-            "silence": silence_latent(self.vae, self.config.audio).half(),
+            "silence": silence_latent(self.vae, self.config.audio).half().cpu(),
             "sounds": (torch.cat(sounds) if sounds else empty).half(),
             "tokens": tokens.half(), "texts": torch.tensor(spans), "prompts": torch.tensor(prompts),
             "references": torch.tensor(tables["references"], dtype=torch.long).reshape(-1, 4),

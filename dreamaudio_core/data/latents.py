@@ -53,9 +53,11 @@ class CachedItem:
 class LatentEncoder:
     """Turns compositions into shards."""
 
-    def __init__(self, config: ModelConfig, vae: AutoencoderKL, text_encoder: TextEncoder):
-        self.config, self.vae, self.text_encoder = config, vae, text_encoder
-        self.log_mel = LogMel(config.audio)
+    def __init__(self, config: ModelConfig, vae: AutoencoderKL, text_encoder: TextEncoder,
+                 device: torch.device | str = "cpu"):
+        self.config, self.device = config, torch.device(device)
+        self.vae, self.text_encoder = vae.to(device), text_encoder.to(device)
+        self.log_mel = LogMel(config.audio, device)
         self.frame_seconds = config.audio.hop_length * config.vae.stride / config.audio.sample_rate
 
     @torch.inference_mode()
@@ -76,28 +78,36 @@ class LatentEncoder:
             return cursor - latent.shape[1], cursor
 
         for number, item in enumerate(compositions):
-            posterior = self.vae.posterior(self.log_mel(item.target[None]))
-            means.append(posterior.mean[0] * self.config.vae.scale_factor)
-            stds.append(posterior.logvar[0].mul(0.5).exp() * self.config.vae.scale_factor)
+            mean, std = self._posterior(item.target)
+            means.append(mean)
+            stds.append(std)
             prompts.append(len(texts))
             texts.append(item.prompt)
             for event in item.references:
                 whole = cut_part(event.reference, Placement(0.0, min(limit, len(event.reference) / rate)), rate)
                 row = len(tables["references"])
-                tables["references"].append([number, len(texts), *add(encode_sound(self.vae, self.log_mel, whole))])
+                tables["references"].append([number, len(texts), *add(self._encode(whole))])
                 texts.append(event.reference_caption)
                 for place in event.placements:
-                    span = add(encode_sound(self.vae, self.log_mel, cut_part(event.reference, place, rate)))
+                    span = add(self._encode(cut_part(event.reference, place, rate)))
                     tables["parts"].append([row, round(place.start / self.frame_seconds), *span])
         spans, tokens = self._tokens(texts)
         return {
             "mean": torch.stack(means).half(), "std": torch.stack(stds).half(),
-            "silence": silence_latent(self.vae, self.config.audio).half(),
+            "silence": silence_latent(self.vae, self.config.audio).half().cpu(),
             "sounds": torch.cat(sounds).half() if sounds else torch.zeros(0, *means[0].shape[::2]).half(),
             "tokens": tokens.half(), "texts": torch.tensor(spans), "prompts": torch.tensor(prompts),
             "references": torch.tensor(tables["references"], dtype=torch.long).reshape(-1, 4),
             "parts": torch.tensor(tables["parts"], dtype=torch.long).reshape(-1, 4),
         }
+
+    def _posterior(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = self.vae.posterior(self.log_mel(waveform[None].to(self.device)))
+        scale = self.config.vae.scale_factor
+        return posterior.mean[0].cpu() * scale, posterior.logvar[0].cpu().mul(0.5).exp() * scale
+
+    def _encode(self, waveform: Tensor) -> Tensor:
+        return encode_sound(self.vae, self.log_mel, waveform.to(self.device)).cpu()
 
     def _tokens(self, texts: list[str], batch: int = 64) -> tuple[list[list[int]], Tensor]:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -106,7 +116,7 @@ class LatentEncoder:
             chosen = order[begin : begin + batch]
             ids, mask = self.text_encoder.tokenize([texts[i] for i in chosen])
             longest = int(mask.sum(dim=1).max())
-            features = self.text_encoder(ids[:, :longest], mask[:, :longest])
+            features = self.text_encoder(ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)).cpu()
             for i, row, length in zip(chosen, features, mask.sum(dim=1)):
                 rows[i] = row[:length]
         ends = torch.tensor([len(r) for r in rows]).cumsum(0).tolist()

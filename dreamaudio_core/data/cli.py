@@ -1,0 +1,206 @@
+"""Command line: `data scan`, `data build`, `data compose` and `data cache`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import DreamAudioError, InputError
+from .datasets import COUNTS, DATASETS
+
+COMPOSED = "composed"
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Add the command `data`; each of its sub-commands sets `run`, a function of the arguments to an exit code."""
+    parser = subparsers.add_parser("data", help="build sound banks, data sets and caches",
+                                   description="From published sound collections to training data and test sets.")
+    commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
+
+    scan = commands.add_parser("scan", help="list a collection in a manifest")
+    scan.add_argument("layout", choices=("audiocaps", "wavcaps", "urbansound8k", "esc50", "folder"))
+    scan.add_argument("folder", type=Path, help="top folder of the collection")
+    scan.add_argument("--out", type=Path, required=True, metavar="MANIFEST", help="JSON-lines file to write")
+    scan.add_argument("--licence", help="in place of the collection's own")
+    scan.set_defaults(run=_scan)
+
+    build = commands.add_parser("build", help="join manifests into one packed bank at 16 kHz")
+    build.add_argument("manifests", type=Path, nargs="+", metavar="MANIFEST")
+    build.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    build.add_argument("--max-seconds", type=float, help="cut longer sounds")
+    build.set_defaults(run=_build)
+
+    compose = commands.add_parser("compose", help="write a fixed test set to disk")
+    compose.add_argument("dataset", choices=tuple(DATASETS))
+    compose.add_argument("manifest", type=Path, help="bank manifest")
+    compose.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    compose.add_argument("--split", default="test", choices=("train", "test"))
+    compose.set_defaults(run=_compose)
+
+    cache = commands.add_parser("cache", help="compute latents and text features once")
+    cache.add_argument("dataset", choices=(*(name for name in DATASETS if "train" in COUNTS[name]), COMPOSED),
+                       help=f"{COMPOSED}: items with timelines, for placed references")
+    cache.add_argument("manifest", type=Path, help="bank manifest")
+    cache.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    cache.add_argument("--model", required=True, help="preset, embedded model or model folder: decides sizes")
+    cache.add_argument("--vae", type=Path, help="VAE weights (default: the model folder's)")
+    cache.add_argument("--text-encoder", help="folder or hub id (default: the model's own)")
+    cache.add_argument("--split", default="train", choices=("train", "test"))
+    cache.add_argument("--shard-items", type=int, default=128, metavar="N")
+    cache.add_argument("--share", default="1/1", metavar="K/N", help="cache only the K-th of N shares of the shards")
+    cache.add_argument("--device", default="cpu")
+    cache.set_defaults(run=_cache)
+
+    for command in (compose, cache):
+        command.add_argument("--seed", type=int, default=0)
+        command.add_argument("--count", type=int, help="items (default: as in the paper)")
+        command.add_argument("--groups", type=int, default=3, help="references that the events are grouped into")
+    return parser
+
+
+def _bar(total: int | None, label: str, unit: str) -> Any:
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=label, unit=unit, disable=None)
+
+
+def _report(problems: list[str], shown: int = 5) -> None:
+    for line in problems[:shown]:
+        print(f"left out: {line}", file=sys.stderr)
+    if len(problems) > shown:
+        print(f"left out: {len(problems) - shown} more", file=sys.stderr)
+
+
+def _seconds(path: Path) -> dict[str, float]:
+    """Lengths of an earlier or interrupted scan."""
+    known: dict[str, float] = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                entry = json.loads(line)
+                known[entry["path"]] = entry["seconds"]
+            except (ValueError, KeyError, TypeError):
+                continue
+    return known
+
+
+def _scan(args: argparse.Namespace) -> int:
+    from .bank import write_manifest
+    from .readers import scan
+
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    lengths = args.out.with_name(args.out.name + ".lengths")
+    known = {**_seconds(args.out), **_seconds(lengths)}
+    with open(lengths, "a", encoding="utf-8") as log, _bar(None, args.layout, "file") as bar:
+        def each(entry: Any) -> None:
+            bar.update()
+            if entry is not None and entry.path not in known:
+                log.write(json.dumps({"path": entry.path, "seconds": entry.seconds}) + "\n")
+
+        try:
+            found = scan(args.layout, args.folder, args.out.parent, known, args.licence, each)
+        except DreamAudioError:
+            log.close()
+            if lengths.stat().st_size == 0:
+                lengths.unlink()
+            raise
+    write_manifest(args.out, found.entries)
+    lengths.unlink()
+    _report(found.problems)
+    splits: dict[str, int] = {}
+    for entry in found.entries:
+        splits[entry.split] = splits.get(entry.split, 0) + 1
+    hours = sum(entry.seconds for entry in found.entries) / 3600
+    print(f"{args.out}: {len(found.entries)} sounds ({', '.join(f'{k} {v}' for k, v in splits.items())}), {hours:.2f} h")
+    return 0
+
+
+def _build(args: argparse.Namespace) -> int:
+    from .pack import pack_bank, read_manifests
+
+    sources = read_manifests(args.manifests)
+    with _bar(len(sources), "packing", "sound") as bar:
+        problems = pack_bank(sources, args.out, args.max_seconds, bar.update)
+    _report(problems)
+    print(f"{args.out / 'manifest.jsonl'}: {len(sources) - len(problems)} sounds")
+    return 0
+
+
+def _dataset(args: argparse.Namespace) -> Any:
+    from .bank import Bank
+
+    if args.count is not None and args.count < 1:
+        raise InputError(f"--count: expected at least 1, found {args.count}")
+    return DATASETS[args.dataset](Bank(args.manifest), args.split, args.seed, args.count, args.groups)
+
+
+def _compose(args: argparse.Namespace) -> int:
+    from .export import write_test_set
+
+    dataset = _dataset(args)
+    with _bar(len(dataset), args.dataset, "item") as bar:
+        count = write_test_set(dataset, args.out, each=bar.update)
+    print(f"{args.out / 'items.jsonl'}: {count} items")
+    return 0
+
+
+def _share(text: str) -> tuple[int, int]:
+    number, _, total = text.partition("/")
+    if not (number.isdigit() and total.isdigit() and 1 <= int(number) <= int(total)):
+        raise InputError(f"--share: expected K/N with 1 <= K <= N, such as 1/4, found {text!r}")
+    return int(number) - 1, int(total)
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from dataclasses import replace
+
+    from ..pipeline import build_vae
+    from ..settings import find_model
+    from ..text import load_text_encoder
+    from .bank import Bank
+    from .composer import Composer
+    from .export import write_cache
+    from .grouped import GroupedEncoder
+    from .latents import LatentEncoder
+
+    if args.shard_items < 1:
+        raise InputError(f"--shard-items: expected at least 1, found {args.shard_items}")
+    share = _share(args.share)
+    config, folder = find_model(args.model)
+    vae_path = args.vae or (folder / "vae.safetensors" if folder else None)
+    if vae_path is None:
+        raise InputError(f"--vae: expected VAE weights, because {args.model!r} is a preset without any; name a file or a "
+                         "model folder")
+    vae = build_vae(vae_path)
+    if vae.config.latent_channels != config.vae.latent_channels or vae.config.stride != config.vae.stride:
+        raise InputError(f"--vae: {vae_path} makes {vae.config.latent_channels} channels at stride {vae.config.stride}, the "
+                         f"model expects {config.vae.latent_channels} at {config.vae.stride}")
+    own = folder / config.text.source if folder else None
+    source = args.text_encoder or (own if own is not None and own.is_dir() else config.text.source)
+    text_encoder = load_text_encoder(source, config.text, allow_download=args.text_encoder is not None)
+    config = replace(config, vae=vae.config)
+    if args.dataset == COMPOSED:
+        composers = Composer(Bank(args.manifest, kinds=("event", "speech")),
+                             Bank(args.manifest, kinds=("ambience", "music")), _full_length(), args.split)
+        count, encoder = args.count or 20_000, LatentEncoder(config, vae, text_encoder, args.device)
+
+        def item(index: int) -> Any:
+            return composers.item(args.seed, index)
+    else:
+        dataset = _dataset(args)
+        count, encoder, item = len(dataset), GroupedEncoder(config, vae, text_encoder, args.device), dataset.__getitem__
+    origin = {"dataset": args.dataset, "split": args.split, "seed": args.seed, "groups": args.groups,
+              "manifest": args.manifest.name, "vae": str(vae_path.name), "text encoder": str(source)}
+    with _bar(count, f"caching {args.dataset}", "item") as bar:
+        written = write_cache(item, count, encoder, args.out, origin, args.shard_items, share, bar.update)
+    print(f"{args.out}: {written} shards written, {count} items in all")
+    return 0
+
+
+def _full_length() -> Any:
+    from .composer import ComposerConfig
+
+    return ComposerConfig(short_probability=0.0)

@@ -1,0 +1,309 @@
+"""The paper's datasets: rules, determinism, counts, test sets on disk, caches and batches made of them."""
+
+import argparse
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from dreamaudio_core.data.bank import PACKED_NAME, Bank, BankEntry, BankWriter, write_manifest
+from dreamaudio_core.data.batches import Augmentation
+from dreamaudio_core.data.captions import caption_from_label
+from dreamaudio_core.data.cli import add_parser as add_data
+from dreamaudio_core.data.concat_batches import concat_batch
+from dreamaudio_core.data.datasets import (
+    COUNTS,
+    DATASETS,
+    AudioCapsGeneral,
+    CustomizedConcatenation,
+    CustomizedFantasy,
+    CustomizedOverlay,
+    as_clause,
+    fantasy_table,
+)
+from dreamaudio_core.data.export import write_test_set
+from dreamaudio_core.data.grouped import open_shard
+from dreamaudio_core.errors import InputError
+from dreamaudio_core.evaluation.items import read_items
+from dreamaudio_core.pipeline import load_model
+from dreamaudio_core.training.cli import add_parser as add_train
+from small_model import make_folder
+
+RATE = 16_000
+
+
+def entry(**changes):
+    values = {"path": "x.wav", "caption": "A bell rings.", "label": "l", "split": "train", "seconds": 1.0,
+              "source": "AudioCaps", "licence": "CC0"}
+    return {**values, **changes}
+
+
+@pytest.fixture(scope="module")
+def bank(tmp_path_factory):
+    """Noise bursts of different colours and lengths, in both splits, two long bases each."""
+    folder = tmp_path_factory.mktemp("bank")
+    rng = np.random.default_rng(0)
+
+    def noise(seconds):
+        return rng.uniform(-0.5, 0.5, round(seconds * RATE)) * rng.uniform(0.1, 1.0)
+
+    with BankWriter(folder) as writer:
+        for split in ("train", "test"):
+            for number in range(9):
+                fields = entry(caption=f"Event {number} sounds.", label=f"{split}/{number}", split=split)
+                fields.pop("seconds")
+                writer.add(noise(rng.uniform(0.3, 4.8)), **fields)
+            for number in range(2):
+                fields = entry(caption=f"Base {number} hums", label=f"{split}/base{number}", split=split)
+                fields.pop("seconds")
+                writer.add(noise(11.0), **fields)
+        for label in fantasy_table()["events"]:
+            fields = entry(caption=caption_from_label(label), label=label, split="test", source="ESC-50")
+            fields.pop("seconds")
+            writer.add(noise(0.2), **fields)
+    return Bank(folder / "manifest.jsonl")
+
+
+def test_counts_of_table_one(tmp_path):
+    lines = [BankEntry(**entry(label=f"audiocaps/{i}", split="train" if i < 49_838 else "test", seconds=10.0))
+             for i in range(49_838 + 975)]
+    lines += [BankEntry(**entry(caption=str(i), split=s, source="WavCaps FreeSound", seconds=3.0))
+              for i in range(8) for s in ("train", "test")]
+    write_manifest(tmp_path / "manifest.jsonl", lines)
+    full = Bank(tmp_path / "manifest.jsonl")
+    sizes = {name: {split: len(kind(full, split)) for split in COUNTS[name]}
+             for name, kind in DATASETS.items() if name != "fantasy"}
+    assert sizes == {"general": {"train": 49_502, "test": 928}, "overlay": {"train": 146_481, "test": 200},
+                     "concatenation": {"train": 92_299, "test": 200}}
+
+
+def test_an_item_is_a_function_of_seed_and_index(bank):
+    for name, kind in DATASETS.items():
+        one, two = kind(bank, "test", seed=3), kind(Bank(bank.manifest), "test", seed=3)
+        two[1]
+        a, b = one[0], two[0]
+        assert a.prompt == b.prompt and a.events == b.events
+        assert (a.target is None and b.target is None) or torch.equal(a.target, b.target)
+        assert all(torch.equal(x.waveform(), y.waveform()) for x, y in zip(a.groups, b.groups))
+        with pytest.raises(IndexError):
+            one[len(one)]
+    first, other = (CustomizedConcatenation(bank, "train", seed)[0] for seed in (0, 1))
+    assert first.prompt != other.prompt
+
+
+def test_workers_see_the_same_items(bank):
+    dataset = CustomizedOverlay(bank, "train", seed=1, count=6)
+    loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)
+    for index, item in enumerate(loader):
+        assert item.prompt == dataset[index].prompt and torch.equal(item.target, dataset[index].target)
+
+
+def test_concatenation_deals_the_events_of_the_target_to_three_references(bank):
+    dataset = CustomizedConcatenation(bank, "train", seed=0)
+    counts = set()
+    for index in range(40):
+        item = dataset[index]
+        counts.add(len(item.events))
+        assert 1 <= len(item.events) <= 5 and len(item.target) == 10 * RATE
+        assert item.target.abs().max() == pytest.approx(0.5, abs=1e-5)
+        dealt = [event for group in item.groups for event in group.events]
+        assert sorted(e.entry for e in dealt) == sorted(e.entry for e in item.events)
+        assert len({e.entry for e in item.events}) == len(item.events)
+        sizes = [len(group.events) for group in item.groups]
+        assert len(sizes) == min(3, len(item.events)) and max(sizes) - min(sizes) <= 1
+        assert all(bank.entries[e.entry].split == "train" and e.duration <= 5 for e in item.events)
+        positions = [item.prompt.lower().index(f"event {bank.entries[e.entry].caption.split()[1]} ") for e in item.events]
+        assert positions == sorted(positions)
+        for before, after in zip(item.events, item.events[1:]):
+            assert after.start == pytest.approx(before.start + before.duration)
+        for event in item.events:
+            clip = next(e.waveform for e in dealt if e.entry == event.entry)
+            begin = round(event.start * RATE)
+            assert torch.allclose(item.target[begin : begin + len(clip)], clip, atol=1e-4)
+        for group in item.groups:
+            for event in group.events:
+                assert event.caption in group.caption() and event.caption == event.caption.rstrip(".")
+            assert group.caption(1) == group.events[0].caption
+    assert counts == {1, 2, 3, 4, 5} or counts >= {1, 2, 3, 4}
+    assert max(len(CustomizedConcatenation(bank, groups=5)[i].groups) for i in range(20)) > 3
+
+
+def test_overlay_keeps_the_ratio_it_drew(bank):
+    dataset = CustomizedOverlay(bank, "train", seed=0)
+    ratios, counts = [], []
+    for index in range(30):
+        item = dataset[index]
+        counts.append(len(item.events))
+        assert len(item.groups) == len(item.events) and item.target.abs().max() == pytest.approx(0.5, abs=1e-5)
+        columns = []
+        for group, event in zip(item.groups, item.events):
+            layer, begin = torch.zeros(10 * RATE), round(event.start * RATE)
+            layer[begin : begin + len(group.waveform())] = group.waveform()
+            columns.append(layer)
+        gains = torch.linalg.lstsq(torch.stack(columns, 1), item.target[:, None]).solution[:, 0]
+        assert torch.allclose(torch.stack(columns, 1) @ gains, item.target, atol=1e-4)
+        power = [g.waveform().square().mean() * gain**2 for g, gain in zip(item.groups, gains)]
+        for event, level in zip(item.events[1:], power[1:]):
+            assert 10 * math.log10(level / power[0]) == pytest.approx(event.snr_db, abs=0.05)
+            ratios.append(event.snr_db)
+            assert event.start + event.duration <= 5.0001 or event.start >= 5
+    assert set(counts) == {1, 2, 3}
+    assert -15 <= min(ratios) < -8 and 8 < max(ratios) <= 15
+
+
+def test_general_has_no_references(bank):
+    item = AudioCapsGeneral(bank, "test")[3]
+    assert item.groups == () and item.prompt == "Event 3 sounds."
+
+
+def test_fantasy_has_25_scenarios_of_60_events(bank):
+    table = fantasy_table()
+    assert len(table["scenarios"]) == 25 and len(table["events"]) == 60
+    assert {e for s in table["scenarios"] for e in s["events"]} == set(table["events"])
+    assert all(1 <= len(s["events"]) <= 3 for s in table["scenarios"])
+    assert all(caption == caption_from_label(label) and "makes a sound" not in caption for label, caption in
+               table["events"].items())
+    dataset = CustomizedFantasy(bank, "test")
+    assert len(dataset) == 25 and dataset[0].target is None
+    captions = [group.caption() for group in dataset[0].groups]
+    assert captions == [table["events"][label] for label in table["scenarios"][0]["events"]]
+
+
+def test_captions_stand_within_a_sentence():
+    assert as_clause("A dog barks. ") == "a dog barks"
+    assert as_clause("TV noise") == "TV noise"
+
+
+def test_a_test_set_on_disk_is_what_the_evaluation_reads(bank, tmp_path):
+    dataset = CustomizedOverlay(bank, "test", seed=5, count=3)
+    assert write_test_set(dataset, tmp_path, 2) == 2
+    kept = (tmp_path / "targets/00000.wav").stat().st_mtime_ns
+    assert write_test_set(dataset, tmp_path) == 3
+    assert (tmp_path / "targets/00000.wav").stat().st_mtime_ns == kept
+    items = read_items(tmp_path)
+    assert [i.id for i in items] == ["00000", "00001", "00002"]
+    assert [r.caption for r in items[2].references] == [g.caption() for g in dataset[2].groups]
+    with pytest.raises(InputError, match="was begun with seed 5, found 6"):
+        write_test_set(CustomizedOverlay(bank, "test", seed=6), tmp_path)
+    fantasy = tmp_path / "fantasy"
+    write_test_set(CustomizedFantasy(bank, "test"), fantasy, 2)
+    assert [i.target for i in read_items(fantasy)] == [None, None]
+
+
+def test_small_banks_are_refused(tmp_path):
+    write_manifest(tmp_path / "manifest.jsonl", [BankEntry(**entry())])
+    small = Bank(tmp_path / "manifest.jsonl")
+    for kind, words in ((CustomizedConcatenation, "at least 5 clips"), (CustomizedOverlay, "at least 3 clips"),
+                        (CustomizedFantasy, "a sound with the label")):
+        with pytest.raises(InputError, match=words):
+            kind(small, "test" if kind is CustomizedFantasy else "train")
+    with pytest.raises(InputError, match="split: fantasy has test, found 'train'"):
+        CustomizedFantasy(small, "train")
+
+
+def run(*arguments):
+    parser = argparse.ArgumentParser()
+    commands = parser.add_subparsers(required=True)
+    add_data(commands)
+    add_train(commands)
+    args = parser.parse_args([str(a) for a in arguments])
+    return args.run(args)
+
+
+@pytest.fixture(scope="module")
+def cached(bank, tmp_path_factory):
+    """A model folder and a cache of it, made through the command line."""
+    folder = tmp_path_factory.mktemp("cached")
+    model = make_folder(folder / "model", fusion="concat")
+    command = ("data", "cache", "concatenation", bank.manifest, "--model", model, "--count", 6, "--shard-items", 4)
+    assert run(*command, "--out", folder / "cache", "--share", "2/2") == 0
+    assert [p.name for p in sorted((folder / "cache").glob("*.safetensors"))] == ["000001.safetensors"]
+    (folder / "cache/000000.safetensors").write_bytes(b"cut short")
+    run(*command, "--out", folder / "cache")
+    return model, folder / "cache"
+
+
+def test_cached_items_hold_every_choice_of_events(cached, bank):
+    shards = [open_shard(path) for path in sorted(cached[1].glob("*.safetensors"))]
+    assert [len(shard) for shard in shards] == [4, 2]
+    dataset = CustomizedConcatenation(bank, count=6)
+    for index in range(6):
+        item, expected = shards[index // 4][index % 4], dataset[index]
+        assert item.mean.shape == (4, 32, 8)
+        assert [len(r.parts) for r in item.references] == [len(g.events) for g in expected.groups]
+        for reference in item.references:
+            assert set(reference.captions) == set(range(1, 2 ** len(reference.parts)))
+    memory = open_shard(sorted(cached[1].glob("*.safetensors"))[0], lazy=False)
+    assert torch.equal(memory[1].mean, shards[0][1].mean)
+
+
+def test_concat_batches_drop_mask_and_blank_as_asked(cached):
+    shard = open_shard(sorted(cached[1].glob("*.safetensors"))[0])
+    items = [shard[i] for i in range(4)]
+    common = (items, shard.silence, shard.empty_text, 3)
+
+    def batch(augmentation, seed=0):
+        return concat_batch(*common, augmentation, torch.Generator().manual_seed(seed))
+
+    whole = batch(Augmentation(0, 0, 0))
+    assert whole.references.shape == (4, 3, 4, 32, 8)
+    assert whole.reference_mask.sum(1).tolist() == [len(i.references) for i in items]
+    for row, item in enumerate(items):
+        found = {tuple(part[1][:, 0].flatten().tolist()) for r in item.references for part in r.parts if part[0] == 0}
+        assert {tuple(r[:, 0].flatten().tolist()) for r in whole.references[row][whole.reference_mask[row]]} == found
+    silent = shard.silence.expand(4, 32, 8)
+    for augmentation in (Augmentation(drop=1, mask=0, unconditional=0), Augmentation(0, 0, unconditional=1)):
+        none = batch(augmentation)
+        assert not none.reference_mask.any() and torch.equal(none.references, silent.expand(4, 3, -1, -1, -1))
+        length = len(shard.empty_text)
+        assert none.caption_mask.sum(-1).unique().tolist() == [length]
+        assert torch.equal(none.captions[0, 0, :length], shard.empty_text)
+        blank = augmentation.unconditional == 1
+        assert (none.prompt_mask.sum(-1) == length).all() == blank
+    for item in items:
+        plain, masked = (concat_batch([item], shard.silence, shard.empty_text, 3, Augmentation(0, mask, 0),
+                                      torch.Generator().manual_seed(0)).references[0] for mask in (0, 1))
+        changed = (masked != plain).any(dim=1).any(dim=-1)
+        assert changed.any()
+        assert (masked.transpose(1, 2)[changed] == shard.silence[:, 0]).all()
+    draws = [batch(Augmentation(0.4, 0, 0), seed).reference_mask.sum() for seed in range(100)]
+    singles = sum(len(i.references) for i in items)
+    assert 0.4 * singles < np.mean([int(d) for d in draws]) < 0.85 * singles
+    alone = [int(batch(Augmentation(0, 0, 0.1), s).reference_mask.any(1).sum()) for s in range(100)]
+    assert 340 <= sum(alone) <= 380
+
+
+def test_train_commands_make_parts_that_load(cached, bank, tmp_path):
+    pytest.importorskip("accelerate")
+    pytest.importorskip("tensorboard")
+    model, cache = cached
+    loop = ("--steps", 1, "--batch", 2, "--warmup", 1, "--device", "cpu")
+    for name, extra in (("flow", ("--data", cache)),
+                        ("align", ("--data", cache, "--initial", model / "flow.safetensors", "--references", 4)),
+                        ("vae", ("--bank", bank.manifest, "--frames", 32)),
+                        ("vocoder", ("--bank", bank.manifest, "--frames", 8))):
+        assert run("train", name, tmp_path / name, "--model", model, *loop, *extra) == 0
+        part = "flow" if name == "align" else name
+        loaded = load_model(model, **{part: tmp_path / name / f"{part}.safetensors"})
+        assert loaded.slots == (4 if name == "align" else 3)
+    with pytest.raises(InputError, match="this run trains 'flow', not 'vae'"):
+        run("train", "vae", tmp_path / "flow", "--model", model, *loop, "--bank", bank.manifest)
+    with pytest.raises(InputError, match="because 'dreamaudio' is a preset"):
+        run("data", "cache", "overlay", bank.manifest, "--model", "dreamaudio", "--out", tmp_path / "x")
+
+
+def test_composed_caches_serve_placed_models(bank, tmp_path):
+    model = make_folder(tmp_path / "model")
+    entries = [dataclasses.replace(e, caption=f"a bell rings {i} times", kind="ambience" if e.seconds > 5 else "event")
+               for i, e in enumerate(bank.entries)]
+    write_manifest(tmp_path / "manifest.jsonl", entries)
+    (tmp_path / PACKED_NAME).symlink_to(bank.manifest.parent / PACKED_NAME)
+    command = ("data", "cache", "composed", tmp_path / "manifest.jsonl", "--model", model, "--out", tmp_path / "cache")
+    assert run(*command, "--count", 2) == 0
+    shard = open_shard(tmp_path / "cache/000000.safetensors")
+    assert len(shard) == 2 and shard.shape == (4, 128, 8)
+    origin = json.loads((tmp_path / "cache/origin.json").read_text())
+    assert origin["dataset"] == "composed" and origin["count"] == 2
