@@ -29,7 +29,7 @@ class Board:
     folder
         Log folder; None writes nothing.
     step
-        First step of this session: what a stopped session had written from there on is superseded.
+        Steps done before this session: what a stopped session had written beyond them is superseded.
     sample_rate
         Of the sounds, in Hz.
 
@@ -48,7 +48,7 @@ class Board:
             except ImportError as error:
                 raise InputError(f"training needs the package tensorboard ({error}); install it with: "
                                  "pip install 'dreamaudio[training]'") from error
-            self.writer = SummaryWriter(str(folder), purge_step=step or None)
+            self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
         """Points of curves."""

@@ -17,8 +17,14 @@ from ..errors import InputError
 from ..vocoder import BigVGAN, fold_weight_norm
 from .adversary import Unregistered, frozen
 from .crops import CropSource
-from .discriminators import (PERIODS, RESOLUTIONS, VocoderDiscriminators, feature_matching_loss,
-                             least_squares_discriminator_loss, least_squares_generator_loss)
+from .discriminators import (
+    PERIODS,
+    RESOLUTIONS,
+    VocoderDiscriminators,
+    feature_matching_loss,
+    least_squares_discriminator_loss,
+    least_squares_generator_loss,
+)
 from .part import Part, Turn
 from .samples import Board
 
