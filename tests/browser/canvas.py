@@ -1,0 +1,84 @@
+"""A headless Chromium on ComfyUI's canvas."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync", "--mute-audio", "--window-size=1600,1000",
+         "--autoplay-policy=no-user-gesture-required")
+READY_SECONDS = 120
+
+
+def find_browser() -> tuple[str, str]:
+    """Chromium and its driver, or empty strings."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+    return chromium, shutil.which("chromedriver") or ""
+
+
+class Canvas:
+    """One page with the ComfyUI frontend."""
+
+    def __init__(self, url: str, profile: Path):
+        chromium, driver = find_browser()
+        options = webdriver.ChromeOptions()
+        options.binary_location = chromium
+        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        self.driver = webdriver.Chrome(options=options, service=Service(driver))
+        self.driver.set_script_timeout(120)
+        self.url = url
+        self.open()
+
+    def open(self) -> None:
+        """Load the page and wait for the frontend with all node types."""
+        self.driver.get(self.url)
+        self.until("return !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types"
+                   "?.DreamAudioSaveAudio && window.app.extensionManager)")
+        time.sleep(1)
+
+    def until(self, script: str, seconds: float = READY_SECONDS):
+        """Run a script until it returns something true."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found = self.driver.execute_script(script)
+            if found:
+                return found
+            time.sleep(0.25)
+        raise AssertionError(f"still not true after {seconds} s: {script}\n{self.errors()}")
+
+    def run(self, script: str, *values):
+        """Result of an async function's body, with `args`."""
+        wrapped = f"""
+            const done = arguments[arguments.length - 1], args = Array.from(arguments).slice(0, -1);
+            (async () => {{ {script} }})().then(r => done({{ok: r}}), e => done({{error: String(e.stack || e)}}));
+        """
+        found = self.driver.execute_async_script(wrapped, *values)
+        assert "error" not in found, found.get("error")
+        return found.get("ok")
+
+    def errors(self) -> list[str]:
+        """Errors on the console since the last call."""
+        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+
+    def load(self, workflow: dict) -> None:
+        """Open a workflow."""
+        self.run("await app.loadGraphData(args[0], true, true, 'test');", workflow)
+        time.sleep(0.5)
+
+    def prompt(self) -> dict:
+        """The graph on the canvas in API format."""
+        return json.loads(self.run("return JSON.stringify((await app.graphToPrompt()).output);"))
+
+    def workflow(self) -> dict:
+        """The graph on the canvas as it would be saved."""
+        return json.loads(self.run("return JSON.stringify((await app.graphToPrompt()).workflow);"))
+
+    def close(self) -> None:
+        """End the browser."""
+        self.driver.quit()

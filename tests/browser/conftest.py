@@ -1,0 +1,43 @@
+"""A browser on a real ComfyUI with the pack."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "comfyui")]
+
+from canvas import Canvas, find_browser  # noqa: E402
+from comfy_server import PACK, ComfyServer, find_comfyui  # noqa: E402
+from tiny_model import make_tiny_model  # noqa: E402
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    """A server whose base directory is fresh, but for the pack and a tiny model."""
+    comfyui, reason = find_comfyui()
+    if comfyui is None:
+        pytest.skip(reason)
+    if not all(find_browser()):
+        pytest.skip("no chromium with chromedriver found on the PATH")
+    base = tmp_path_factory.mktemp("browser")
+    (base / "custom_nodes").mkdir()
+    (base / "custom_nodes" / "dreamaudio").symlink_to(PACK, target_is_directory=True)
+    make_tiny_model(base / "models" / "dreamaudio" / "tiny")
+    settings = base / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True)
+    # Without the template browser that greets a new user.
+    settings.write_text('{"Comfy.TutorialCompleted": true}')
+    server = ComfyServer(comfyui, base).start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def canvas(server, tmp_path_factory):
+    """The page; its own complaints while it starts are not the pack's and are dropped."""
+    canvas = Canvas(server.url(""), tmp_path_factory.mktemp("profile"))
+    canvas.errors()
+    yield canvas
+    canvas.close()

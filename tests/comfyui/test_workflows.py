@@ -1,0 +1,103 @@
+"""The workflows that the pack ships: UI and API files are the same graph, fit the live nodes, and run untouched."""
+
+import io
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from comfy_server import PACK
+from PIL import Image
+
+FOLDER = PACK / "workflows"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
+WIDGETS = {"STRING", "INT", "FLOAT", "COMBO", "BOOLEAN"}
+MINI = PACK / "dreamaudio_core" / "models" / "mini" / "flow.safetensors"
+
+
+def read(name):
+    """A workflow in UI format and in API format."""
+    return tuple(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for folder in (FOLDER, FOLDER / "api"))
+
+
+@pytest.fixture(scope="module")
+def nodes(server):
+    return server.object_info()
+
+
+def widget_names(info):
+    """Names of the values in `widgets_values`, in their order."""
+    names = []
+    for group in ("required", "optional"):
+        for name, (kind, *options) in info["input"].get(group, {}).items():
+            if isinstance(kind, list) or kind in WIDGETS:
+                names.append(name)
+                if options and options[0].get("control_after_generate"):
+                    names.append(f"{name}: control after generate")
+    return names
+
+
+def as_api(workflow, nodes):
+    """The graph that a workflow in UI format stands for."""
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    graph = {}
+    for node in workflow["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        names = widget_names(nodes[node["type"]])
+        values = dict(zip(names, node["widgets_values"]))
+        assert len(names) == len(node["widgets_values"]), node["type"]
+        inputs = {name: value for name, value in values.items() if not name.endswith("control after generate")}
+        inputs |= {entry["name"]: links[entry["link"]] for entry in node["inputs"] if entry["link"] is not None}
+        graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
+    return graph
+
+
+def test_the_list_is_complete():
+    assert [name.split("_")[0] for name in NAMES] == ["1", "2", "2b", "3", "4", "5", "6", "7", "8"]
+    assert NAMES == sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ui_and_api_files_are_one_graph(name, nodes):
+    workflow, api = read(name)
+    assert workflow["version"] == 0.4
+    assert as_api(workflow, nodes) == {
+        key: {"class_type": node["class_type"], "inputs": node["inputs"]} for key, node in api.items()
+    }
+    by_id = {node["id"]: node for node in workflow["nodes"]}
+    for link_id, source, slot, target, target_slot, kind in workflow["links"]:
+        output, entry = by_id[source]["outputs"][slot], by_id[target]["inputs"][target_slot]
+        assert link_id in output["links"] and entry["link"] == link_id and output["type"] == kind
+        assert entry["type"] == kind
+    for node in workflow["nodes"]:
+        if node["type"].startswith("DreamAudio"):
+            assert node["properties"]["cnr_id"] == "dreamaudio" and node["properties"]["ver"]
+            assert node["properties"]["Node name for S&R"] == node["type"]
+    assert "\\\\" not in json.dumps(api)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_has_a_thumbnail(name):
+    with Image.open(FOLDER / f"{name}.jpg") as picture:
+        assert picture.format == "JPEG" and min(picture.size) >= 250
+
+
+@pytest.mark.skipif(not MINI.exists(), reason="the embedded model's weights are not there")
+@pytest.mark.parametrize("name", NAMES)
+def test_each_runs_untouched(name, server):
+    graph, steps = read(name)[1], 4
+    expected = {"4_variations": 4, "5_batch_from_manifest": 3}.get(name, 1)
+    for node in graph.values():
+        # Fewer steps, for the time; all else is as shipped.
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = steps
+    run = server.run(graph)
+    assert run.error is None, run.message
+    files = [entry for output in run.outputs.values() for entry in output.get("audio", [])]
+    assert len(files) == expected
+    for entry in files:
+        samples, rate = soundfile.read(io.BytesIO(server.fetch(entry)))
+        assert rate == 16000 and len(samples) == 163840
+        assert np.isfinite(samples).all()
+        assert 1e-3 < np.sqrt(np.mean(samples**2)) < 0.7
