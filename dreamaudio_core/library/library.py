@@ -609,7 +609,7 @@ class Library:
         """Similarities [queries, entries]; -inf for entries that have no vector."""
         rows = view.rows[space]
         similarities = view.vectors[space] @ np.ascontiguousarray(queries.T, dtype=np.float32)
-        scores = similarities[rows].T
+        scores = np.ascontiguousarray(similarities[rows].T)
         scores[:, rows < 0] = -np.inf
         return scores
 
