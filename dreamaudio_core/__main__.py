@@ -144,7 +144,10 @@ def _convert(args: argparse.Namespace) -> int:
 
 # Commands of other parts of the package: module with `add_parser`, and what `--help` says of it.
 COMMANDS = {
+    "data": (".data.cli", "sound banks, the paper's datasets, cached latents"),
+    "train": (".training.cli", "train the VAE, the vocoder, the flow or the alignment layer"),
     "evaluate": (".evaluation.cli", "score generated audio as the paper does"),
+    "library": (".library.cli", "index sounds, and find references for a prompt"),
 }
 
 

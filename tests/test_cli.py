@@ -42,8 +42,8 @@ def noise(seconds, rate=16_000, channels=1):
 
 
 def generate(folder, *extra, out):
-    return main(["generate", "--model", folder, "--prompt", "a crow caws then a bell rings", "--seconds", "0.64", "--steps", "1",
-                 *extra, "--out", str(out)])
+    return main(["generate", "--model", folder, "--prompt", "a crow caws then a bell rings", "--seconds", "0.64",
+                 "--steps", "1", *extra, "--out", str(out)])
 
 
 def test_generate_with_example_sounds(folder, tmp_path, capsys):
@@ -195,3 +195,11 @@ def test_embedded_model_fits_the_repository():
     files = [p for p in (MODELS / "mini").rglob("*") if p.is_file()]
     assert all(p.stat().st_size < 50e6 for p in files)
     assert sum(p.stat().st_size for p in files) < 120e6
+
+
+@pytest.mark.parametrize("command", ["generate", "info", "convert", "data", "train", "evaluate", "library"])
+def test_every_command_explains_itself(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert f"dreamaudio_core {command}" in capsys.readouterr().out

@@ -10,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InputError
+from .baselines import load_generator
 from .ctta import TEST_SETS, find_test_set, run_ctta
 from .evaluate import METRICS, Evaluation, Options, Weights, choose_metrics, evaluate
-from .generators import Generator, load_pipeline_generator
+from .generators import Generator
 from .items import Item, read_items, read_prompts
 from .listening import ListeningItem, build_listening_page, read_ratings
 from .pairs import Policy
@@ -23,7 +24,7 @@ LoadGenerator = Callable[..., Generator]
 _PARTS = ("flow", "vae", "vocoder", "text-encoder")
 
 
-def add_parser(subparsers, load_generator: LoadGenerator = load_pipeline_generator) -> argparse.ArgumentParser:
+def add_parser(subparsers, load_generator: LoadGenerator = load_generator) -> argparse.ArgumentParser:
     """Add the command `evaluate`; each of its sub-commands sets `run`, a function of the arguments to an exit code.
 
     Parameters
@@ -57,7 +58,7 @@ def add_parser(subparsers, load_generator: LoadGenerator = load_pipeline_generat
     folders.set_defaults(run=_run_folders)
 
     ctta = commands.add_parser("ctta", help="generate a test set with a model and score it")
-    ctta.add_argument("--model", required=True, help="embedded model or model folder")
+    ctta.add_argument("--model", required=True, help="embedded model, model folder, or a baseline (audioldm:FOLDER, ...)")
     ctta.add_argument("--test-set", choices=sorted(TEST_SETS), required=True)
     ctta.add_argument(
         "--data", required=True, metavar="FOLDER", help="folder with items.jsonl, or with one folder a test set"

@@ -76,7 +76,8 @@ def main() -> None:
         model.quant_conv.requires_grad_(False)
     model = model.to(memory_format=torch.channels_last)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, args.rate, betas=(0.9, 0.99), weight_decay=1e-4)
     step = 0
     last = args.run / "last.pt"
     if last.exists():
