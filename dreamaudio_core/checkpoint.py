@@ -204,7 +204,7 @@ def vae_from_diffusers(folder: str | Path) -> tuple[VAEConfig, State]:
             scale_factor=found["scaling_factor"],
         )
     except KeyError as error:
-        raise CheckpointError(f"{config_file}: field {error} is missing; expected the config of a diffusers AutoencoderKL") from error
+        raise CheckpointError(f"{config_file}: field {error} is missing; expected that of a diffusers AutoencoderKL") from error
     tensors, _ = read_safetensors(folder / "diffusion_pytorch_model.safetensors")
     state = {}
     for key, tensor in tensors.items():
