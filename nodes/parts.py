@@ -165,7 +165,7 @@ class PatchedConditioning:
 def flow_memory(model: PatchedModel, seconds: float, rows: int) -> float:
     """Bytes that the sampler needs for `rows` network evaluations at once."""
     _, frames, bands = model.config.latent_shape(seconds)
-    return 60.0 * rows * model.config.mrc.hidden * frames * bands * model.bytes_per_value("flow")
+    return 40.0 * rows * model.config.mrc.hidden * frames * bands * model.bytes_per_value("flow")
 
 
 def vae_memory(model: PatchedModel, seconds: float, batch: int) -> float:
@@ -183,4 +183,4 @@ def vocoder_memory(model: PatchedModel, batch: int) -> float:
     for stage, factor in enumerate(config.upsample_rates):
         rate *= factor
         width = max(width, rate * config.upsample_initial_channel // 2 ** (stage + 1))
-    return 16.0 * batch * width * frames * model.bytes_per_value("vocoder")
+    return 64.0 * batch * width * frames * model.bytes_per_value("vocoder")

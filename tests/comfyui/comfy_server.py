@@ -15,8 +15,8 @@ import requests
 import websocket
 
 PACK = Path(__file__).resolve().parents[2]
-START_SECONDS = 180
-RUN_SECONDS = 120
+START_SECONDS = 400
+RUN_SECONDS = 300
 
 
 def find_comfyui() -> tuple[Path | None, str]:
