@@ -34,7 +34,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         command.add_argument("--clip", type=float, default=clip, help=f"largest gradient norm (default {clip:g})")
         _add_loop(command, warmup)
 
-    for command in (vae, vocoder):
+    for command, width in ((vae, 64), (vocoder, 32)):
+        command.add_argument("--discriminator-width", type=int, default=width, metavar="N", dest="width",
+                             help=f"channels of the discriminators' first layers (default {width})")
         command.add_argument("--bank", type=Path, required=True, metavar="MANIFEST", help="manifest of the sound bank")
     vae.add_argument("--frames", type=int, default=128, help="mel frames of a crop (default 128)")
     vae.add_argument("--kl-weight", type=float, default=1e-5, help="of the KL in nats an item (default 1e-5)")
@@ -122,7 +124,7 @@ def _vae(args: argparse.Namespace) -> int:
     vocoder = build_vocoder(args.vocoder) if args.vocoder else None
     return _train(args, lambda: VAEPart(
         config, *_banks(args), initial=initial, vocoder=vocoder,
-        **_given(args, "frames", "kl_weight", "discriminator_start", "adversarial_weight", "rate", "clip")))
+        **_given(args, "frames", "kl_weight", "discriminator_start", "adversarial_weight", "width", "rate", "clip")))
 
 
 def _vocoder(args: argparse.Namespace) -> int:
@@ -134,7 +136,7 @@ def _vocoder(args: argparse.Namespace) -> int:
     config, _ = find_model(args.model)
     initial = load_weights(args.initial, "vocoder", VocoderConfig)[1] if args.initial else None
     return _train(args, lambda: VocoderPart(config, *_banks(args), initial=initial, compiled=args.compile,
-                                            **_given(args, "frames", "multi_scale", "rate", "clip")))
+                                            **_given(args, "frames", "multi_scale", "width", "rate", "clip")))
 
 
 def _flow_options(args: argparse.Namespace, folder: Path | None, free: float) -> dict[str, Any]:

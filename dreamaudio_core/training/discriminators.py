@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from ..errors import InputError
+
 PERIODS = (2, 3, 5, 7, 11)
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 SLOPE = 0.1
@@ -32,6 +34,8 @@ class PatchDiscriminator(nn.Module):
 
     def __init__(self, width: int = 64, layers: int = 3):
         super().__init__()
+        if width < 8 or width % 8:
+            raise InputError(f"discriminator width: expected a multiple of 8, found {width}")
         chain: list[nn.Module] = [nn.Conv2d(1, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         channels = width
         for depth in range(1, layers + 1):
@@ -126,6 +130,8 @@ class VocoderDiscriminators(nn.Module):
     def __init__(self, periods: Sequence[int] = PERIODS, resolutions: Sequence[tuple[int, int, int]] = RESOLUTIONS,
                  width: int = 32):
         super().__init__()
+        if width < 1:
+            raise InputError(f"discriminator width: expected at least 1, found {width}")
         self.periods = nn.ModuleList(PeriodDiscriminator(period, width) for period in periods)
         self.resolutions = nn.ModuleList(ResolutionDiscriminator(*sizes, width) for sizes in resolutions)
 
