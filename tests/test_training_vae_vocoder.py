@@ -1,6 +1,13 @@
 """Training of the VAE and the vocoder on tiny networks and a tiny bank: losses, discriminators, resume, export."""
 
 
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -183,3 +190,46 @@ def test_bad_values_are_named(config, banks, tmp_path):
         VAEPart(config, empty)
     with pytest.raises(InputError, match="precision"):
         options(tmp_path, precision="fp16")
+
+
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+sys.path[:0] = [{root!r}, {tests!r}]
+from test_training_vae_vocoder import Bank, curves, options, vae_part, vocoder_part
+from dreamaudio_core.pipeline import read_config
+model, manifest, out = map(Path, sys.argv[1:])
+banks = Bank(manifest, "train"), Bank(manifest, "test")
+found = {{}}
+for make in (vae_part, vocoder_part):
+    part = make(read_config(model), banks, **({{"discriminator_start": 1}} if make is vae_part else {{}}))
+    found[part.name] = curves(part, options(out / part.name, steps=3, batch=1))
+if os.environ["RANK"] == "0":
+    (out / "curves.json").write_text(json.dumps(found))
+"""
+
+
+def test_two_gloo_processes_give_the_curves_of_one(config, banks, folder, tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    tests = Path(__file__).resolve().parent
+    (tmp_path / "train.py").write_text(SCRIPT.format(root=str(tests.parent), tests=str(tests)))
+    common = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
+              "MASTER_PORT": str(port)}
+    command = [sys.executable, str(tmp_path / "train.py"), str(folder), str(banks[0].manifest), str(tmp_path)]
+    pair = [subprocess.Popen(command, env={**common, "RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE)
+            for r in range(2)]
+    one = {"vae": curves(vae_part(config, banks, discriminator_start=1), options(tmp_path / "a", steps=3)),
+           "vocoder": curves(vocoder_part(config, banks), options(tmp_path / "b", steps=3))}
+    for process in pair:
+        try:
+            process.wait(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        assert process.wait() == 0, process.stderr.read().decode()
+    two = json.loads((tmp_path / "curves.json").read_text())
+    for name, steps in one.items():
+        for here, there in zip(steps, two[name], strict=True):
+            # Sums in another order, amplified by AdamW's first steps: a relative 1e-3.
+            assert there == pytest.approx(here, rel=1e-3)
