@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import codec, conditioning, files, loaders, manifest, output, references, sampling
+from . import codec, conditioning, files, loaders, manifest, output, references, retrieval, sampling
 
 
 class DreamAudioExtension(ComfyExtension):
@@ -14,6 +14,7 @@ class DreamAudioExtension(ComfyExtension):
         return [
             *loaders.NODES,
             *references.NODES,
+            *retrieval.NODES,
             *conditioning.NODES,
             *sampling.NODES,
             *codec.NODES,

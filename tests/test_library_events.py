@@ -51,6 +51,7 @@ def test_the_wordings_of_the_training_prompts_give_two_events(pair):
     ("a wolf howls without any music", ["a wolf howls without any music"]),
     ("Birds sing with a stream in the background", ["Birds sing", "a stream"]),
     ("a cat meows. There is no rain.", ["a cat meows"]),
+    ("a bell rings, and sheep can be heard last of all", ["a bell rings", "sheep"]),
     ("狗叫", ["狗叫"]),
     ("then", ["then"]),
     ("  ", []),

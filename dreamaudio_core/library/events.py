@@ -44,7 +44,7 @@ _LEADING = re.compile(
     re.IGNORECASE,
 )
 _TRAILING = re.compile(
-    r"(?:(?:\b(?:and|but|or|comes?|comes? (?:first|last|next)|(?:is|are|can be) heard(?: (?:first|last|next|too))?|at first|"
+    r"(?:(?:\b(?:and|but|or|comes?|comes? (?:first|last|next)|(?:is|are|can be) heard(?: (?:first|last|next|too))?|last of all|at first|"
     r"first|last|next|then|later|afterwards|again|at last|simultaneously|all at once|at once|together|mixed together|"
     r"all at the same time|at the same time|all|both|(?:quietly |softly |loudly )?in the (?:background|foreground)|"
     rf"at the (?:end|beginning|start)|towards? the end|right|just|only|is|are|it|this|which|that|{_TIMES}"
@@ -92,7 +92,7 @@ def _is_event(text: str) -> bool:
     name = " ".join(words)
     if name in tables["classes"] or any(" ".join(words[i:]) in tables["nouns"] for i in range(len(words))):
         return True
-    if len(words) > 1 and words[1] in ("is", "are"):
+    if len(words) > 1 and words[1] in ("is", "are", "can"):
         return True
     return words[0] not in finite and words[0] not in progressive and len(words) > 1 and _has_verb(words)
 

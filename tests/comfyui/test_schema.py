@@ -15,7 +15,7 @@ SNAPSHOT = Path(__file__).parent / "schemas.json"
 # Lists that depend on the files that are there.
 FILE_LISTS = {("DreamAudioLoadModel", "model_name"), ("DreamAudioLoadReference", "audio"), ("DreamAudioLoadFlow", "file"),
               ("DreamAudioLoadVAE", "file"), ("DreamAudioLoadVocoder", "file"), ("DreamAudioLoadTextEncoder", "file"),
-              ("DreamAudioBatchFromManifest", "manifest")}
+              ("DreamAudioBatchFromManifest", "manifest"), ("DreamAudioRetrieveReferences", "library")}
 
 
 def inputs_of(info):

@@ -1,0 +1,113 @@
+"""Retrieve References: sounds for a prompt, found in a library."""
+
+import hashlib
+import logging
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..dreamaudio_core.errors import InputError
+from ..dreamaudio_core.library import Library
+from ..dreamaudio_core.library.store import INDEX
+from ..dreamaudio_core.reference import load_reference
+from . import files
+from .conditioning import MAX_REFERENCES
+from .types import CATEGORY, References
+
+log = logging.getLogger(__name__)
+EXAMPLES = "examples"
+
+
+def libraries() -> dict[str, Path]:
+    """What can be searched, by name: the example sounds, indexes inside the model folders, folders of the input folder."""
+    found = {EXAMPLES: files.EXAMPLES}
+    for base in folder_paths.get_folder_paths(files.FOLDER):
+        for index in sorted(Path(base).glob(f"*/{INDEX}")):
+            found.setdefault(index.parent.name, index.parent)
+    inputs = Path(folder_paths.get_input_directory())
+    for folder in sorted(p for p in inputs.glob("*") if p.is_dir() and p.name != files.FOLDER):
+        if any(p.suffix.lower() in files.AUDIO_SUFFIXES for p in folder.iterdir()):
+            found[f"input/{folder.name}"] = folder
+    return found
+
+
+def _chosen(name: str) -> Path:
+    found = libraries()
+    if name not in found:
+        raise InputError(f"library: {name!r} is none of those that are there; put sounds into a folder of ComfyUI's input "
+                         "folder, or make a library inside models/dreamaudio, and refresh the page")
+    return found[name]
+
+
+def _opened(folder: Path) -> Library:
+    """A library, or the index of a plain folder of sounds, brought up to date."""
+    if (folder / INDEX).is_file():
+        return Library.open(folder)
+    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
+    library = Library.open(Path(folder_paths.get_user_directory()) / files.FOLDER / "libraries" / digest)
+    report = library.add(folder, missing="remove")
+    for problem in report.problems:
+        log.warning("DreamAudio: %s", problem.reason)
+    return library
+
+
+class RetrieveReferences(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DreamAudioRetrieveReferences",
+            display_name="DreamAudio Retrieve References",
+            category=CATEGORY,
+            description="Finds references for a prompt in a library of sounds, one for each event.",
+            inputs=[
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    default="",
+                    tooltip="The scene in words; each of its events ('..., then ... while ...') gets a sound of its own.",
+                ),
+                io.Combo.Input(
+                    "library",
+                    options=list(libraries()),
+                    tooltip="The examples of this pack, a library inside models/dreamaudio, or a folder of sounds inside the "
+                    "input folder, which is indexed when it is first used.",
+                ),
+                io.Int.Input(
+                    "count",
+                    default=0,
+                    min=0,
+                    max=MAX_REFERENCES,
+                    tooltip="How many references; 0 means one for each event.",
+                ),
+                io.Float.Input(
+                    "min_score",
+                    default=0.4,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How near a sound's caption must be to the event; an event without a sound that near gets none.",
+                ),
+            ],
+            outputs=[
+                References.Output(display_name="references", tooltip="What was found, in the order of the events."),
+                io.String.Output(display_name="found", tooltip="Event, caption, score and file of each reference, one a line."),
+            ],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, library, prompt=None, count=0, min_score=0.0):
+        return files.stamp(libraries().get(library))
+
+    @classmethod
+    def execute(cls, prompt, library, count, min_score) -> io.NodeOutput:
+        opened = _opened(_chosen(library))
+        hits = opened.search(prompt, count or None, min_score=min_score)[:MAX_REFERENCES]
+        if not hits:
+            log.warning("DreamAudio: nothing in the library %r is near enough to the prompt", library)
+        lines = [f"{hit.part}: {hit.caption} ({hit.score:.2f}, {hit.path.name})" for hit in hits]
+        references = tuple(load_reference(hit.path, hit.caption, what=hit.path.name) for hit in hits)
+        return io.NodeOutput(references, "\n".join(lines))
+
+
+NODES = [RetrieveReferences]
