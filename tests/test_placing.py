@@ -1,0 +1,82 @@
+"""Placing of references on the target's time axis."""
+
+import pytest
+import torch
+
+from dreamaudio_core.audio import LogMel, read_audio
+from dreamaudio_core.config import AudioConfig, VAEConfig
+from dreamaudio_core.info import MODELS
+from dreamaudio_core.pipeline import build_vae
+from dreamaudio_core.placing import canvas, cut_part, encode_sound, reference_canvas, silence_latent
+from dreamaudio_core.timeline import Placement
+from dreamaudio_core.vae import AutoencoderKL
+
+AUDIO = AudioConfig()
+EXAMPLE = MODELS.parent / "examples" / "cash_register.flac"
+
+
+@pytest.fixture(scope="module")
+def vae():
+    torch.manual_seed(0)
+    config = VAEConfig(channels=8, multipliers=(1, 2, 2, 2), num_res_blocks=1, latent_channels=4, groups=4,
+                       middle_attention=False)
+    return AutoencoderKL(config).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def sound():
+    return read_audio(EXAMPLE)
+
+
+def test_cut_takes_the_loudest_stretch_and_the_gain():
+    wave = torch.zeros(48_000)
+    wave[30_000:34_000] = 0.5
+    part = cut_part(wave, Placement(0.0, 0.25, gain=-6.0206), 16_000)
+    assert len(part) == 4000
+    assert part[100:-100].mean() == pytest.approx(0.25, rel=1e-3)
+    assert part[0] == pytest.approx(0.0, abs=1e-3)
+    early = cut_part(wave, Placement(0.0, 0.25, offset=0.0), 16_000)
+    assert early.abs().max() == 0
+    whole = cut_part(wave, Placement(0.0, 3.0), 16_000)
+    assert torch.equal(whole, wave)
+
+
+def test_canvas_overlap_and_end():
+    silence = torch.full((4, 1, 8), -1.0)
+    a, b = torch.full((4, 5, 8), 1.0), torch.full((4, 5, 8), 2.0)
+    out = canvas([(2, a), (5, b), (28, a)], silence, 30, placed=True)
+    assert out.shape == (6, 30, 8)
+    first = out[0, :, 0].tolist()
+    assert first == [-1.0] * 2 + [1.0] * 3 + [2.0] * 5 + [-1.0] * 18 + [1.0] * 2
+    assert out[4, :, 0].tolist() == [float(v != -1.0) for v in first]
+    assert (out[5] == 1).all() and (canvas([], silence, 30, placed=False)[4:] == 0).all()
+
+
+def test_silence_hardly_depends_on_its_length(vae, sound):
+    log_mel = LogMel(AUDIO)
+    alone = silence_latent(vae, AUDIO)
+    assert alone.shape == (4, 1, 8)
+    longer = encode_sound(vae, log_mel, torch.zeros(12_800)) - alone
+    loud = encode_sound(vae, log_mel, sound[:12_800]) - alone
+    assert longer.abs().mean() < 0.1 * loud.abs().mean()
+
+
+def test_placed_and_free_references(vae, sound):
+    log_mel = LogMel(AUDIO)
+    silence = silence_latent(vae, AUDIO)
+    twice = (Placement(0.48, 0.8), Placement(2.4, 0.8))
+    placed = reference_canvas(vae, log_mel, silence, sound, twice, 64)
+    starts = [i for i in range(64) if placed[4, i, 0] and not (i and placed[4, i - 1, 0])]
+    assert starts == [6, 30]
+    torch.testing.assert_close(placed[:4, 6:16], placed[:4, 30:40])
+    free = reference_canvas(vae, log_mel, silence, sound, None, 64)
+    assert free[4, 0, 0] == 1 and (free[5] == 0).all()
+    gone = reference_canvas(vae, log_mel, silence, sound, (), 64)
+    assert (gone[4] == 0).all()
+
+
+@pytest.mark.skipif(not (MODELS / "mini" / "vae.safetensors").exists(), reason="the embedded model's weights are not here")
+def test_embedded_vae_reconstructs_a_real_sound(sound):
+    vae = build_vae(MODELS / "mini" / "vae.safetensors")
+    mel = LogMel(AUDIO)(sound[: len(sound) // 1280 * 1280][None])
+    assert (vae.decode(vae.encode(mel)) - mel).abs().mean() < 0.6
