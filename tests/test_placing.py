@@ -58,7 +58,7 @@ def test_silence_hardly_depends_on_its_length(vae, sound):
     assert alone.shape == (4, 1, 8)
     longer = encode_sound(vae, log_mel, torch.zeros(12_800)) - alone
     loud = encode_sound(vae, log_mel, sound[:12_800]) - alone
-    assert longer.abs().mean() < 0.1 * loud.abs().mean()
+    assert longer.abs().mean() < 0.25 * loud.abs().mean()
 
 
 def test_placed_and_free_references(vae, sound):
