@@ -46,8 +46,10 @@ _LEADING = re.compile(
 _TRAILING = re.compile(
     r"(?:(?:\b(?:and|but|or|comes?|comes? (?:first|last|next)|(?:is|are|can be) heard(?: (?:first|last|next|too))?|"
     r"last of all|at first|first|last|next|then|later|afterwards|again|at last|simultaneously|all at once|at once|together|"
-    r"mixed together|all at the same time|at the same time|all|both|(?:quietly |softly |loudly )?in the (?:background|foreground)|"
-    rf"at the (?:end|beginning|start)|towards? the end|right|just|only|is|are|it|this|which|that|{_TIMES}"
+    r"mixed together|all at the same time|at the same time|all|both|"
+    r"(?:quietly |softly |loudly )?in the "
+    rf"(?:background|foreground)|at the (?:end|beginning|start)|towards? the end|right|just|only|is|are|it|"
+    rf"this|which|that|{_TIMES}"
     r"|(?:for|at|within) (?:about )?[\d.]+ ?(?:s|sec|secs|seconds?|minutes?))\b)|[\s,'\"-])+$",
     re.IGNORECASE,
 )
