@@ -25,14 +25,19 @@ def register_model_folder() -> None:
     folder_paths.folder_names_and_paths[FOLDER][1].update(EXTENSIONS)
 
 
+def examples() -> dict[str, Path]:
+    """The pack's example sounds by the names that they have in the input folder."""
+    return {f"dreamaudio_{path.name}": path for path in sorted(EXAMPLES.glob("*.flac"))}
+
+
 def offer_examples() -> None:
-    """Copy the example sounds to `input/dreamaudio`, where the browser can play them and other nodes find them."""
-    target = Path(folder_paths.get_input_directory()) / FOLDER
+    """Copy the example sounds to the input folder, where the browser can play them and ComfyUI's nodes list them."""
+    target = Path(folder_paths.get_input_directory())
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for sound in EXAMPLES.glob("*.flac"):
-            if not (target / sound.name).exists():
-                shutil.copyfile(sound, target / sound.name)
+        for name, sound in examples().items():
+            if not (target / name).exists():
+                shutil.copyfile(sound, target / name)
     except OSError as error:
         log.warning("DreamAudio: the example sounds cannot be copied to %s (%s)", target, error)
 
@@ -100,16 +105,15 @@ def stamp(path: Path | None) -> str:
 
 
 def input_names(suffixes: set[str]) -> list[str]:
-    """Files of the input folder and of its `dreamaudio` folder, newly uploaded ones included."""
-    base = Path(folder_paths.get_input_directory())
-    entries = [*base.glob("*"), *(base / FOLDER).glob("*")]
-    return sorted({p.relative_to(base).as_posix() for p in entries if p.suffix.lower() in suffixes and p.is_file()})
+    """Files of the input folder, newly uploaded ones included."""
+    entries = Path(folder_paths.get_input_directory()).glob("*")
+    return sorted(p.name for p in entries if p.suffix.lower() in suffixes and p.is_file())
 
 
 def sound_names() -> list[str]:
     """Sounds to choose from, the examples first."""
-    examples = [f"{FOLDER}/{p.name}" for p in sorted(EXAMPLES.glob("*.flac"))]
-    return examples + [name for name in input_names(AUDIO_SUFFIXES) if name not in examples]
+    first = list(examples())
+    return first + [name for name in input_names(AUDIO_SUFFIXES) if name not in first]
 
 
 def input_file(name: str, what: str) -> Path:
@@ -127,8 +131,8 @@ def input_file(name: str, what: str) -> Path:
     path = Path(os.path.abspath(os.path.join(folder, plain)))
     if not path.is_relative_to(folder):
         raise InputError(f"{what}: {name!r} lies outside ComfyUI's folders; choose a file of the list or upload one")
-    if not path.is_file() and path.parent == Path(folder, FOLDER) and (EXAMPLES / path.name).is_file():
-        return EXAMPLES / path.name
+    if not path.is_file() and name in examples():
+        return examples()[name]
     if not path.is_file():
         raise InputError(f"{what}: {name!r} is not in {folder}; choose a file of the list or upload it again")
     return path

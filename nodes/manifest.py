@@ -11,8 +11,8 @@ from .types import CATEGORY, References
 ROWS_BELOW = "rows below"
 SUFFIXES = {".csv", ".jsonl"}
 DEFAULT_ROWS = """prompt,audio1,caption1,seed
-a crow caws twice,dreamaudio/crow.flac,a crow caws,1
-a cash register rings,dreamaudio/cash_register.flac,a cash register rings,2
+a crow caws twice,dreamaudio_crow.flac,a crow caws,1
+a cash register rings,dreamaudio_cash_register.flac,a cash register rings,2
 """
 
 

@@ -50,7 +50,7 @@ class LoadReference(io.ComfyNode):
                     "audio",
                     options=files.sound_names(),
                     upload=io.UploadType.audio,
-                    tooltip="A sound of the input folder; dreamaudio/... are the examples of this pack.",
+                    tooltip="A sound of the input folder; dreamaudio_... are the examples of this pack.",
                 ),
                 *_describing_inputs(),
             ],

@@ -4,7 +4,7 @@ MODEL = "tiny"
 SECONDS = 2.56
 
 
-def reference(audio="dreamaudio/crow.flac", caption="a crow caws", strength=1.0, start="auto"):
+def reference(audio="dreamaudio_crow.flac", caption="a crow caws", strength=1.0, start="auto"):
     """A Load Reference node."""
     return node("DreamAudioLoadReference", audio=audio, caption=caption, strength=strength, start=start)
 
@@ -26,8 +26,8 @@ def sampler(**changes):
 
 def scene(references=1, prompt="a crow caws then a cash register rings", model=MODEL, prefix="scene", **sampling):
     """Model, references, captions, sampler, decoder, vocoder and Save Audio (as wav); the usual graph."""
-    sounds = [("dreamaudio/crow.flac", "a crow caws"), ("dreamaudio/cash_register.flac", "a cash register rings"),
-              ("dreamaudio/guitar.flac", "a guitar plays")]
+    sounds = [("dreamaudio_crow.flac", "a crow caws"), ("dreamaudio_cash_register.flac", "a cash register rings"),
+              ("dreamaudio_guitar.flac", "a guitar plays")]
     graph = {
         "model": node("DreamAudioLoadModel", model_name=model, dtype="auto"),
         "captions": node("DreamAudioEncodeCaption", model=["model", 0], prompt=prompt, negative_prompt=""),

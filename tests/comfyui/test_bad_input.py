@@ -50,7 +50,7 @@ def test_a_file_that_is_no_sound(server, base):
 
 
 def test_a_removed_reference_falls_back_or_says_so(server, base):
-    (base / "input" / "dreamaudio" / "crow.flac").unlink()
+    (base / "input" / "dreamaudio_crow.flac").unlink()
     run = server.run(scene())
     assert run.error is None
     own = base / "input" / "own.wav"
@@ -119,7 +119,7 @@ def test_nine_references(server):
         graph["captions"]["inputs"][f"references.reference{k}"] = [f"r{k}", 0]
     assert "reference8" in failed(server, graph, "captions")
     columns = ",".join(f"audio{k}" for k in range(1, 10))
-    rows = f"prompt,{columns}\na crow caws{',dreamaudio/crow.flac' * 9}\n"
+    rows = f"prompt,{columns}\na crow caws{',dreamaudio_crow.flac' * 9}\n"
     graph = scene(references=0)
     graph["table"] = node("DreamAudioBatchFromManifest", manifest="rows below", rows=rows)
     graph["captions"]["inputs"]["references.reference0"] = ["table", 1]
@@ -152,7 +152,7 @@ def test_latents_of_another_kind_and_length(server):
     graph["decode"]["inputs"]["latent"] = ["foreign", 0]
     assert "DreamAudio latent" in failed(server, graph, "decode")
     graph = scene(references=0, start_latent=["encode", 0], denoise=0.5)
-    graph["source"] = node("LoadAudio", audio="dreamaudio/guitar.flac")
+    graph["source"] = node("LoadAudio", audio="dreamaudio_guitar.flac")
     graph["encode"] = node("DreamAudioVAEEncode", model=["model", 0], audio=["source", 0], seconds=5.12)
     assert "encode a sound of 2.56 s" in failed(server, graph, "sampler")
 
@@ -160,11 +160,11 @@ def test_latents_of_another_kind_and_length(server):
 def test_a_manifest_with_broken_rows_names_each(server):
     rows = "\n".join([
         "prompt,seed,audio1,caption1,start1",
-        "a crow caws,1,dreamaudio/crow.flac,a crow caws,0.5",
+        "a crow caws,1,dreamaudio_crow.flac,a crow caws,0.5",
         ",2,,,",
         "a crow caws,minus one,,,",
         "a crow caws,4,../../../etc/passwd,a crow caws,",
-        "a crow caws,5,dreamaudio/crow.flac,a crow caws,later",
+        "a crow caws,5,dreamaudio_crow.flac,a crow caws,later",
     ])
     graph = scene(references=0)
     graph["table"] = node("DreamAudioBatchFromManifest", manifest="rows below", rows=rows)

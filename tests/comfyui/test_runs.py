@@ -130,7 +130,7 @@ def test_mel_preview_draws_the_timeline(server):
 
 def test_audio_to_audio_begins_at_the_start_latent(server):
     graph = scene(references=0, start_latent=["encode", 0], denoise=0.05)
-    graph["source"] = node("LoadAudio", audio="dreamaudio/crow.flac")
+    graph["source"] = node("LoadAudio", audio="dreamaudio_crow.flac")
     graph["encode"] = node("DreamAudioVAEEncode", model=["model", 0], audio=["source", 0], seconds=SECONDS)
     graph["decode_source"] = node("DreamAudioVAEDecode", model=["model", 0], latent=["encode", 0])
     graph["vocode_source"] = node("DreamAudioBigVGANVocode", model=["model", 0], mel=["decode_source", 0])
@@ -146,7 +146,7 @@ def test_audio_to_audio_begins_at_the_start_latent(server):
 
 def test_core_nodes_on_both_ends(server):
     graph = scene(references=0)
-    graph["source"] = node("LoadAudio", audio="dreamaudio/guitar.flac")
+    graph["source"] = node("LoadAudio", audio="dreamaudio_guitar.flac")
     graph["from_audio"] = node("DreamAudioReferenceFromAudio", audio=["source", 0], caption="a guitar plays", strength=1.0,
                                start="0.5")
     graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
@@ -155,7 +155,7 @@ def test_core_nodes_on_both_ends(server):
     assert run.error is None
     check_sound(*sound(server, run, "play"))
     loaded = scene(references=1)
-    loaded["reference0"] = reference("dreamaudio/guitar.flac", "a guitar plays", start="0.5")
+    loaded["reference0"] = reference("dreamaudio_guitar.flac", "a guitar plays", start="0.5")
     same = sound(server, server.run(loaded))[0]
     assert np.abs(sound(server, run)[0] - same).max() <= 3 / 32767
 
@@ -171,8 +171,8 @@ def test_stereo_at_another_rate_is_a_reference(server):
 
 
 CSV = """prompt,seed,audio1,caption1,start1,audio2,caption2
-a crow caws,3,dreamaudio/crow.flac,a crow caws,0.5,,
-a guitar plays then a crow caws,,dreamaudio/guitar.flac,a guitar plays,,dreamaudio/crow.flac,a crow caws
+a crow caws,3,dreamaudio_crow.flac,a crow caws,0.5,,
+a guitar plays then a crow caws,,dreamaudio_guitar.flac,a guitar plays,,dreamaudio_crow.flac,a crow caws
 """
 
 
@@ -195,7 +195,7 @@ def test_manifest_rows_become_sounds(server, base):
     assert not np.array_equal(first, second)
 
     rows = [{"prompt": "a crow caws", "seed": 3,
-             "references": [{"audio": "dreamaudio/crow.flac", "caption": "a crow caws", "start": 0.5}]}]
+             "references": [{"audio": "dreamaudio_crow.flac", "caption": "a crow caws", "start": 0.5}]}]
     (base / "input" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     run = server.run(manifest_graph("", "rows.jsonl"))
     assert run.error is None

@@ -68,7 +68,7 @@ def test_lists_offer_the_embedded_model_and_the_examples(nodes):
         return settings["options"] if kind == "COMBO" else kind
 
     sounds = options("DreamAudioLoadReference", "audio")
-    assert [f"dreamaudio/{n}.flac" for n in ("cash_register", "crow", "guitar")] == sounds[:3]
+    assert [f"dreamaudio_{n}.flac" for n in ("cash_register", "crow", "guitar")] == sounds[:3]
     assert {"tiny", "other"} <= set(options("DreamAudioLoadModel", "model_name"))
     for node, part in (("Flow", "flow"), ("VAE", "vae"), ("Vocoder", "vocoder")):
         assert options(f"DreamAudioLoad{node}", "file")[0].endswith(f"/{part}.safetensors")
