@@ -575,7 +575,8 @@ def loudest_stretch(waveform: torch.Tensor, length: int) -> int:
 
 def normalize_reference(waveform: torch.Tensor) -> torch.Tensor:
     """Remove the mean of samples [..., T] and scale their peak to 0.5; all-constant samples become zeros."""
-    waveform = waveform - waveform.mean(dim=-1, keepdim=True)
+    # In double precision the sum does not depend on how many threads share it, so prepared sounds are the same everywhere.
+    waveform = waveform - waveform.mean(dim=-1, keepdim=True, dtype=torch.float64).to(waveform.dtype)
     peak = waveform.abs().amax(dim=-1, keepdim=True)
     return torch.where(peak < 1e-7, torch.zeros_like(waveform), 0.5 * waveform / peak.clamp(min=1e-7))
 

@@ -694,4 +694,4 @@ def _to_peak(waveform: torch.Tensor) -> torch.Tensor:
 
 
 def _rms_db(waveform: torch.Tensor) -> float:
-    return 10 * math.log10(max(float(waveform.square().mean()), 1e-10))
+    return 10 * math.log10(max(float(waveform.double().square().mean()), 1e-10))

@@ -241,7 +241,7 @@ class CustomizedOverlay(PaperDataset):
         back = count == 3 or (count == 2 and not front)
         entry = self._draw(rng, self._bases, taken)
         base = self._base(rng, entry)
-        mix, power = base.clone(), float(base.square().mean())
+        mix, power = base.clone(), float(base.double().square().mean())
         words = {"base": self._clause(entry)}
         groups = [ReferenceGroup((GroupEvent(base, words["base"], 0.0, entry),))]
         events = [TargetEvent(entry, 0.0, SECONDS)]
@@ -254,7 +254,7 @@ class CustomizedOverlay(PaperDataset):
             duration = len(clip) / SAMPLE_RATE
             start = round((begin + rng.random() * (SECONDS / 2 - duration)) * SAMPLE_RATE)
             snr = float(rng.uniform(*SNR_DB))
-            gain = (power / max(float(clip.square().mean()), 1e-12) * 10 ** (snr / 10)) ** 0.5
+            gain = (power / max(float(clip.double().square().mean()), 1e-12) * 10 ** (snr / 10)) ** 0.5
             mix[start : start + len(clip)] += gain * clip
             words[name] = self._clause(entry)
             groups.append(ReferenceGroup((GroupEvent(clip, words[name], 0.0, entry),)))
