@@ -12,10 +12,10 @@ MAX_REFERENCES = 8
 class EncodeCaption(io.ComfyNode):
     @classmethod
     def define_schema(cls):
+        # Not marked optional: ComfyUI 0.8 reads required templates only, and `min` says that none is needed.
         template = io.Autogrow.TemplatePrefix(
             References.Input(
                 "reference",
-                optional=True,
                 tooltip="A sound with its caption; the next input appears when this one is used.",
             ),
             prefix="reference",

@@ -12,9 +12,9 @@ from comfy_server import PACK
 
 FOLDER = PACK / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-# ComfyUI's own requests for files that a fresh installation does not have.
+# ComfyUI's own requests for files that a fresh installation does not have, and what 0.8 says of any mp3 that it opens.
 FOREIGN = ("user.css", "userdata", "templates/", "comfyui-workflow-templates", "Error loading core workflow templates",
-           "i18n", "favicon")
+           "i18n", "favicon", "Invalid file signature")
 
 
 def workflow_of(name):

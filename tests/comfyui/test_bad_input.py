@@ -50,9 +50,12 @@ def test_a_file_that_is_no_sound(server, base):
 
 
 def test_a_removed_reference_falls_back_or_says_so(server, base):
-    (base / "input" / "dreamaudio_crow.flac").unlink()
+    example = base / "input" / "dreamaudio_crow.flac"
+    data = example.read_bytes()
+    example.unlink()
     run = server.run(scene())
-    assert run.error is None
+    assert run.error is None and "reference0" in run.executed + run.cached
+    example.write_bytes(data)
     own = base / "input" / "own.wav"
     soundfile.write(own, [0.5, -0.5] * 4000, 16000)
     graph = scene()
