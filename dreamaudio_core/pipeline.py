@@ -85,8 +85,8 @@ class DreamAudio:
 
     def __post_init__(self) -> None:
         # Cached results belong to the weights they came from, and addresses are used again once a part is freed.
-        for part in (self.vae, self.text_encoder):
-            if not hasattr(part, "cache_token"):
+        for part in (self.vae, self.text_encoder, self.arranger):
+            if part is not None and not hasattr(part, "cache_token"):
                 part.cache_token = uuid.uuid4().hex
 
     @property

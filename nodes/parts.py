@@ -154,7 +154,7 @@ class PatchedConditioning:
             log.info("DreamAudio: arranged and encoded %d references for %g s", len(found.timeline), seconds)
             return found.timeline, found.latents.to(comfy.model_management.intermediate_device())
 
-        timeline, latents = cache.get_or(("arrangement", id(model.core.arranger), seconds), compute)
+        timeline, latents = cache.get_or(("arrangement", getattr(model.core.arranger, "cache_token", None), seconds), compute)
         return Arrangement(seconds, timeline, latents)
 
 
