@@ -305,6 +305,13 @@ def _sinc_bank(up: int, down: int, like: torch.Tensor) -> tuple[torch.Tensor, in
 # Writing
 
 
+def _format(path: Path, name: str) -> tuple[str, str]:
+    """libsndfile's format and our default subtype for a file name."""
+    if path.suffix.lower() not in _FORMATS:
+        raise AudioError(f"cannot write {name}: expected a name that ends in {', '.join(_FORMATS)}")
+    return _FORMATS[path.suffix.lower()]
+
+
 def check_output(path: str | os.PathLike) -> None:
     """Refuse a path that `write_audio` could not write, before the work that leads there.
 
@@ -315,8 +322,7 @@ def check_output(path: str | os.PathLike) -> None:
     """
     path = Path(path)
     name = _named("", path).strip()
-    if path.suffix.lower() not in _FORMATS:
-        raise AudioError(f"cannot write {name}: expected a name that ends in {', '.join(_FORMATS)}")
+    _format(path, name)
     folder = path.parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
@@ -350,9 +356,7 @@ def write_audio(
     """
     path = Path(path)
     name = _named("", path).strip()
-    if path.suffix.lower() not in _FORMATS:
-        raise AudioError(f"cannot write {name}: expected a name that ends in {', '.join(_FORMATS)}")
-    fmt, default = _FORMATS[path.suffix.lower()]
+    fmt, default = _format(path, name)
     if waveform.dim() not in (1, 2) or waveform.numel() == 0:
         raise AudioError(f"cannot write {name}: expected [samples] or [channels, samples], found {list(waveform.shape)}")
     samples = waveform.detach().to("cpu", torch.float32)

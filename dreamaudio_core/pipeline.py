@@ -102,6 +102,9 @@ class DreamAudio:
         rows = [self.cache.get_or(("text", self.text_encoder.cache_token, text), lambda t=text: encode(t)) for text in texts]
         return torch.stack([tokens for tokens, _ in rows]), torch.stack([mask for _, mask in rows])
 
+    def _silence(self) -> Tensor:
+        return self.cache.get_or(("silence", self.vae.cache_token), lambda: silence_latent(self.vae, self.config.audio))
+
     @torch.inference_mode()
     def condition(self, prompt: str, references: Sequence[Reference] = (), negative_prompt: str = "") -> Conditioning:
         """Encode the prompt and the captions.
@@ -153,7 +156,7 @@ class DreamAudio:
                              f"{self.config.seconds:g}")
         channels, frames, bands = self.config.latent_shape(seconds)
         log_mel = LogMel(self.config.audio, device=self.device)
-        silence = self.cache.get_or(("silence", self.vae.cache_token), lambda: silence_latent(self.vae, self.config.audio))
+        silence = self._silence()
         references = conditioning.references
         placed = self.config.mrc.reference_fusion == "placed"
         free = free or not placed
@@ -180,8 +183,7 @@ class DreamAudio:
         placed = self.config.mrc.reference_fusion == "placed"
         empty = None
         if not placed:
-            silence = self.cache.get_or(("silence", self.vae.cache_token), lambda: silence_latent(self.vae, self.config.audio))
-            empty = silence.expand(arrangement.latents.shape[2:])
+            empty = self._silence().expand(arrangement.latents.shape[2:])
         rows: dict[str, list[Tensor]] = {k: [] for k in ("prompt", "prompt_mask", "captions", "caption_mask",
                                                          "references", "reference_mask")}
         for with_prompt, used, _ in plan:

@@ -60,6 +60,16 @@ def hinge_generator_loss(made: Tensor) -> Tensor:
     return -made.mean()
 
 
+def _score(layers: nn.ModuleList, last: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+    """Scores [B, n] and the maps of every layer."""
+    maps = []
+    for layer in layers:
+        x = F.leaky_relu(layer(x), SLOPE)
+        maps.append(x)
+    x = last(x)
+    return x.flatten(1), [*maps, x]
+
+
 class PeriodDiscriminator(nn.Module):
     """A waveform folded into columns of `period` samples (HiFi-GAN, Kong et al., 2020)."""
 
@@ -78,12 +88,7 @@ class PeriodDiscriminator(nn.Module):
         missing = -waveform.shape[-1] % self.period
         x = F.pad(waveform[:, None], (0, missing), mode="reflect")
         x = x.unflatten(-1, (-1, self.period))
-        maps = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), SLOPE)
-            maps.append(x)
-        x = self.last(x)
-        return x.flatten(1), [*maps, x]
+        return _score(self.layers, self.last, x)
 
 
 class ResolutionDiscriminator(nn.Module):
@@ -108,12 +113,7 @@ class ResolutionDiscriminator(nn.Module):
                               return_complex=True)
         # The gradient of a magnitude has no direction at 0.
         x = (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-12).sqrt().transpose(1, 2)[:, None]
-        maps = []
-        for layer in self.layers:
-            x = F.leaky_relu(layer(x), SLOPE)
-            maps.append(x)
-        x = self.last(x)
-        return x.flatten(1), [*maps, x]
+        return _score(self.layers, self.last, x)
 
 
 class VocoderDiscriminators(nn.Module):

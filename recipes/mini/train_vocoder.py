@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dreamaudio_core.audio import LogMel
+from dreamaudio_core.checkpoint import save_weights
 from dreamaudio_core.config import PRESETS
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.vocoder import BigVGAN
@@ -89,12 +89,9 @@ def sampling_weights(bank: Bank) -> Tensor:
 
 
 def export(checkpoint: Path, target: Path) -> None:
-    """Write the averaged weights of `checkpoint` as half-precision safetensors, beside the target and then renamed."""
+    """Write the averaged weights of `checkpoint` as half-precision safetensors."""
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    beside = target.with_name(target.name + ".part")
-    save_file({key: value.half().contiguous() for key, value in state["ema"].items()}, beside,
-              metadata={"step": str(state["step"])})
-    os.replace(beside, target)
+    save_weights(target, state["ema"], "vocoder", PRESETS["mini"].vocoder, torch.float16)
 
 
 def main() -> None:
