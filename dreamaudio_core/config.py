@@ -194,7 +194,7 @@ PRESETS: dict[str, ModelConfig] = {
     "mini": ModelConfig(
         name="mini",
         vae=VAEConfig(
-            channels=16, multipliers=(1, 2, 4, 8), num_res_blocks=1, latent_channels=16, groups=8, middle_attention=False,
+            channels=16, multipliers=(1, 2, 4, 8), num_res_blocks=1, latent_channels=32, groups=8, middle_attention=False,
         ),
         vocoder=VocoderConfig(
             upsample_initial_channel=192, resblock_kernel_sizes=(3, 7), resblock_dilation_sizes=((1, 3, 5), (1, 3, 5)),
@@ -202,7 +202,7 @@ PRESETS: dict[str, ModelConfig] = {
         ),
         text=TextConfig(kind="minilm", source="text_encoder", dim=384),
         mrc=MRCConfig(
-            latent_channels=16, hidden=64, multipliers=(1, 2, 3), attention_levels=(2,), num_res_blocks=1, groups=16,
+            latent_channels=32, hidden=64, multipliers=(1, 2, 3), attention_levels=(2,), num_res_blocks=1, groups=16,
             text_dim=384, num_references=8, reference_fusion="placed",
         ),
         arranger=ArrangerConfig(),

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +234,24 @@ def test_two_gloo_processes_give_the_curves_of_one(config, banks, folder, tmp_pa
         for here, there in zip(steps, two[name], strict=True):
             # Sums in another order, amplified by AdamW's first steps: a relative 1e-3.
             assert there == pytest.approx(here, rel=1e-3)
+
+
+def test_decoder_only_keeps_the_latents(config, banks, folder, tmp_path):
+    from dreamaudio_core.checkpoint import load_vae
+
+    given, initial = load_vae(folder / "vae.safetensors")
+    part = vae_part(replace(config, vae=given), banks, initial=initial, decoder_only=True)
+    train(part, options(tmp_path / "run"))
+    kept, state = load_vae(tmp_path / "run" / "vae.safetensors")
+    assert kept.scale_factor == given.scale_factor
+    for name, value in initial.items():
+        same = torch.equal(value.float(), state[name].float())
+        if name.startswith(("encoder.", "quant_conv.")):
+            assert same, name
+    changed = [n for n in initial if not torch.equal(initial[n].float(), state[n].float())]
+    assert any(name.startswith("decoder.") for name in changed)
+
+
+def test_decoder_only_needs_weights_to_start_from(config, banks):
+    with pytest.raises(InputError, match="--initial"):
+        vae_part(config, banks, decoder_only=True)

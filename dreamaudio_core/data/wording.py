@@ -48,6 +48,26 @@ FORWARD = (
     "{a}. This is followed by {B}",
     "{a}. Later {b}",
     "{a}; after that {b}",
+    "{A} gives way to {B}",
+    "{a}, whereupon {b}",
+    "{a}; afterwards {b}",
+    "{a}, and later on {b}",
+    "{A} leads to {B}",
+    "{A} is followed by {B}",
+    "after {ha}, {b}",
+    "having heard {A}, we hear {B}",
+    "{a}, which is followed by {B}",
+    "prior to {B} there is {A}; afterwards {b}",
+    "before {pb} we hear {A}",
+    "{a}, and a little later {b}",
+    "{a}, and after a while {b}",
+    "{A}, later {B}",
+    "only after {A} do we hear {B}",
+    "we hear {A}, followed by {B}",
+    "we hear {A} followed, a little later, by {B}",
+    "{a}. In response {b}",
+    "{a}, and in answer {b}",
+    "{a}. Soon {b}",
 )
 INVERTED = (
     "{b} after {pa}",
@@ -68,9 +88,34 @@ INVERTED = (
     "{b}, but only after {pa}",
     "{b}, right after {A}",
     "{b} when {ha}",
-    "{B} is heard last; {A} comes first",
     "{b}. Before that {a}",
     "{b}, but before that {a}",
+    "{b}; earlier {a}",
+    "{b}, after {A} has been heard",
+    "play {B} after {A}",
+    "{B} only comes after {A}",
+    "{b} following {A}",
+    "following {A}, {b}",
+    "before we hear {B}, {a}",
+    "{B} does not come until after {A}",
+    "{b}, though not before {pa}",
+    "{B}, which comes after {A}",
+    "{B} is preceded, a little earlier, by {A}",
+    "{B} answers {A}",
+    "{b} in answer to {A}",
+)
+# Pairs that speak of the whole, so that no third event can stand beside them.
+WHOLE_FORWARD = (
+    "{a}, and in the end {b}",
+    "start with {A}, finish with {B}",
+    "play {A} first and {B} second",
+    "{A} is heard first, {B} afterwards",
+)
+WHOLE_INVERTED = (
+    "play {B} last and {A} first",
+    "the last sound is {B}, the first is {A}",
+    "{B} ends it all; it all begins with {A}",
+    "{B} is heard last; {A} comes first",
 )
 JOINTS = (
     ", then {b}",
@@ -87,6 +132,35 @@ JOINTS = (
     ", then {B}",
     ". Next comes {B}",
     ". Next {b}",
+    ", and later {b}",
+    ", and later on {b}",
+    ". A little later {b}",
+    ", soon followed by {B}",
+    "; next {b}",
+    ", whereupon {b}",
+    ", and in the end {b}",
+    ". In the end {b}",
+)
+# Three events, told in another order than they sound.
+CHAINS = (
+    "{C} follows {B}, which in turn follows {A}",
+    "{C} comes after {B}, and {B} comes after {A}",
+    "{A} comes before {B}, and {B} before {C}",
+    "{c} after {B}, which comes after {A}",
+    "{C} comes last, after {A} and {B}, in that order",
+    "play {C} last, after {A} and then {B}",
+    "{c} at the end, after {A} and {B}",
+    "{C} is preceded by {B}, and that by {A}",
+    "before {C} we hear {A} and then {B}",
+    "{b} after {A} and before {C}",
+    "between {A} and {C}, {b}",
+    "{B} comes between {A} and {C}",
+    "{a} first and {c} last; in between {b}",
+    "it starts with {A} and ends with {C}; in between comes {B}",
+    "the last sound is {C}, the first is {A}, and {b} in between",
+    "{c}, but before that {b}, and before that {a}",
+    "once {ha}, {b}, and only then {c}",
+    "first {a}; {c} at the end; {b} in the middle",
 )
 SHORT_PAUSES = (
     ", then after a pause {b}",
@@ -102,6 +176,10 @@ FIRSTS = (
     "at first {a}",
     "it starts with {A}",
     "first comes {A}",
+    "at the start {a}",
+    "it opens with {A}",
+    "start with {A}",
+    "initially {a}",
 )
 MIDDLES = (", then {b}", ", next {b}", ", after that {b}", ", followed by {B}", ", then {B}")
 LASTS = (
@@ -111,6 +189,16 @@ LASTS = (
     " and last of all {b}",
     ". Finally {b}",
     ", and finally {B}",
+    "; then {b}",
+    ". Then {b}",
+    ", and then {b}",
+    ", thereafter {b}",
+    ". Next {b}",
+    ", and in the end {b}",
+    ". Last of all {b}",
+    ", and at last {b}",
+    ". Last comes {B}",
+    ", with {B} at the end",
 )
 TOGETHER = (
     "{a} while {b}",
@@ -129,6 +217,11 @@ TOGETHER = (
     "{a} and {b}, both at once",
     "{A} mixed with {B}",
     "{a} at the very moment when {b}",
+    "{a}, during which {b}",
+    "during {A}, {b}",
+    "{a} and, at the same instant, {b}",
+    "{A} accompanied by {B}",
+    "{A} along with {B}",
 )
 ALL_TOGETHER = (
     "{clauses} at the same time",
@@ -234,7 +327,17 @@ CLOCK = (
     "at {k} seconds {b}; at the beginning {a}",
     "{a} at the start, {b} at {k} seconds",
 )
-DENIALS = ("{text}, without {X}", "{text}. There is no {x}", "{text}, but no {x}", "no {x}, just this: {text}")
+DENIALS = (
+    "{text}, without {X}",
+    "{text}. There is no {x}",
+    "{text}, but no {x}",
+    "no {x}, just this: {text}",
+    "without {X}, {text}",
+    "{text}, and nobody hears {X}",
+    "{text}. {X} is not heard",
+    "{text}, never {X}",
+    "{text}. No {x}",
+)
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 DISTANCE = {"in the distance": -12.0, "far away": -12.0, "quietly": -8.0, "very loudly": 6.0}
 
@@ -305,9 +408,14 @@ def sequence_text(rng: np.random.Generator, phrases: Sequence[Phrase], pauses: b
     gaps = [""] * (len(phrases) - 1)
     if len(phrases) == 1:
         return _alone(rng, phrases[0]), gaps
+    if len(phrases) == 3 and rng.random() < 0.25:
+        third = {"c": phrases[2].clause, "C": phrases[2].noun}
+        return _pick(rng, CHAINS).format(**_fields(*phrases[:2]), **third), gaps
     style = rng.random()
     if len(phrases) == 2 and not (pauses and style < 0.2):
-        return _pick(rng, FORWARD if rng.random() < 0.6 else INVERTED).format(**_fields(*phrases)), gaps
+        forward = rng.random() < 0.6
+        templates = (*FORWARD, *WHOLE_FORWARD) if forward else (*INVERTED, *WHOLE_INVERTED)
+        return _pick(rng, templates).format(**_fields(*phrases)), gaps
     if style < 0.25 and len(phrases) > 2:
         text = _pick(rng, FIRSTS).format(**_fields(phrases[0]))
         for phrase in phrases[1:-1]:

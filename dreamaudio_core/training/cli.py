@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +38,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         command.add_argument("--discriminator-width", type=int, default=width, metavar="N", dest="width",
                              help=f"channels of the discriminators' first layers (default {width})")
         command.add_argument("--bank", type=Path, required=True, metavar="MANIFEST", help="manifest of the sound bank")
+        command.add_argument("--min-seconds", type=float, default=0.05, help="leave out shorter sounds (default 0.05)")
     vae.add_argument("--frames", type=int, default=128, help="mel frames of a crop (default 128)")
     vae.add_argument("--kl-weight", type=float, default=1e-5, help="of the KL in nats an item (default 1e-5)")
     vae.add_argument("--discriminator-start", type=int, default=50_000, metavar="STEP")
     vae.add_argument("--adversarial-weight", type=float, default=0.1)
+    vae.add_argument("--decoder-only", action="store_true", help="leave the encoder, and so all latents, as they are")
     vae.add_argument("--vocoder", type=Path, metavar="WEIGHTS", help="for sounds on the board")
     vocoder.add_argument("--frames", type=int, default=50, help="mel frames of a segment (default 50: 8,000 samples)")
     vocoder.add_argument("--multi-scale", action="store_true", help="the mel loss of BigVGAN version 2")
@@ -110,7 +112,7 @@ def _given(args: argparse.Namespace, *names: str) -> dict[str, Any]:
 def _banks(args: argparse.Namespace) -> tuple[Any, Any]:
     from ..data.bank import Bank
 
-    return Bank(args.bank, "train", min_seconds=0.05), Bank(args.bank, "test", min_seconds=0.05)
+    return Bank(args.bank, "train", min_seconds=args.min_seconds), Bank(args.bank, "test", min_seconds=args.min_seconds)
 
 
 def _vae(args: argparse.Namespace) -> int:
@@ -120,11 +122,13 @@ def _vae(args: argparse.Namespace) -> int:
     from .vae import VAEPart
 
     config, _ = find_model(args.model)
-    initial = load_vae(args.initial)[1] if args.initial else None
+    given, initial = load_vae(args.initial) if args.initial else (config.vae, None)
+    if args.decoder_only:
+        config = replace(config, vae=given)
     vocoder = build_vocoder(args.vocoder) if args.vocoder else None
     return _train(args, lambda: VAEPart(
         config, *_banks(args), initial=initial, vocoder=vocoder,
-        **_given(args, "frames", "kl_weight", "discriminator_start", "adversarial_weight", "width", "rate", "clip")))
+        **_given(args, "frames", "kl_weight", "discriminator_start", "adversarial_weight", "width", "rate", "clip", "decoder_only")))
 
 
 def _vocoder(args: argparse.Namespace) -> int:

@@ -119,6 +119,8 @@ class VAEPart(Part):
         Step at which the discriminator begins to learn and to be heard.
     adversarial_weight, width
         Weight of its opinion, and its size.
+    decoder_only
+        Leave the encoder, and so all latents and the scale factor, as they are; needs `initial`.
     rate, clip
         Of the optimizers.
 
@@ -132,13 +134,19 @@ class VAEPart(Part):
     def __init__(self, config: ModelConfig, bank: Bank, validation: Bank | None = None, *,
                  initial: dict[str, Tensor] | None = None, vocoder: BigVGAN | None = None, frames: int = 128,
                  kl_weight: float = 1e-5, discriminator_start: int = 50_000, adversarial_weight: float = 0.1,
-                 width: int = 64, rate: float = 5e-5, clip: float = 1.0):
+                 width: int = 64, rate: float = 5e-5, clip: float = 1.0, decoder_only: bool = False):
+        if decoder_only and initial is None:
+            raise InputError("decoder only: expected weights to start from, found none; name them with --initial")
         if frames < 32 or frames % config.vae.stride:
             raise InputError(f"frames: expected a multiple of the VAE's stride {config.vae.stride}, 32 or more, found {frames}")
         self.config, self.start, self.vocoder = config, discriminator_start, vocoder
         self.network = AutoencoderKL(config.vae)
         if initial is not None:
             load_state(self.network, initial, "initial weights")
+        self.decoder_only = decoder_only
+        if decoder_only:
+            self.network.encoder.requires_grad_(False)
+            self.network.quant_conv.requires_grad_(False)
         self.source = VAESource(bank, config, frames)
         self.held_out = self.source if validation is None or len(validation) == 0 else VAESource(validation, config, frames)
         discriminator = PatchDiscriminator(width)
@@ -148,7 +156,8 @@ class VAEPart(Part):
                       Turn("vae", self.objective, rate, betas=(0.5, 0.9), clip=clip)]
         self.settings = {"network": to_dict(replace(config.vae, scale_factor=1.0)), "frames": frames, "kl weight": kl_weight,
                          "discriminator start": discriminator_start, "adversarial weight": adversarial_weight,
-                         "discriminator width": width, "rate": rate, "clip": clip}
+                         "discriminator width": width, "rate": rate, "clip": clip,
+                         **({"decoder only": True} if decoder_only else {})}
 
     def active(self, step: int) -> list[Turn]:
         """The VAE alone until the discriminator starts."""
@@ -188,5 +197,6 @@ class VAEPart(Part):
         return float(variance.clamp(min=1e-12).rsqrt())
 
     def export(self, path: Path, state: dict[str, Tensor]) -> None:
-        """Weight file of the part `vae` with its measured scale factor."""
-        save_weights(path, state, "vae", replace(self.config.vae, scale_factor=self.scale_factor(state)))
+        """Weight file of the part `vae` with its measured scale factor, or the given one if the encoder stayed."""
+        scale = self.config.vae.scale_factor if self.decoder_only else self.scale_factor(state)
+        save_weights(path, state, "vae", replace(self.config.vae, scale_factor=scale))

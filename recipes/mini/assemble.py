@@ -2,19 +2,53 @@
 
     python recipes/mini/assemble.py RUNS dreamaudio_core/models/mini
 
-RUNS holds the run folders vae, vocoder and flow; the text encoder and the arranger are written by their own scripts.
+Takes RUNS/PART/PART.safetensors of flow, vae, vocoder and arranger; a part without a run keeps the file that is in the
+folder. The text encoder in the folder stays; `build_text_encoder.py` makes it.
 """
 
 import argparse
 import json
-import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from dreamaudio_core.checkpoint import load_weights, save_weights
-from dreamaudio_core.config import PRESETS, ArrangerConfig, VAEConfig, to_dict
+from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig, to_dict
+from dreamaudio_core.errors import CheckpointError
+
+PARTS = {"flow": MRCConfig, "vae": VAEConfig, "vocoder": VocoderConfig, "arranger": ArrangerConfig}
+
+
+def assemble(runs: Path, folder: Path) -> dict[str, str]:
+    """Write the parts and `config.json`; says of each part whether it was taken or kept.
+
+    Raises
+    ------
+    CheckpointError
+        If a part is neither in the runs nor in the folder; nothing is written then.
+    """
+    sources = {}
+    for part in PARTS:
+        name = f"{part}.safetensors"
+        sources[part] = next((p for p in (runs / part / name, folder / name) if p.is_file()), None)
+        if sources[part] is None:
+            raise CheckpointError(f"{runs / part / name}: no such file, and {folder} has no {name} to keep")
+    loaded = {part: load_weights(path, part, PARTS[part]) for part, path in sources.items()}
+    outcome = {}
+    for part, (config, state) in loaded.items():
+        outcome[part] = "kept"
+        if sources[part].parent != folder:
+            save_weights(folder / f"{part}.safetensors", state, part, config, torch.float16)
+            outcome[part] = f"taken from {sources[part]}"
+    configs = {"mrc" if part == "flow" else part: config for part, (config, _) in loaded.items()}
+    whole = replace(PRESETS["mini"], **configs)
+    text = json.dumps({"format": "dreamaudio", "version": 1, **to_dict(whole)}, indent=2)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    there = (folder / whole.text.source / "model.safetensors").is_file()
+    outcome["text encoder"] = "kept" if there else "missing; build_text_encoder.py makes it"
+    return outcome
 
 
 def main() -> None:
@@ -22,19 +56,12 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
-    config = PRESETS["mini"]
-    for part, part_config in (("flow", config.mrc), ("vocoder", config.vocoder)):
-        state = torch.load(args.runs / part / "last.pt", weights_only=True)
-        save_weights(args.folder / f"{part}.safetensors", state["ema"], part, part_config, torch.float16)
-        print(f"{part}: {state['step']} steps")
-    shutil.copyfile(args.runs / "vae" / "vae.safetensors", args.folder / "vae.safetensors")
-    vae_config, _ = load_weights(args.folder / "vae.safetensors", "vae", VAEConfig)
-    arranger = config.arranger
-    if (args.folder / "arranger.safetensors").exists():
-        arranger, _ = load_weights(args.folder / "arranger.safetensors", "arranger", ArrangerConfig)
-    whole = replace(config, vae=vae_config, arranger=arranger)
-    text = json.dumps({"format": "dreamaudio", "version": 1, **to_dict(whole)}, indent=2)
-    (args.folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    try:
+        outcome = assemble(args.runs, args.folder)
+    except CheckpointError as error:
+        sys.exit(str(error))
+    for part, said in outcome.items():
+        print(f"{part}: {said}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,185 @@
+import argparse
+import importlib.util
+import json
+import os
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+import dreamaudio_core
+from dreamaudio_core.arranger import Arranger
+from dreamaudio_core.checkpoint import load_weights, read_safetensors, save_weights
+from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig
+from dreamaudio_core.data.bank import BankEntry, write_manifest
+from dreamaudio_core.errors import CheckpointError
+from dreamaudio_core.mrc import MRCUNet
+from dreamaudio_core.pipeline import load_model
+from dreamaudio_core.training.cli import add_parser
+from dreamaudio_core.vae import AutoencoderKL
+from dreamaudio_core.vocoder import BigVGAN
+from small_model import make_folder
+
+PACKAGE = Path(list(dreamaudio_core.__path__)[0])
+RECIPE = PACKAGE.parent / "recipes" / "mini"
+TEXT_ENCODER = PACKAGE / "models" / "mini" / "text_encoder"
+STAGES = "sounds bank vae vocoder latents flow arranger assemble evaluate scenarios card all".split()
+VAE = VAEConfig(channels=8, multipliers=(1, 2, 2, 2), num_res_blocks=1, latent_channels=4, groups=4, middle_attention=False,
+                scale_factor=0.7)
+PARTS = {
+    "vae": (AutoencoderKL, VAE),
+    "vocoder": (BigVGAN, VocoderConfig(upsample_initial_channel=32, resblock_kernel_sizes=(3,),
+                                       resblock_dilation_sizes=((1, 3, 5),), refinement_iterations=3)),
+    "flow": (MRCUNet, MRCConfig(latent_channels=4, hidden=32, multipliers=(1, 2), attention_levels=(1,), num_res_blocks=1,
+                                head_dim=16, groups=8, text_dim=384, num_references=8, reference_fusion="placed")),
+    "arranger": (Arranger, ArrangerConfig(hidden=48, layers=1, heads=2)),
+}
+
+
+def recipe(name):
+    """A script of the recipe as a module."""
+    spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPE / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_runs(runs, parts=tuple(PARTS)):
+    """Run folders with the float32 weights of small parts, as training exports them."""
+    torch.manual_seed(0)
+    for part in parts:
+        cls, config = PARTS[part]
+        save_weights(runs / part / f"{part}.safetensors", cls(config).state_dict(), part, config)
+    return runs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A model folder with the embedded text encoder alone."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "text_encoder").symlink_to(TEXT_ENCODER, target_is_directory=True)
+    return tmp_path / "model"
+
+
+def test_assembled_parts_are_a_model_in_half_precision(tmp_path, folder):
+    runs = write_runs(tmp_path / "runs")
+    outcome = recipe("assemble").assemble(runs, folder)
+    assert all(outcome[part].startswith("taken") for part in PARTS) and outcome["text encoder"] == "kept"
+    for part in PARTS:
+        made, given = (read_safetensors(p / f"{part}.safetensors")[0] for p in (folder, runs / part))
+        assert {t.dtype for t in made.values() if t.is_floating_point()} == {torch.float16}
+        assert all(torch.equal(made[key], given[key].to(made[key].dtype)) for key in given)
+    model = load_model(folder)
+    assert model.config == replace(PRESETS["mini"], vae=VAE, vocoder=PARTS["vocoder"][1], mrc=PARTS["flow"][1],
+                                   arranger=PARTS["arranger"][1])
+    assert model.vae.config.scale_factor == 0.7
+    waveform = model.generate("a crow caws", seconds=1.0, steps=1)
+    assert waveform.shape == (1, 16_000) and torch.isfinite(waveform).all()
+
+
+def test_a_part_without_a_run_is_kept(tmp_path, folder):
+    assemble = recipe("assemble").assemble
+    assemble(write_runs(tmp_path / "runs"), folder)
+    before = {part: (folder / f"{part}.safetensors").read_bytes() for part in PARTS}
+    changed = replace(VAE, scale_factor=0.9)
+    save_weights(tmp_path / "later" / "vae" / "vae.safetensors", AutoencoderKL(changed).state_dict(), "vae", changed)
+    outcome = assemble(tmp_path / "later", folder)
+    assert outcome["vae"].startswith("taken") and {outcome[p] for p in PARTS if p != "vae"} == {"kept"}
+    after = {part: (folder / f"{part}.safetensors").read_bytes() for part in PARTS}
+    assert {part for part in PARTS if after[part] != before[part]} == {"vae"}
+    assert load_weights(folder / "vae.safetensors", "vae", VAEConfig)[0] == load_model(folder).config.vae == changed
+
+
+def test_a_part_that_is_nowhere_is_named_and_nothing_is_written(tmp_path, folder):
+    runs = write_runs(tmp_path / "runs", ("vae", "flow", "arranger"))
+    with pytest.raises(CheckpointError, match="vocoder.safetensors"):
+        recipe("assemble").assemble(runs, folder)
+    assert [p.name for p in folder.iterdir()] == ["text_encoder"]
+
+
+def test_card_states_what_was_measured_and_where_the_sounds_are_from(tmp_path, monkeypatch, capsys):
+    model, work = make_folder(tmp_path / "model"), tmp_path / "work"
+    (work / "evaluation").mkdir(parents=True)
+    results = {"concatenation-true": {"events": 1234, "alone": 0.8765, "bf16": False}, "codec": {"vae_log_mel_l1": 0.4321}}
+    (work / "evaluation" / "evaluation.json").write_text(json.dumps(results))
+    sound = dict(path="a", caption="a frog croaks", kind="event", licence="CC0")
+    (work / "bank").mkdir()
+    write_manifest(work / "bank" / "manifest.jsonl", [
+        BankEntry(**sound, label="p/frog", split="train", seconds=90.0, source="pond"),
+        BankEntry(**sound, label="p/frog", split="train", seconds=90.0, source="pond"),
+        BankEntry(**{**sound, "licence": "MIT"}, label="p/toad", split="train", seconds=120.0, source="pond"),
+        BankEntry(**sound, label="q/newt", split="train", seconds=60.0, source="ditch"),
+        BankEntry(**sound, label="q/eel", split="test", seconds=6000.0, source="sea"),
+    ])
+    write_card = recipe("write_card")
+    monkeypatch.setattr("sys.argv", ["write_card.py", str(work), "--model", str(model)])
+    write_card.main()
+    text = (model / "README.md").read_text()
+    for number in ("1,234", "0.876", "0.432"):
+        assert number in text
+    assert "| pond | 3 | 5 | CC0, MIT |\n| ditch | 1 | 1 | CC0 |" in text and "| sea |" not in text
+    assert "4 training recordings of 3 labels" in text and "Of 4\nlabels 1 were held out" in text
+    assert "2.56 s of 16 kHz" in text
+    facts = json.loads((RECIPE / "training.json").read_text())
+    for part in facts["parts"]:
+        assert part["data"] in text
+    for line in (RECIPE / "scenarios.jsonl").read_text().splitlines():
+        scene = json.loads(line)
+        assert scene["prompt"] in text and all(r["label"] in text for r in scene["references"])
+
+
+def test_card_counts_the_weights(tmp_path):
+    save_weights(tmp_path / "vae.safetensors", {"a": torch.zeros(1000, 1200), "b": torch.zeros(50_000)}, "vae", VAE)
+    assert recipe("write_card").parameters(tmp_path / "vae.safetensors") == "1.2 M"
+
+
+def test_card_without_an_evaluation_says_so(tmp_path, monkeypatch):
+    write_card = recipe("write_card")
+    monkeypatch.setattr("sys.argv", ["write_card.py", str(tmp_path)])
+    with pytest.raises(SystemExit, match="evaluate.py"):
+        write_card.main()
+
+
+def test_run_is_a_shell_script_that_names_its_stages(tmp_path):
+    run = RECIPE / "run"
+    assert os.access(run, os.X_OK)
+    subprocess.run(["sh", "-n", str(run)], check=True)
+    for words in (["nonsense", "work"], []):
+        found = subprocess.run(["sh", str(run), *words], cwd=tmp_path, capture_output=True, text=True)
+        assert found.returncode == 2
+        assert found.stderr.split("stages: ")[1].split() == STAGES
+    assert not list(tmp_path.iterdir())
+
+
+def run_stages(stage, folder, python):
+    """Run a stage with a stand-in for Python that appends its arguments to `calls`."""
+    script = folder / "python"
+    script.write_text(f"#!/bin/sh\necho \"$*\" >> '{folder}/calls'\n{python}\n")
+    script.chmod(0o755)
+    environment = {**os.environ, "PYTHON": "./python"}
+    found = subprocess.run(["sh", str(RECIPE / "run"), stage, "made"], cwd=folder, env=environment, capture_output=True,
+                           text=True)
+    calls = folder / "calls"
+    return found, calls.read_text().splitlines() if calls.exists() else []
+
+
+def test_training_stages_call_the_package_with_known_options(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    for stage, count in (("vae", 2), ("vocoder", 1), ("flow", 1)):
+        (tmp_path / stage).mkdir()
+        found, calls = run_stages(stage, tmp_path / stage, "")
+        assert found.returncode == 0 and len(calls) == count, found.stderr
+        for call in calls:
+            words = call.split()
+            assert words[:4] == ["-m", "dreamaudio_core", "train", stage]
+            args = parser.parse_args(words[2:])
+            assert args.model == "mini" and args.run_folder.is_relative_to(tmp_path / stage / "made" / "runs")
+            assert 0 < args.warmup < args.steps
+
+
+def test_a_stage_that_fails_ends_the_run(tmp_path):
+    found, calls = run_stages("vae", tmp_path, "exit 3")
+    assert found.returncode == 3 and len(calls) == 1
