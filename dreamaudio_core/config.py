@@ -87,7 +87,8 @@ class MRCConfig:
 
     `architecture` is `"mrc"` (two encoders), `"unet"` (the -UNet ablation) or `"shared"` (the -SEncoder ablation);
     `reference_fusion` is `"concat"` (references joined on channels, as in the paper) or `"placed"` (each reference at its
-    own place on the target's time axis, encoded with shared weights, features summed).
+    own place on the target's time axis, encoded with shared weights, features summed). `pooled_prompt` adds the mean of the
+    prompt's tokens to the time embedding, beside the cross-attention: what a small network learns to hear first.
     """
 
     architecture: str = "mrc"
@@ -104,6 +105,7 @@ class MRCConfig:
     reference_fusion: str = "concat"
     reference_time_conditioning: bool = False
     time_scale: float = 1000.0
+    pooled_prompt: bool = False
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,7 @@ PRESETS: dict[str, ModelConfig] = {
         text=TextConfig(kind="minilm", source="text_encoder", dim=384),
         mrc=MRCConfig(
             latent_channels=32, hidden=64, multipliers=(1, 2, 3), attention_levels=(2,), num_res_blocks=1, groups=16,
-            text_dim=384, num_references=8, reference_fusion="placed",
+            text_dim=384, num_references=8, reference_fusion="placed", pooled_prompt=True,
         ),
         arranger=ArrangerConfig(),
     ),

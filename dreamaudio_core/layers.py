@@ -47,6 +47,22 @@ class TimeEmbedding(nn.Module):
         return self.linear2(F.silu(self.linear1(x)))
 
 
+class PromptEmbedding(nn.Module):
+    """Mean of the prompt's tokens [B, L, D] with mask [B, L], at unit variance, to a summand of the time embedding
+    [B, dim]; zero before training."""
+
+    def __init__(self, text_dim: int, dim: int, operations=nn, dtype=None, device=None):
+        super().__init__()
+        self.linear1 = operations.Linear(text_dim, dim, dtype=dtype, device=device)
+        self.linear2 = zero_init(operations.Linear(dim, dim, dtype=dtype, device=device))
+
+    def forward(self, prompt: Tensor, mask: Tensor) -> Tensor:
+        weights = mask[..., None].to(prompt.dtype)
+        mean = (prompt * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+        mean = F.normalize(mean.float(), dim=-1).to(mean.dtype) * mean.shape[-1] ** 0.5
+        return self.linear2(F.silu(self.linear1(mean)))
+
+
 class ResBlock(nn.Module):
     """Residual block with additive time embedding; [B, in, T, F] to [B, out, T, F]."""
 

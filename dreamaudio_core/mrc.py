@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from .config import MRCConfig
 from .errors import CheckpointError, InputError
-from .layers import AttentionSite, Downsample, KeysValues, ResBlock, TimeEmbedding, Upsample, zero_init
+from .layers import AttentionSite, Downsample, KeysValues, PromptEmbedding, ResBlock, TimeEmbedding, Upsample, zero_init
 
 SiteContexts = list[list[KeysValues]]
 
@@ -27,7 +27,7 @@ class MRCContext:
 
     `features` are the reference encoder's skips, the last being its output (empty for the -UNet variant, which instead
     keeps the reference latents themselves in `channels`); `encoder`, `middle` and `decoder` hold the keys and values of
-    each attention site in order.
+    each attention site in order. `pooled` [B, 4 * hidden] is added to the time embedding where the network pools the prompt.
     """
 
     encoder: SiteContexts
@@ -36,6 +36,7 @@ class MRCContext:
     features: list[Tensor]
     channels: Tensor | None = None
     refresh: Callable[[Tensor], list[Tensor]] | None = None
+    pooled: Tensor | None = None
 
     def repeat(self, times: int) -> "MRCContext":
         """Context for `times` items of each row, item by item: rows a, b become a, a, .., b, b, .. ."""
@@ -50,6 +51,7 @@ class MRCContext:
             grow_sites(self.encoder), grow_sites(self.middle), grow_sites(self.decoder),
             [grow(f) for f in self.features], grow(self.channels),
             None if refresh is None else lambda time: [grow(f) for f in refresh(time[::times])],
+            grow(self.pooled),
         )
 
     def rows(self, index: slice) -> "MRCContext":
@@ -64,7 +66,7 @@ class MRCContext:
             raise InputError("rows: a context whose references follow the time cannot be cut")
         return MRCContext(
             cut_sites(self.encoder), cut_sites(self.middle), cut_sites(self.decoder),
-            [cut(f) for f in self.features], cut(self.channels),
+            [cut(f) for f in self.features], cut(self.channels), pooled=cut(self.pooled),
         )
 
 
@@ -205,6 +207,9 @@ class MRCUNet(nn.Module):
         reference_channels = c + 2 if placed else c * config.num_references
         unet = config.architecture == "unet"
         self.time_embedding = TimeEmbedding(config.hidden, config.time_scale, *args)
+        self.prompt_embedding = None
+        if config.pooled_prompt:
+            self.prompt_embedding = PromptEmbedding(config.text_dim, 4 * config.hidden, *args)
         self.noise_encoder = Encoder(c + reference_channels if unet else c, config, 2 if unet else 1, *args)
         self.reference_encoder = None
         if config.architecture == "mrc":
@@ -301,22 +306,26 @@ class MRCUNet(nn.Module):
             joined_mask = caption_mask & visible[..., None]
         c, e = (prompt, prompt_mask), (captions.flatten(1, 2), joined_mask.flatten(1, 2))
         decoder = self.decoder.project([c, e])
+        pooled = None if self.prompt_embedding is None else self.prompt_embedding(*c)
         if self.config.architecture == "unet":
             both = [c, e]
             channels = self._join(references)
-            return MRCContext(self.noise_encoder.project(both), [self.middle.site.project(both)], decoder, [], channels)
+            return MRCContext(self.noise_encoder.project(both), [self.middle.site.project(both)], decoder, [], channels,
+                              pooled=pooled)
         encoder, middle = self.noise_encoder.project([c]), [self.middle.site.project([c])]
 
         def features(time: Tensor | None = None) -> list[Tensor]:
             return self.encode_references(references, captions, caption_mask, reference_mask, e, time)
 
         if self.config.reference_time_conditioning:
-            return MRCContext(encoder, middle, decoder, [], refresh=features)
-        return MRCContext(encoder, middle, decoder, features())
+            return MRCContext(encoder, middle, decoder, [], refresh=features, pooled=pooled)
+        return MRCContext(encoder, middle, decoder, features(), pooled=pooled)
 
     def denoise(self, z: Tensor, time: Tensor, context: MRCContext) -> Tensor:
         """One evaluation: velocity (or noise, for -DDPM) [B, C, T, F] at z [B, C, T, F] and time [B]."""
         embedding = self.time_embedding(time, z.dtype)
+        if context.pooled is not None:
+            embedding = embedding + context.pooled
         x = z if context.channels is None else torch.cat([z, context.channels], dim=1)
         skips = self.noise_encoder(x, embedding, context.encoder)
         if self.config.architecture != "unet":

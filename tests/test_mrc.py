@@ -165,9 +165,11 @@ def test_rejects_unknown_structure():
 
 
 @torch.no_grad()
-def test_context_repeats_and_cuts():
-    network = randomise(MRCUNet(PLACED))
-    inputs = conditions(PLACED)
+@pytest.mark.parametrize("pooled", [False, True])
+def test_context_repeats_and_cuts(pooled):
+    config = dataclasses.replace(PLACED, pooled_prompt=pooled)
+    network = randomise(MRCUNet(config))
+    inputs = conditions(config)
     context = network.precompute(**inputs)
     z, time = noise(PLACED, batch=4), torch.full((4,), 0.6)
     rows = {k: v.repeat_interleave(2, dim=0) for k, v in inputs.items()}
@@ -175,3 +177,23 @@ def test_context_repeats_and_cuts():
     torch.testing.assert_close(network.denoise(z, time, context.repeat(2)), whole, atol=1e-5, rtol=1e-4)
     part = network.denoise(z[:2], time[:2], context.repeat(2).rows(slice(0, 2)))
     torch.testing.assert_close(part, whole[:2], atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("fusion", ["placed", "concat"])
+def test_pooled_prompt_starts_silent_and_then_reads_the_prompt_without_its_padding(fusion):
+    plain = dataclasses.replace(PLACED if fusion == "placed" else TINY)
+    config = dataclasses.replace(plain, pooled_prompt=True)
+    base = randomise(MRCUNet(plain))
+    network = MRCUNet(config)
+    missing = network.load_state_dict(base.state_dict(), strict=False).missing_keys
+    assert missing and all(key.startswith("prompt_embedding.") for key in missing)
+    inputs, z, time = conditions(config), noise(config), torch.full((2,), 0.4)
+    torch.testing.assert_close(network(z, time, **inputs), base(z, time, **inputs))
+    randomise(network)
+    first = network.precompute(**inputs).pooled
+    changed = {**inputs, "prompt": inputs["prompt"].clone()}
+    changed["prompt"][:, 4:] = 9.0
+    torch.testing.assert_close(network.precompute(**changed).pooled, first)
+    changed["prompt"][:, :4] += 1.0
+    assert (network.precompute(**changed).pooled - first).abs().max() > 1e-3

@@ -253,6 +253,16 @@ def test_foreign_shards_are_refused(tmp_path, cache):
         FlowPart(tiny(), [tmp_path / "nothing"])
 
 
+def test_time_power_moves_the_times_towards_the_noise(cache):
+    times = []
+    for power in (1.0, 2.0):
+        source = flow_part(cache, time_power=power).source
+        times.append(torch.stack([source.example(0, torch.Generator().manual_seed(i))["time"] for i in range(50)]))
+    torch.testing.assert_close(times[1], times[0] ** 2)
+    with pytest.raises(InputError, match="time power"):
+        flow_part(cache, time_power=0.0)
+
+
 SCRIPT = """
 import json, sys, time
 sys.path[:0] = [{root!r}, {tests!r}]

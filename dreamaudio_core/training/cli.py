@@ -59,6 +59,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         command.add_argument("--drop", type=float, default=0.4, help="probability that an event loses its reference")
         command.add_argument("--mask", type=float, default=0.1, help="probability that a span of an event is silenced")
         command.add_argument("--unconditional", type=float, default=0.1, help="probability of guidance dropout")
+        command.add_argument("--time-power", type=float, default=1.0, metavar="P",
+                             help="flow times are u ** P, u even: above 1 more of them lie near the noise (default 1)")
         command.add_argument("--weight-decay", type=float, default=0.01)
     flow.add_argument("--free", type=float, default=0.5, help="share of items whose references are not placed")
     align.add_argument("--references", type=int, required=True, metavar="K", help="references of the widened network")
@@ -157,7 +159,7 @@ def _flow_options(args: argparse.Namespace, folder: Path | None, free: float) ->
         path = getattr(args, name) or (folder / f"{name}.safetensors" if folder else None)
         parts[name] = build(path) if path is not None and (getattr(args, name) or path.exists()) else None
     return {"augmentation": Augmentation(args.drop, args.mask, args.unconditional, free), "validation": args.validation,
-            **parts, **_given(args, "rate", "clip", "weight_decay")}
+            **parts, **_given(args, "rate", "clip", "weight_decay", "time_power")}
 
 
 def _initial_flow(args: argparse.Namespace, config: Any) -> dict[str, Any] | None:

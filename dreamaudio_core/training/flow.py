@@ -58,6 +58,9 @@ class FlowSource(Source):
         References of one call, for the concatenating fusion.
     augmentation
         What is drawn for each example.
+    time_power
+        A flow time is u to this power, u even on [0, 1]: above 1, more of the steps lie near the noise, where the prompt
+        decides.
 
     Raises
     ------
@@ -65,8 +68,11 @@ class FlowSource(Source):
         If a shard does not fit the model.
     """
 
-    def __init__(self, data: list[Path], config: ModelConfig, slots: int, augmentation: Augmentation):
-        self.config, self.slots, self.augmentation = config, slots, augmentation
+    def __init__(self, data: list[Path], config: ModelConfig, slots: int, augmentation: Augmentation,
+                 time_power: float = 1.0):
+        if time_power <= 0.0:
+            raise InputError(f"time power: expected a number above 0, found {time_power}")
+        self.config, self.slots, self.augmentation, self.time_power = config, slots, augmentation, time_power
         self.shards = [open_shard(path) for path in shard_paths(data)]
         channels, _, bands = config.latent_shape()
         multiple = 2 ** (len(config.mrc.multipliers) - 1)
@@ -100,7 +106,7 @@ class FlowSource(Source):
         if self.config.objective == "ddpm":
             time = torch.randint(diffusion.TRAIN_STEPS, (), generator=generator)
         else:
-            time = torch.rand((), generator=generator)
+            time = torch.rand((), generator=generator) ** self.time_power
         return {"batch": batch, "noise": noise, "time": time}
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -148,6 +154,8 @@ class FlowPart(Part):
         For sounds and spectrograms on the board.
     rate, clip, weight_decay
         Of the optimizer (paper: 5e-5).
+    time_power
+        Skew of the flow times, see `FlowSource` (paper: 1).
 
     Notes
     -----
@@ -159,11 +167,11 @@ class FlowPart(Part):
     def __init__(self, config: ModelConfig, data: list[Path], *, initial: dict[str, Tensor] | None = None,
                  augmentation: Augmentation = Augmentation(), validation: list[Path] | None = None,
                  vae: AutoencoderKL | None = None, vocoder: BigVGAN | None = None, rate: float = 5e-5, clip: float = 1.0,
-                 weight_decay: float = 0.01):
+                 weight_decay: float = 0.01, time_power: float = 1.0):
         self.config = config
         self.network = self._network(config.mrc, initial)
         slots = self.network.slots
-        self.source = FlowSource(data, config, slots, augmentation)
+        self.source = FlowSource(data, config, slots, augmentation, time_power)
         plain = Augmentation(0.0, 0.0, 0.0, 0.0)
         self.held_out = FlowSource(validation or data, config, slots, plain)
         self.vae, self.vocoder = vae, vocoder
@@ -172,7 +180,8 @@ class FlowPart(Part):
         # Without any reference in a batch the placed reference encoder stays idle.
         self.may_leave_unused = config.mrc.reference_fusion == "placed"
         self.settings = {"network": to_dict(self.network.config), "objective": config.objective, "rate": rate, "clip": clip,
-                         "weight decay": weight_decay, "augmentation": to_dict(augmentation)}
+                         "weight decay": weight_decay, "augmentation": to_dict(augmentation),
+                         **({"time power": time_power} if time_power != 1.0 else {})}
 
     def _network(self, config: MRCConfig, initial: dict[str, Tensor] | None) -> MRCUNet:
         network = MRCUNet(config)

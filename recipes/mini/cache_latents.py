@@ -2,8 +2,8 @@
 
     python recipes/mini/cache_latents.py BANK/manifest.jsonl CACHE --vae VAE.safetensors [--shards N] [--workers N]
 
-Odd shards hold items of 5.12 s, even ones of 10.24 s. With `--text-only` all hold single events of 5.12 s that are asked
-for by their caption and have no reference. Of N workers, each writes every N-th shard.
+Odd shards hold items of 5.12 s, even ones of 10.24 s. With `--text-only SECONDS` all hold single events in that
+length, asked for by their caption and without a reference. Of N workers, each writes every N-th shard.
 """
 
 import argparse
@@ -33,8 +33,9 @@ def write_shards(args: argparse.Namespace, first: int, threads: int) -> None:
     backgrounds = Bank(args.manifest, kinds=("ambience", "music"))
     configs = [ComposerConfig(short_probability=p) for p in (0.0, 1.0)]
     if args.text_only:
-        configs = 2 * [ComposerConfig(short_probability=1.0, kinds={"sequence": 1.0}, counts=(1.0,), distractor=0.0,
-                                      long_reference=0.0, unreferenced=1.0, speech=0.1)]
+        configs = 2 * [ComposerConfig(short_seconds=args.text_only, short_probability=1.0, kinds={"sequence": 1.0},
+                                      counts=(1.0,), distractor=0.0, long_reference=0.0, unreferenced=1.0, speech=0.1,
+                                      max_event=max(5.0, 25.6 / args.text_only))]
     composers = [Composer(events, backgrounds, config, args.split) for config in configs]
     for number in range(first, args.shards, args.workers):
         path = args.cache / f"{args.split}-{number:05d}.safetensors"
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--split", default="train")
-    parser.add_argument("--text-only", action="store_true", help="single events without references")
+    parser.add_argument("--text-only", type=float, metavar="SECONDS", help="single events without references")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=40)
     parser.add_argument("--items", type=int, default=128)

@@ -20,8 +20,8 @@ import torch
 import torch.nn.functional as F
 
 from dreamaudio_core.arranger import Arranger, ArrangerOutput, arrange
-from dreamaudio_core.checkpoint import save_weights
-from dreamaudio_core.config import PRESETS
+from dreamaudio_core.checkpoint import load_state, load_weights, save_weights
+from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.composer import SAMPLE_RATE, Composer, ComposerConfig
 from dreamaudio_core.text import TextEncoder, load_text_encoder
@@ -298,6 +298,8 @@ def train(args: argparse.Namespace, features: Features) -> Arranger:
     drawer = Drawer(items, Wordings(items, features, kinds), CONFIG.arranger.max_references)
     torch.manual_seed(0)
     model = Arranger(CONFIG.arranger)
+    if args.initial:
+        load_state(model, load_weights(args.initial, "arranger", ArrangerConfig)[1], args.initial)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     optimizer = torch.optim.AdamW(model.parameters(), args.rate, betas=(0.9, 0.98), weight_decay=0.02)
     last, step, spent = args.run / "last.pt", 0, 0.0
@@ -468,6 +470,8 @@ def main() -> None:
     parser.add_argument("--text-encoder", type=Path,
                         default=Path(__file__).resolve().parents[2] / "dreamaudio_core/models/mini/text_encoder")
     parser.add_argument("--export", type=Path, help="safetensors file for the averaged weights, in float16")
+    parser.add_argument("--initial", type=Path, help="safetensors file of an arranger to start from")
+    parser.add_argument("--out", type=Path, help="JSON file for what is measured at the end")
     parser.add_argument("--evaluate", action="store_true", help="measure the run's averaged weights only")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -484,9 +488,13 @@ def main() -> None:
         model = train(args, features)
     held_out = read_items(args.data, "test")
     kinds = {entry.label: entry.kind for entry in Bank(args.manifest).entries}
-    print(json.dumps({"held_out": evaluate(model, features, held_out),
-                      "similar_captions": evaluate(model, features, with_similar_captions(held_out, features, kinds)),
-                      "written_by_hand": evaluate_prompts(model, features, CONFIG.seconds, verbose=True)}, indent=2))
+    found = {"held_out": {"compositions": len(held_out), **evaluate(model, features, held_out)},
+             "similar_captions": evaluate(model, features, with_similar_captions(held_out, features, kinds)),
+             "written_by_hand": evaluate_prompts(model, features, CONFIG.seconds, verbose=True)}
+    print(json.dumps(found, indent=2))
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

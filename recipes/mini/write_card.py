@@ -10,7 +10,6 @@ import argparse
 import json
 import math
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 from safetensors import safe_open
@@ -21,16 +20,14 @@ from dreamaudio_core.errors import DreamAudioError
 from dreamaudio_core.pipeline import MODELS, read_config
 
 HERE = Path(__file__).parent
-# What was planned, by the name of the row.
-BARS = {
-    "concatenation-true alone": "at least 0.95",
-    "concatenation-arranger alone": "at least 0.80",
-    "concatenation-none alone": "at most 0.15",
-    "overlay-true alone": "at least 0.80",
-    "overlay-arranger alone": "at least 0.65",
-    "overlay-none alone": "at most 0.15",
-    "codec vae_log_mel_l1": "at most 0.35",
+MODES = {
+    "target": "the target itself (what a perfect model would reach)",
+    "true": "with the true timeline",
+    "arranger": "with the arranger's timeline",
+    "free": "free: the network places the references (the paper's mode)",
+    "none": "references taken away",
 }
+BARS = {"true": ("95 %", "80 %"), "arranger": ("80 %", "65 %"), "none": ("at most 15 %", "at most 15 %")}
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -39,23 +36,63 @@ def table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
 
 
-def leaves(value: object, name: str = "") -> Iterator[tuple[str, float]]:
-    """Numbers of nested results, each with its keys as its name."""
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            yield from leaves(inner, f"{name} {key}".strip())
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield name, value
+def percent(found: dict, key: str) -> str:
+    """A share in per cent, or a dash where it was not measured."""
+    return f"{100 * found[key]:.1f} %" if key in found else "-"
+
+
+def customization(found: dict, prefix: str, counts: str) -> str:
+    """Table of the sets and modes; `prefix` is that of the keys, `counts` the key of the number of events."""
+    rows = []
+    for mode, text in MODES.items():
+        concatenation, overlay = found.get(f"concatenation-{mode}", {}), found.get(f"overlay-{mode}", {})
+        if not concatenation.get(counts) and not overlay.get(counts):
+            continue
+        bars = " / ".join(BARS[mode]) if mode in BARS else "-"
+        rows.append([text, percent(concatenation, prefix + "alone"), percent(overlay, prefix + "alone"),
+                     percent(overlay, prefix + "mix"), bars, f"{concatenation.get(counts, 0)} / {overlay.get(counts, 0)}"])
+    head = ["customization", "concatenation", "overlay, candidate alone", "overlay, candidate in the mix", "planned bars",
+            "events"]
+    return table(head, rows)
 
 
 def measured(results: dict) -> str:
-    """Table of all numbers of the evaluation with their planned bars; `results` maps each JSON file's stem to its content."""
+    """Tables of what `evaluate.py` and `train_arranger.py` measured; `results` maps each JSON file's stem to its content."""
+    found, arranger = results.get("evaluation", {}), results.get("arranger", {})
+    parts = []
+    if any(key.startswith(("concatenation-", "overlay-")) for key in found):
+        parts += ["On the mel:", customization(found, "", "events"), "The same after the vocoder, on the waveform:",
+                  customization(found, "waveform_", "events_on_waveform")]
     rows = []
-    for content in results.values():
-        for name, value in leaves(content):
-            if math.isfinite(value):
-                rows.append([name, f"{value:,}" if isinstance(value, int) else f"{value:.3f}", BARS.get(name, "-")])
-    return table(["figure", "value", "planned bar"], rows)
+    if "generation" in found:
+        g = found["generation"]
+        rows.append([f"generation: {g['events']} single events of training labels, asked for by caption only, nearest to their "
+                     "own label among 16", percent(g, "share"), "at least 35 %"])
+    if "variation" in found:
+        v = found["variation"]
+        rows += [[f"variation: mean log-mel L1 between two seeds, {v['items']} concatenations at strength 1",
+                  f"{v['log_mel_l1']:.3f}", "over 0.3"],
+                 ["the same within the events alone", f"{v['log_mel_l1_in_events']:.3f}", "-"],
+                 ["events recognised with both seeds", percent(v, "both_recognised"), "-"]]
+    if "codec" in found:
+        c = found["codec"]
+        rows.append([f"VAE: log-mel L1 of {c['clips']} held-out clips of 1 to 5 s", f"{c['vae_log_mel_l1']:.3f}",
+                     "at most 0.35"])
+        for name, text in (("vocoder", "vocoder with refinement"), ("bare_vocoder", "vocoder alone"),
+                           ("griffin_lim", "Griffin-Lim, 60 iterations")):
+            bar = "-" if name == "griffin_lim" else "below Griffin-Lim's"
+            rows.append([f"{text}, on true mels: log-mel L1 / STFT distance",
+                         f"{c[name + '_log_mel_l1']:.3f} / {c[name + '_stft']:.2f}", bar])
+    if rows:
+        parts.append(table(["figure", "reached", "planned bar"], rows))
+    if arranger:
+        held_out, hand = arranger["held_out"], arranger["written_by_hand"]
+        parts.append(table(
+            ["arranger", f"{held_out['compositions']:,} held-out compositions", "50 prompts written by hand", "planned bar"],
+            [["order of events", f"{held_out['order']} %", f"{hand['order']} %", "95 %"],
+             ["asked for or not", f"{held_out['asked']} %", f"{hand['asked']} %", "95 %"],
+             ["all starts within 0.5 s, back to back", f"{held_out['start']} %", "-", "80 %"]]))
+    return "\n\n".join(parts)
 
 
 def sources(entries: list[BankEntry]) -> str:
