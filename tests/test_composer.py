@@ -146,7 +146,10 @@ def test_placements_lie_on_the_grid_within_target_and_reference(manifest, kind):
 
 
 ORDER = [
-    (re.compile(r"^(.+?),? (?:and after a while|and a little later|and later on|whereupon|leads to|gives way to) (.+)$"), (0, 1)),
+    (
+        re.compile(r"^(.+?),? (?:and after a while|and a little later|and later on|whereupon|leads to|gives way to) (.+)$"),
+        (0, 1),
+    ),
     (re.compile(r"^(.+?), (?:which comes after|which is heard after|though not before) (.+)$"), (1, 0)),
     (re.compile(r"^having heard (.+?), we hear (.+)$"), (0, 1)),
     (re.compile(r"^only after (.+?) do we hear (.+)$"), (0, 1)),

@@ -130,7 +130,8 @@ def _vae(args: argparse.Namespace) -> int:
     vocoder = build_vocoder(args.vocoder) if args.vocoder else None
     return _train(args, lambda: VAEPart(
         config, *_banks(args), initial=initial, vocoder=vocoder,
-        **_given(args, "frames", "kl_weight", "discriminator_start", "adversarial_weight", "width", "rate", "clip", "decoder_only")))
+        **_given(args, "frames", "kl_weight", "discriminator_start", "adversarial_weight", "width", "rate", "clip",
+                 "decoder_only")))
 
 
 def _vocoder(args: argparse.Namespace) -> int:
