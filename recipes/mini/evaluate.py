@@ -9,6 +9,8 @@ the event in the target, with all that sounds beside it. For events in sequence 
 is up to 15 dB louder the true target itself is often not nearest to the event alone, so the score of the target
 (mode `target`) is measured too, as what a perfect model would reach.
 
+`unasked` is the share of items that sound for 0.3 s or more where the target is silent: a sound that nobody asked for.
+
 Results are merged into FOLDER/evaluation.json, a key a part, so that the parts can be measured one at a time.
 """
 
@@ -24,6 +26,7 @@ import torch.nn.functional as F
 from dreamaudio_core.audio import LogMel, log_mel
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.composer import ComposedEvent, Composer, ComposerConfig, Composition
+from dreamaudio_core.flow import Guidance
 from dreamaudio_core.pipeline import DreamAudio, load_model
 from dreamaudio_core.placing import cut_part
 from dreamaudio_core.reference import Reference
@@ -35,6 +38,7 @@ CANDIDATES = 16
 SHIFT = 16
 STEPS = 16
 MODES = ("target", "true", "arranger", "free", "none")
+SILENT, AUDIBLE = -8.0, -4.0  # Loudest band of a frame in a target's silence, and in a sound that is heard there.
 PARTS = ("codec", "customization", "generation", "variation")
 
 
@@ -95,13 +99,13 @@ def references_of(item: Composition, mode: str, key: str) -> list[Reference]:
                       digest=f"{key}-{k}") for k, e in enumerate(item.references)][:8]
 
 
-def generate_mel(model: DreamAudio, item: Composition, mode: str, seed: int, key: str) -> torch.Tensor:
+def generate_mel(model: DreamAudio, item: Composition, mode: str, seed: int, key: str, guidance: Guidance) -> torch.Tensor:
     """Log-mel [1, 1, frames, bands] for an item; in mode `target` that of the item itself."""
     if mode == "target":
         return LogMel(model.config.audio)(item.target[None])
     conditioning = model.condition(item.prompt, references_of(item, mode, key))
     arrangement = model.arrange(conditioning, item.seconds, free=mode == "free")
-    return model.decode(model.sample(conditioning, arrangement, [seed], steps=STEPS))
+    return model.decode(model.sample(conditioning, arrangement, [seed], steps=STEPS, guidance=guidance))
 
 
 def share(votes: list[bool]) -> float:
@@ -114,14 +118,20 @@ def measured_events(item: Composition) -> list[ComposedEvent]:
     return [e for e in item.events if e.asked and e.placements and not e.background]
 
 
+def unasked(mel: torch.Tensor, target: torch.Tensor) -> bool:
+    """Whether a log-mel [frames, bands] sounds for 0.3 s or more where that of the target is silent."""
+    return int(((target.amax(1) < SILENT) & (mel.amax(1) > AUDIBLE)).sum()) >= 0.3 * FRAMES_PER_SECOND
+
+
 def customization(model: DreamAudio, judge: Judge, composer: Composer, items: range, seed: int, mode: str,
-                  waveforms: int) -> dict:
+                  waveforms: int, guidance: Guidance) -> dict:
     """Votes over `items` in `mode`, on the mel and, for the first `waveforms` items, after the vocoder too."""
-    votes: dict[str, list[bool]] = {k: [] for k in ("alone", "mix", "waveform_alone", "waveform_mix")}
+    votes: dict[str, list[bool]] = {k: [] for k in ("alone", "mix", "waveform_alone", "waveform_mix", "unasked")}
     for index in items:
         item = composer.item(seed, index)
-        mel = generate_mel(model, item, mode, index, f"{seed}-{index}")
+        mel = generate_mel(model, item, mode, index, f"{seed}-{index}", guidance)
         heard = {"": mel[0, 0]}
+        votes["unasked"].append(unasked(mel[0, 0], judge.to_mel(item.target[None])[0, 0]))
         if index < waveforms and mode != "target":
             heard["waveform_"] = judge.to_mel(model.vocode(mel, item.seconds))[0, 0]
         rng = np.random.default_rng((seed, index, 1))
@@ -134,19 +144,19 @@ def customization(model: DreamAudio, judge: Judge, composer: Composer, items: ra
     return votes
 
 
-def generation(model: DreamAudio, judge: Judge, composer: Composer, items: int, seed: int) -> dict:
+def generation(model: DreamAudio, judge: Judge, composer: Composer, items: int, seed: int, guidance: Guidance) -> dict:
     """Share of single events of training labels, asked for by their caption only, that are nearest to their own label."""
     votes = []
     for index in range(items):
         item = composer.item(seed, index)
-        mel = generate_mel(model, item, "none", index, f"{seed}-{index}")[0, 0]
+        mel = generate_mel(model, item, "none", index, f"{seed}-{index}", guidance)[0, 0]
         rng = np.random.default_rng((seed, index, 1))
         for event in measured_events(item):
             votes.append(judge.verdict(mel, item, event, judge.candidates(event, rng))[0])
     return {"items": items, "events": len(votes), "share": share(votes)}
 
 
-def variation(model: DreamAudio, judge: Judge, composer: Composer, items: int, seed: int) -> dict:
+def variation(model: DreamAudio, judge: Judge, composer: Composer, items: int, seed: int, guidance: Guidance) -> dict:
     """Two seeds with strength 1 and the true timeline: log-mel L1 between them, over the whole and over the events, and
     the share of events recognised in both."""
     differences, inside, votes = [], [], []
@@ -154,7 +164,8 @@ def variation(model: DreamAudio, judge: Judge, composer: Composer, items: int, s
         item = composer.item(seed, index)
         conditioning = model.condition(item.prompt, references_of(item, "true", f"{seed}-{index}"))
         arrangement = model.arrange(conditioning, item.seconds)
-        a, b = model.decode(model.sample(conditioning, arrangement, [2 * index, 2 * index + 1], steps=STEPS))[:, 0]
+        latents = model.sample(conditioning, arrangement, [2 * index, 2 * index + 1], steps=STEPS, guidance=guidance)
+        a, b = model.decode(latents)[:, 0]
         differences.append(float((a - b).abs().mean()))
         rng = np.random.default_rng((seed, index, 1))
         for event in measured_events(item):
@@ -218,7 +229,12 @@ def _measure_rows(arguments: tuple) -> dict[str, list[bool]]:
     args, name, mode, first = arguments
     model, judge, composer = _prepared(args, name)
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
-        return customization(model, judge, composer, range(first, args.items, args.processes), args.seed, mode, args.waveforms)
+        return customization(model, judge, composer, range(first, args.items, args.processes), args.seed, mode, args.waveforms,
+                             _guidance(args))
+
+
+def _guidance(args: argparse.Namespace) -> Guidance:
+    return Guidance(args.guidance, args.reference_guidance)
 
 
 _READY: dict[str, tuple] = {}
@@ -256,6 +272,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=60)
     parser.add_argument("--modes", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--seed", type=int, default=11, help="names the items")
+    parser.add_argument("--guidance", type=float, default=1.0, help="scale of the prompt, where there are references")
+    parser.add_argument("--text-guidance", type=float, default=2.0, help="scale of the prompt in the part generation")
+    parser.add_argument("--reference-guidance", type=float, default=2.0)
+    parser.add_argument("--suffix", default="", help="added to the keys, to keep another setting's results beside")
     parser.add_argument("--bf16", action="store_true", help="autocast; quicker on CPUs that have matrix units for it")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--processes", type=int, default=2, help="share the customization items between so many processes")
@@ -265,7 +285,8 @@ def main() -> None:
     results = json.loads(file.read_text()) if file.exists() else {}
 
     def keep(key: str, value: dict) -> None:
-        results[key] = {**value, "steps": STEPS, "bf16": args.bf16}
+        results[key + args.suffix] = {**value, "steps": STEPS, "bf16": args.bf16, "guidance": args.guidance,
+                                      "reference_guidance": args.reference_guidance}
         file.write_text(json.dumps(results, indent=2) + "\n")
         print(key, json.dumps(value), flush=True)
 
@@ -287,10 +308,12 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
             if "generation" in args.parts:
                 _, own, composer = _prepared(args, "single")
-                keep("generation", generation(model, own, composer, args.items, args.seed))
+                keep("generation", generation(model, own, composer, args.items, args.seed,
+                                              Guidance(args.text_guidance)))
             if "variation" in args.parts:
                 _, judge, composer = _prepared(args, "concatenation")
-                keep("variation", variation(model, judge, composer, min(args.items, 50), args.seed))
+                keep("variation", variation(model, judge, composer, min(args.items, 50), args.seed,
+                                            _guidance(args)))
 
 
 if __name__ == "__main__":

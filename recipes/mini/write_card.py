@@ -64,6 +64,10 @@ def measured(results: dict) -> str:
         parts += ["On the mel:", customization(found, "", "events"), "The same after the vocoder, on the waveform:",
                   customization(found, "waveform_", "events_on_waveform")]
     rows = []
+    for mode in ("true", "arranger"):
+        if "unasked" in found.get(f"concatenation-{mode}", {}):
+            rows.append([f"concatenations {MODES[mode]} that sound for 0.3 s or more where the target is silent",
+                         percent(found[f"concatenation-{mode}"], "unasked"), "-"])
     if "generation" in found:
         g = found["generation"]
         rows.append([f"generation: {g['events']} single events of training labels, asked for by caption only, nearest to their "
