@@ -102,7 +102,7 @@ def test_a_part_that_is_nowhere_is_named_and_nothing_is_written(tmp_path, folder
 def test_card_states_what_was_measured_and_where_the_sounds_are_from(tmp_path, monkeypatch, capsys):
     model, work = make_folder(tmp_path / "model"), tmp_path / "work"
     (work / "evaluation").mkdir(parents=True)
-    results = {"concatenation-true": {"events": 1234, "alone": 0.8766, "bf16": False},
+    results = {"concatenation-true": {"events": 1234, "items": 200, "alone": 0.8766, "bf16": False},
                "codec": {"clips": 60, "vae_log_mel_l1": 0.4321,
                          **{f"{name}_{figure}": 1.5 for name in ("vocoder", "bare_vocoder", "griffin_lim")
                             for figure in ("log_mel_l1", "stft")}}}
@@ -120,7 +120,7 @@ def test_card_states_what_was_measured_and_where_the_sounds_are_from(tmp_path, m
     monkeypatch.setattr("sys.argv", ["write_card.py", str(work), "--model", str(model)])
     write_card.main()
     text = (model / "README.md").read_text()
-    for number in ("1234", "87.7 %", "0.432", "1.500 / 1.50"):
+    for number in ("1234 in 200", "87.7 %", "0.432", "1.500 / 1.50"):
         assert number in text
     assert "| pond | 3 | 5 | CC0, MIT |\n| ditch | 1 | 1 | CC0 |" in text and "| sea |" not in text
     assert "4 training recordings of 3 labels" in text and "Of 4\nlabels 1 were held out" in text

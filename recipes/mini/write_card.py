@@ -41,6 +41,13 @@ def percent(found: dict, key: str) -> str:
     return f"{100 * found[key]:.1f} %" if key in found else "-"
 
 
+def seen_in(found: dict, counts: str) -> str:
+    """Number of events measured, and of their items where all of these were."""
+    if not found.get(counts):
+        return "-"
+    return f"{found[counts]} in {found['items']}" if counts == "events" else str(found[counts])
+
+
 def customization(found: dict, prefix: str, counts: str) -> str:
     """Table of the sets and modes; `prefix` is that of the keys, `counts` the key of the number of events."""
     rows = []
@@ -48,11 +55,12 @@ def customization(found: dict, prefix: str, counts: str) -> str:
         concatenation, overlay = found.get(f"concatenation-{mode}", {}), found.get(f"overlay-{mode}", {})
         if not concatenation.get(counts) and not overlay.get(counts):
             continue
+        seen = " / ".join(seen_in(part, counts) for part in (concatenation, overlay))
         bars = " / ".join(BARS[mode]) if mode in BARS else "-"
         rows.append([text, percent(concatenation, prefix + "alone"), percent(overlay, prefix + "alone"),
-                     percent(overlay, prefix + "mix"), bars, f"{concatenation.get(counts, 0)} / {overlay.get(counts, 0)}"])
+                     percent(overlay, prefix + "mix"), bars, seen])
     head = ["customization", "concatenation", "overlay, candidate alone", "overlay, candidate in the mix", "planned bars",
-            "events"]
+            "events in items"]
     return table(head, rows)
 
 
@@ -60,10 +68,19 @@ def measured(results: dict) -> str:
     """Tables of what `evaluate.py` and `train_arranger.py` measured; `results` maps each JSON file's stem to its content."""
     found, arranger = results.get("evaluation", {}), results.get("arranger", {})
     parts = []
+    settings = found.get("concatenation-true", {})
+    if "guidance" in settings:
+        parts.append(f"{settings['steps']} solver steps, guidance {settings['guidance']:g} for the prompt and "
+                     f"{settings['reference_guidance']:g} for the references, computed in "
+                     f"{'bfloat16' if settings['bf16'] else 'float32'}.")
+    joint = found.get("concatenation-true joint guidance 2", {})
     if any(key.startswith(("concatenation-", "overlay-")) for key in found):
         parts += ["On the mel:", customization(found, "", "events"), "The same after the vocoder, on the waveform:",
                   customization(found, "waveform_", "events_on_waveform")]
     rows = []
+    if joint:
+        rows.append([f"concatenations with the true timeline at joint guidance 2 ({joint['items']} items): recognised / with "
+                     "an unasked sound", f"{percent(joint, 'alone')} / {percent(joint, 'unasked')}", "-"])
     for mode in ("true", "arranger"):
         if "unasked" in found.get(f"concatenation-{mode}", {}):
             rows.append([f"concatenations {MODES[mode]} that sound for 0.3 s or more where the target is silent",
