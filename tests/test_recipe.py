@@ -16,7 +16,7 @@ from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig
 from dreamaudio_core.data.bank import BankEntry, write_manifest
 from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.mrc import MRCUNet
-from dreamaudio_core.pipeline import load_model
+from dreamaudio_core.pipeline import build_vae, load_flow, load_model
 from dreamaudio_core.training.cli import add_parser
 from dreamaudio_core.vae import AutoencoderKL
 from dreamaudio_core.vocoder import BigVGAN
@@ -186,3 +186,25 @@ def test_training_stages_call_the_package_with_known_options(tmp_path):
 def test_a_stage_that_fails_ends_the_run(tmp_path):
     found, calls = run_stages("vae", tmp_path, "exit 3")
     assert found.returncode == 3 and len(calls) == 1
+
+
+@torch.no_grad()
+def test_widened_parts_keep_what_the_old_channels_knew(tmp_path, monkeypatch):
+    folder = make_folder(tmp_path / "model")
+    monkeypatch.setattr("sys.argv", ["widen_latents.py", str(folder), "6", str(tmp_path / "wide")])
+    recipe("widen_latents").main()
+    mel = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) - 5.0
+    narrow, wide = (build_vae(path / "vae.safetensors") for path in (folder, tmp_path / "wide"))
+    torch.testing.assert_close(wide.posterior(mel).mean[:, :4], narrow.posterior(mel).mean)
+    torch.testing.assert_close(wide.posterior(mel).logvar[:, :4], narrow.posterior(mel).logvar)
+    narrow, wide = (load_flow(path / "flow.safetensors") for path in (folder, tmp_path / "wide"))
+    g = torch.Generator().manual_seed(1)
+    z, references = torch.randn(1, 6, 8, 8, generator=g), torch.randn(1, 2, 8, 8, 8, generator=g)
+    kept = torch.tensor([0, 1, 2, 3, 6, 7])
+    text = {"prompt": torch.randn(1, 3, 24, generator=g), "prompt_mask": torch.ones(1, 3, dtype=torch.bool),
+            "captions": torch.randn(1, 2, 3, 24, generator=g), "caption_mask": torch.ones(1, 2, 3, dtype=torch.bool)}
+    time = torch.tensor([0.4])
+    old = narrow(z[:, :4], time, **text, references=references[:, :, kept])
+    new = wide(z, time, **text, references=references)
+    torch.testing.assert_close(new[:, :4], old)
+    assert new[:, 4:].abs().max() == 0 and old.abs().max() > 0

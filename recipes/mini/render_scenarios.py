@@ -14,11 +14,14 @@ import torch
 
 from dreamaudio_core.audio import log_mel, write_audio
 from dreamaudio_core.data.bank import Bank
+from dreamaudio_core.flow import Guidance
 from dreamaudio_core.pipeline import load_model
 from dreamaudio_core.reference import prepare_reference
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
+
+GUIDANCE = Guidance(1.0, 2.0)
 
 
 def draw(path: Path, title: str, waves: list[tuple[str, torch.Tensor]], config) -> None:
@@ -54,7 +57,7 @@ def main() -> None:
                       for r in scene["references"]]
         conditioning = model.condition(scene["prompt"], references)
         arrangement = model.arrange(conditioning)
-        wave = model.vocode(model.decode(model.sample(conditioning, arrangement)), arrangement.seconds)[0]
+        wave = model.vocode(model.decode(model.sample(conditioning, arrangement, guidance=GUIDANCE)), arrangement.seconds)[0]
         stem = f"{number:02d}_{scene['name'].replace(' ', '_')}"
         write_audio(args.out / f"{stem}.wav", wave, model.config.audio.sample_rate)
         waves = [(r.caption, r.waveform) for r in references] + [("output", wave)]
