@@ -29,7 +29,8 @@ def fill(template: str, first: str, second: str) -> str:
 @pytest.mark.parametrize("pair", PAIRS)
 def test_the_wordings_of_the_training_prompts_give_two_events(pair):
     # "over" alone is left: "a plane flies over a town" is one event.
-    templates = [t for t in (*wording.FORWARD, *wording.INVERTED, *wording.TOGETHER) if t != "{A} over {B}"]
+    pairs = (*wording.FORWARD, *wording.WHOLE_FORWARD, *wording.INVERTED, *wording.WHOLE_INVERTED, *wording.TOGETHER)
+    templates = [t for t in pairs if t != "{A} over {B}"]
     wrong = {}
     for template in templates:
         prompt = fill(template, *pair)

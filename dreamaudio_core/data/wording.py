@@ -57,7 +57,7 @@ FORWARD = (
     "after {ha}, {b}",
     "having heard {A}, we hear {B}",
     "{a}, which is followed by {B}",
-    "prior to {B} there is {A}; afterwards {b}",
+    "prior to {B} there is {A}",
     "before {pb} we hear {A}",
     "{a}, and a little later {b}",
     "{a}, and after a while {b}",
