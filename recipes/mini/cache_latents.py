@@ -33,16 +33,17 @@ def write_shards(args: argparse.Namespace, first: int, threads: int) -> None:
     backgrounds = Bank(args.manifest, kinds=("ambience", "music"))
     configs = [ComposerConfig(short_probability=p) for p in (0.0, 1.0)]
     if args.text_only:
-        configs = 2 * [ComposerConfig(short_seconds=args.text_only, short_probability=1.0, kinds={"sequence": 1.0},
-                                      counts=(1.0,), distractor=0.0, long_reference=0.0, unreferenced=1.0, speech=0.1,
-                                      max_event=max(5.0, 25.6 / args.text_only))]
+        # Also in a short target an event may last 2.5 s.
+        configs = [ComposerConfig(short_seconds=args.text_only, short_probability=1.0, kinds={"sequence": 1.0},
+                                  counts=(1.0,), distractor=0.0, long_reference=0.0, unreferenced=1.0, speech=0.1,
+                                  max_event=max(5.0, 25.6 / args.text_only))]
     composers = [Composer(events, backgrounds, config, args.split) for config in configs]
     for number in range(first, args.shards, args.workers):
         path = args.cache / f"{args.split}-{number:05d}.safetensors"
         if path.exists():
             continue
         started = time.time()
-        composer = composers[number % 2]
+        composer = composers[number % len(composers)]
         items = (composer.item(args.seed, number * args.items + i) for i in range(args.items))
         write_shard(path, encoder.shard(items), {"seed": args.seed, "first": number * args.items})
         print(f"{path.name}: {args.items} items in {time.time() - started:.0f} s", flush=True)
