@@ -89,6 +89,7 @@ class MRCConfig:
     `reference_fusion` is `"concat"` (references joined on channels, as in the paper) or `"placed"` (each reference at its
     own place on the target's time axis, encoded with shared weights, features summed). `pooled_prompt` adds the mean of the
     prompt's tokens to the time embedding, beside the cross-attention: what a small network learns to hear first.
+    `envelope_bands`, the latent's bands, adds an estimate of the spectral envelope that the prompt asks for (0: none).
     """
 
     architecture: str = "mrc"
@@ -106,6 +107,7 @@ class MRCConfig:
     reference_time_conditioning: bool = False
     time_scale: float = 1000.0
     pooled_prompt: bool = False
+    envelope_bands: int = 0
 
 
 @dataclass(frozen=True)
@@ -206,6 +208,7 @@ PRESETS: dict[str, ModelConfig] = {
         mrc=MRCConfig(
             latent_channels=32, hidden=64, multipliers=(1, 2, 3), attention_levels=(2,), num_res_blocks=1, groups=16,
             text_dim=384, num_references=8, reference_fusion="placed", pooled_prompt=True,
+            envelope_bands=8,
         ),
         arranger=ArrangerConfig(),
     ),

@@ -28,8 +28,9 @@ def flow_parameters(config: MRCConfig) -> dict[str, int]:
     parts = {name: getattr(network, name) for name in ("noise_encoder", "reference_encoder", "middle", "decoder")}
     counts = {name: _count(module) for name, module in parts.items()}
     counts["time_embedding"] = _count(network.time_embedding)
-    if network.prompt_embedding is not None:
-        counts["prompt_embedding"] = _count(network.prompt_embedding)
+    for name in ("prompt_embedding", "prompt_envelope"):
+        if getattr(network, name) is not None:
+            counts[name] = _count(getattr(network, name))
     counts["alignment"] = _count(network.alignment)
     counts["total"] = _count(network)
     return counts

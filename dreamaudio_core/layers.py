@@ -47,20 +47,48 @@ class TimeEmbedding(nn.Module):
         return self.linear2(F.silu(self.linear1(x)))
 
 
+def mean_token(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean [B, D] of the tokens [B, L, D] where mask [B, L] is True, at unit variance."""
+    weights = mask[..., None].to(tokens.dtype)
+    mean = (tokens * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
+    return F.normalize(mean.float(), dim=-1).to(mean.dtype) * mean.shape[-1] ** 0.5
+
+
 class PromptEmbedding(nn.Module):
-    """Mean of the prompt's tokens [B, L, D] with mask [B, L], at unit variance, to a summand of the time embedding
-    [B, dim]; zero before training."""
+    """Mean token of the prompt [B, D] to a summand of the time embedding [B, dim]; zero before training."""
 
     def __init__(self, text_dim: int, dim: int, operations=nn, dtype=None, device=None):
         super().__init__()
         self.linear1 = operations.Linear(text_dim, dim, dtype=dtype, device=device)
         self.linear2 = zero_init(operations.Linear(dim, dim, dtype=dtype, device=device))
 
-    def forward(self, prompt: Tensor, mask: Tensor) -> Tensor:
-        weights = mask[..., None].to(prompt.dtype)
-        mean = (prompt * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1.0)
-        mean = F.normalize(mean.float(), dim=-1).to(mean.dtype) * mean.shape[-1] ** 0.5
+    def forward(self, mean: Tensor) -> Tensor:
         return self.linear2(F.silu(self.linear1(mean)))
+
+
+class PromptEnvelope(nn.Module):
+    """Spectral envelope that a prompt asks for: the mean over time of the latent where it sounds.
+
+    A small regression with a loss of its own, because what a prompt says about the spectrum is learnt slowly through the
+    flow's loss alone. `estimate` gives the envelope [B, C, 1, F] from the prompt's mean token [B, D]; `forward` what the
+    estimate adds after the noise encoder's first convolution, [B, hidden, 1, F], zero before training.
+    """
+
+    def __init__(self, text_dim: int, channels: int, bands: int, hidden: int, operations=nn, dtype=None, device=None):
+        super().__init__()
+        kw = {"dtype": dtype, "device": device}
+        self.shape, width = (channels, 1, bands), 8 * hidden
+        self.linear1 = operations.Linear(text_dim, width, **kw)
+        self.linear2 = operations.Linear(width, width, **kw)
+        self.linear3 = operations.Linear(width, channels * bands, **kw)
+        self.out = zero_init(operations.Conv2d(channels, hidden, 1, **kw))
+
+    def estimate(self, mean: Tensor) -> Tensor:
+        h = F.silu(self.linear2(F.silu(self.linear1(mean))))
+        return self.linear3(h).unflatten(1, self.shape)
+
+    def forward(self, mean: Tensor) -> Tensor:
+        return self.out(self.estimate(mean))
 
 
 class ResBlock(nn.Module):

@@ -16,7 +16,18 @@ from torch import Tensor, nn
 
 from .config import MRCConfig
 from .errors import CheckpointError, InputError
-from .layers import AttentionSite, Downsample, KeysValues, PromptEmbedding, ResBlock, TimeEmbedding, Upsample, zero_init
+from .layers import (
+    AttentionSite,
+    Downsample,
+    KeysValues,
+    PromptEmbedding,
+    PromptEnvelope,
+    ResBlock,
+    TimeEmbedding,
+    Upsample,
+    mean_token,
+    zero_init,
+)
 
 SiteContexts = list[list[KeysValues]]
 
@@ -27,7 +38,8 @@ class MRCContext:
 
     `features` are the reference encoder's skips, the last being its output (empty for the -UNet variant, which instead
     keeps the reference latents themselves in `channels`); `encoder`, `middle` and `decoder` hold the keys and values of
-    each attention site in order. `pooled` [B, 4 * hidden] is added to the time embedding where the network pools the prompt.
+    each attention site in order. `pooled` [B, 4 * hidden] is added to the time embedding where the network pools the prompt,
+    `envelope` [B, hidden, 1, F] after the noise encoder's first convolution where it estimates the prompt's envelope.
     """
 
     encoder: SiteContexts
@@ -37,6 +49,7 @@ class MRCContext:
     channels: Tensor | None = None
     refresh: Callable[[Tensor], list[Tensor]] | None = None
     pooled: Tensor | None = None
+    envelope: Tensor | None = None
 
     def repeat(self, times: int) -> "MRCContext":
         """Context for `times` items of each row, item by item: rows a, b become a, a, .., b, b, .. ."""
@@ -51,7 +64,7 @@ class MRCContext:
             grow_sites(self.encoder), grow_sites(self.middle), grow_sites(self.decoder),
             [grow(f) for f in self.features], grow(self.channels),
             None if refresh is None else lambda time: [grow(f) for f in refresh(time[::times])],
-            grow(self.pooled),
+            grow(self.pooled), grow(self.envelope),
         )
 
     def rows(self, index: slice) -> "MRCContext":
@@ -67,6 +80,7 @@ class MRCContext:
         return MRCContext(
             cut_sites(self.encoder), cut_sites(self.middle), cut_sites(self.decoder),
             [cut(f) for f in self.features], cut(self.channels), pooled=cut(self.pooled),
+            envelope=cut(self.envelope),
         )
 
 
@@ -99,8 +113,10 @@ class Encoder(nn.Module):
         """Keys and values of every site."""
         return [site.project(contexts) for site in self.sites.values()]
 
-    def forward(self, x: Tensor, embedding: Tensor, contexts: SiteContexts, stem: nn.Module | None = None) -> list[Tensor]:
+    def forward(self, x: Tensor, embedding: Tensor, contexts: SiteContexts, stem: nn.Module | None = None,
+                envelope: Tensor | None = None) -> list[Tensor]:
         x = (stem or self.stem)(x)
+        x = x if envelope is None else x + envelope
         skips = [x]
         contexts = iter(contexts)
         for i, block in enumerate(self.blocks):
@@ -210,6 +226,9 @@ class MRCUNet(nn.Module):
         self.prompt_embedding = None
         if config.pooled_prompt:
             self.prompt_embedding = PromptEmbedding(config.text_dim, 4 * config.hidden, *args)
+        self.prompt_envelope = None
+        if config.envelope_bands:
+            self.prompt_envelope = PromptEnvelope(config.text_dim, c, config.envelope_bands, config.hidden, *args)
         self.noise_encoder = Encoder(c + reference_channels if unet else c, config, 2 if unet else 1, *args)
         self.reference_encoder = None
         if config.architecture == "mrc":
@@ -306,20 +325,24 @@ class MRCUNet(nn.Module):
             joined_mask = caption_mask & visible[..., None]
         c, e = (prompt, prompt_mask), (captions.flatten(1, 2), joined_mask.flatten(1, 2))
         decoder = self.decoder.project([c, e])
-        pooled = None if self.prompt_embedding is None else self.prompt_embedding(*c)
+        mean = mean_token(*c)
+        prompt_features = {
+            "pooled": None if self.prompt_embedding is None else self.prompt_embedding(mean),
+            "envelope": None if self.prompt_envelope is None else self.prompt_envelope(mean),
+        }
         if self.config.architecture == "unet":
             both = [c, e]
             channels = self._join(references)
             return MRCContext(self.noise_encoder.project(both), [self.middle.site.project(both)], decoder, [], channels,
-                              pooled=pooled)
+                              **prompt_features)
         encoder, middle = self.noise_encoder.project([c]), [self.middle.site.project([c])]
 
         def features(time: Tensor | None = None) -> list[Tensor]:
             return self.encode_references(references, captions, caption_mask, reference_mask, e, time)
 
         if self.config.reference_time_conditioning:
-            return MRCContext(encoder, middle, decoder, [], refresh=features, pooled=pooled)
-        return MRCContext(encoder, middle, decoder, features(), pooled=pooled)
+            return MRCContext(encoder, middle, decoder, [], refresh=features, **prompt_features)
+        return MRCContext(encoder, middle, decoder, features(), **prompt_features)
 
     def denoise(self, z: Tensor, time: Tensor, context: MRCContext) -> Tensor:
         """One evaluation: velocity (or noise, for -DDPM) [B, C, T, F] at z [B, C, T, F] and time [B]."""
@@ -327,12 +350,16 @@ class MRCUNet(nn.Module):
         if context.pooled is not None:
             embedding = embedding + context.pooled
         x = z if context.channels is None else torch.cat([z, context.channels], dim=1)
-        skips = self.noise_encoder(x, embedding, context.encoder)
+        skips = self.noise_encoder(x, embedding, context.encoder, envelope=context.envelope)
         if self.config.architecture != "unet":
             features = context.features if context.refresh is None else context.refresh(time)
             skips = [torch.cat(pair, dim=1) for pair in zip(skips, features)]
         h = self.middle(skips[-1], embedding, context.middle[0])
         return self.decoder(h, skips, embedding, context.decoder)
+
+    def envelope(self, prompt: Tensor, prompt_mask: Tensor) -> Tensor | None:
+        """Estimated spectral envelope of the prompts [B, C, 1, F]; None for a network without an estimate."""
+        return None if self.prompt_envelope is None else self.prompt_envelope.estimate(mean_token(prompt, prompt_mask))
 
     def forward(self, z: Tensor, time: Tensor, prompt: Tensor, prompt_mask: Tensor, captions: Tensor,
                 caption_mask: Tensor, references: Tensor, reference_mask: Tensor | None = None) -> Tensor:

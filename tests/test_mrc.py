@@ -13,6 +13,7 @@ from dreamaudio_core.mrc import MRCUNet
 TINY = MRCConfig(latent_channels=4, hidden=32, multipliers=(1, 2), attention_levels=(1,), num_res_blocks=1, head_dim=16,
                  groups=8, text_dim=24)
 PLACED = dataclasses.replace(TINY, reference_fusion="placed", num_references=8)
+BANDS = 4
 
 
 def randomise(network: MRCUNet, seed: int = 0) -> MRCUNet:
@@ -25,7 +26,7 @@ def randomise(network: MRCUNet, seed: int = 0) -> MRCUNet:
     return network.eval()
 
 
-def conditions(config: MRCConfig, batch: int = 2, k: int = 3, frames: int = 16, bands: int = 4, seed: int = 0) -> dict:
+def conditions(config: MRCConfig, batch: int = 2, k: int = 3, frames: int = 16, bands: int = BANDS, seed: int = 0) -> dict:
     g = torch.Generator().manual_seed(seed)
     channels = config.latent_channels + (2 if config.reference_fusion == "placed" else 0)
     mask = torch.ones(batch, 6, dtype=torch.bool)
@@ -39,7 +40,7 @@ def conditions(config: MRCConfig, batch: int = 2, k: int = 3, frames: int = 16, 
     }
 
 
-def noise(config: MRCConfig, batch: int = 2, frames: int = 16, bands: int = 4, seed: int = 1) -> torch.Tensor:
+def noise(config: MRCConfig, batch: int = 2, frames: int = 16, bands: int = BANDS, seed: int = 1) -> torch.Tensor:
     return torch.randn(batch, config.latent_channels, frames, bands, generator=torch.Generator().manual_seed(seed))
 
 
@@ -165,9 +166,9 @@ def test_rejects_unknown_structure():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("pooled", [False, True])
-def test_context_repeats_and_cuts(pooled):
-    config = dataclasses.replace(PLACED, pooled_prompt=pooled)
+@pytest.mark.parametrize("prompt", [{}, {"pooled_prompt": True}, {"envelope_bands": BANDS}])
+def test_context_repeats_and_cuts(prompt):
+    config = dataclasses.replace(PLACED, **prompt)
     network = randomise(MRCUNet(config))
     inputs = conditions(config)
     context = network.precompute(**inputs)
@@ -180,20 +181,29 @@ def test_context_repeats_and_cuts(pooled):
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name, prompt", [("pooled", {"pooled_prompt": True}), ("envelope", {"envelope_bands": BANDS})])
 @pytest.mark.parametrize("fusion", ["placed", "concat"])
-def test_pooled_prompt_starts_silent_and_then_reads_the_prompt_without_its_padding(fusion):
+def test_prompt_features_start_silent_and_then_read_the_prompt_without_its_padding(fusion, name, prompt):
     plain = dataclasses.replace(PLACED if fusion == "placed" else TINY)
-    config = dataclasses.replace(plain, pooled_prompt=True)
+    config = dataclasses.replace(plain, **prompt)
     base = randomise(MRCUNet(plain))
     network = MRCUNet(config)
     missing = network.load_state_dict(base.state_dict(), strict=False).missing_keys
-    assert missing and all(key.startswith("prompt_embedding.") for key in missing)
+    assert missing and all(key.startswith(("prompt_embedding.", "prompt_envelope.")) for key in missing)
     inputs, z, time = conditions(config), noise(config), torch.full((2,), 0.4)
     torch.testing.assert_close(network(z, time, **inputs), base(z, time, **inputs))
     randomise(network)
-    first = network.precompute(**inputs).pooled
+    first = getattr(network.precompute(**inputs), name)
     changed = {**inputs, "prompt": inputs["prompt"].clone()}
     changed["prompt"][:, 4:] = 9.0
-    torch.testing.assert_close(network.precompute(**changed).pooled, first)
+    torch.testing.assert_close(getattr(network.precompute(**changed), name), first)
     changed["prompt"][:, :4] += 1.0
-    assert (network.precompute(**changed).pooled - first).abs().max() > 1e-3
+    assert (getattr(network.precompute(**changed), name) - first).abs().max() > 1e-3
+    assert (network(z, time, **changed) - network(z, time, **inputs)).abs().max() > 1e-4
+
+
+def test_envelope_is_estimated_per_channel_and_band():
+    inputs = conditions(PLACED)
+    assert MRCUNet(PLACED).envelope(inputs["prompt"], inputs["prompt_mask"]) is None
+    network = MRCUNet(dataclasses.replace(PLACED, envelope_bands=BANDS))
+    assert network.envelope(inputs["prompt"], inputs["prompt_mask"]).shape == (2, PLACED.latent_channels, 1, BANDS)

@@ -23,7 +23,7 @@ from dreamaudio_core.training import flow
 from dreamaudio_core.training.align import AlignPart
 from dreamaudio_core.training.checkpoints import saved_checkpoints
 from dreamaudio_core.training.ema import EMA
-from dreamaudio_core.training.flow import FlowPart
+from dreamaudio_core.training.flow import FlowPart, spectral_envelope
 from dreamaudio_core.training.loop import LoopOptions, train
 from dreamaudio_core.training.positions import EpochBatches
 
@@ -251,6 +251,29 @@ def test_foreign_shards_are_refused(tmp_path, cache):
         FlowPart(dataclasses.replace(tiny(), vae=PRESETS["dreamaudio"].vae), [cache])
     with pytest.raises(InputError, match="expected shards"):
         FlowPart(tiny(), [tmp_path / "nothing"])
+
+
+def test_spectral_envelope_is_the_mean_of_what_sounds():
+    silence = torch.full((CHANNELS, 1, BANDS), -1.0)
+    data = silence.expand(2, CHANNELS, 8, BANDS).clone()
+    data[0, :, 2:4], data[0, :, 4:6] = 1.0, 3.0
+    found = spectral_envelope(data, silence)
+    assert found.shape == (2, CHANNELS, 1, BANDS)
+    assert (found[0] == 2.0).all() and (found[1] == 0.0).all()
+
+
+def test_envelope_is_learnt_beside_the_flow_and_exported(tmp_path):
+    config = tiny(fusion="placed")
+    config = dataclasses.replace(config, mrc=dataclasses.replace(config.mrc, envelope_bands=BANDS))
+    cache = write_cache(tmp_path / "cache", kind="placed")
+    part = flow_part(cache, config, augmentation=Augmentation(0.0, 0.0, 0.0))
+    found = []
+    train(part, options(tmp_path / "run", steps=60, batch=8, save_every=100, sample_every=100),
+          lambda step, values: found.append((values["flow/loss"], values["flow/envelope"])))
+    assert all(loss > envelope > 0.0 for loss, envelope in found)
+    assert sum(e for _, e in found[-10:]) < 0.5 * sum(e for _, e in found[:10])
+    config, state = load_weights(tmp_path / "run" / "flow.safetensors", "flow", MRCConfig)
+    assert config.envelope_bands == BANDS and state["prompt_envelope.out.weight"].abs().max() > 0.0
 
 
 def test_time_power_moves_the_times_towards_the_noise(cache):

@@ -25,6 +25,7 @@ VALIDATION_ITEMS = 8
 SHOWN_ITEMS = 2
 SAMPLE_STEPS = {"flow": 16, "ddpm": 50}
 SAMPLE_GUIDANCE = 2.0
+SOUNDING = 0.5  # Root mean square distance of a latent frame from silence, above which it is heard.
 
 
 def shard_paths(data: list[Path]) -> list[Path]:
@@ -116,23 +117,35 @@ class FlowSource(Source):
         return {**joined, **{name: torch.stack([e[name] for e in examples]) for name in ("noise", "time")}}
 
 
-class FlowObjective(nn.Module):
-    """Loss of the flow, or of noise prediction for the DDPM variant."""
+def spectral_envelope(data: Tensor, silence: Tensor) -> Tensor:
+    """Mean [B, C, 1, F] over the frames that sound of latents [B, C, T, F]; `silence` [C, 1, F] is the latent of silence."""
+    sounding = ((data - silence).square().mean(dim=(1, 3), keepdim=True).sqrt() > SOUNDING).to(data.dtype)
+    return (data * sounding).sum(dim=2, keepdim=True) / sounding.sum(dim=2, keepdim=True).clamp(min=1.0)
 
-    def __init__(self, network: MRCUNet, objective: str):
+
+class FlowObjective(nn.Module):
+    """Loss of the flow, or of noise prediction for the DDPM variant; and of the prompt's envelope, if it is estimated."""
+
+    def __init__(self, network: MRCUNet, objective: str, silence: Tensor | None = None):
         super().__init__()
         self.network, self.objective = network, objective
+        self.register_buffer("silence", silence, persistent=False)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Mean squared error over the batch."""
+        """Mean squared errors over the batch: `loss` is their sum, `envelope` that of the envelope."""
         given = ("data", "noise", "time")
         conditions = {name: value for name, value in batch.items() if name not in given}
 
         def predict(z: Tensor, time: Tensor) -> Tensor:
             return self.network(z, time, **conditions)
 
-        loss = diffusion.ddpm_loss if self.objective == "ddpm" else flow.flow_loss
-        return {"loss": loss(predict, batch["data"], batch["time"], batch["noise"])}
+        loss_of = diffusion.ddpm_loss if self.objective == "ddpm" else flow.flow_loss
+        loss = loss_of(predict, batch["data"], batch["time"], batch["noise"])
+        estimate = self.network.envelope(batch["prompt"], batch["prompt_mask"])
+        if estimate is None:
+            return {"loss": loss}
+        envelope = (estimate.float() - spectral_envelope(batch["data"], self.silence)).square().mean()
+        return {"loss": loss + envelope, "envelope": envelope}
 
 
 class FlowPart(Part):
@@ -175,7 +188,7 @@ class FlowPart(Part):
         plain = Augmentation(0.0, 0.0, 0.0, 0.0)
         self.held_out = FlowSource(validation or data, config, slots, plain)
         self.vae, self.vocoder = vae, vocoder
-        self.objective = FlowObjective(self.network, config.objective)
+        self.objective = FlowObjective(self.network, config.objective, self.source.shards[0].silence.float())
         self.turns = [Turn("flow", self.objective, rate, clip=clip, weight_decay=weight_decay)]
         # Without any reference in a batch the placed reference encoder stays idle.
         self.may_leave_unused = config.mrc.reference_fusion == "placed"

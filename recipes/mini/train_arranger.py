@@ -32,6 +32,8 @@ PROMPTS = Path(__file__).with_name("arranger_prompts.jsonl")
 CIRCUMSTANCES = (", recorded outdoors", ", an old recording with hiss", ", close to the microphone", " in a large hall",
                  ", from a library of sound effects", ", several takes with pauses between them",
                  ", stereo, good quality")
+# Errors below it (seconds: half a latent frame) cost less than in proportion.
+START_TOLERANCE = 0.04
 PREFIXES = ("recording: ", "sound effect of ", "audio clip, ", "a clip in which one hears how ")
 
 
@@ -285,7 +287,7 @@ def loss_terms(out: ArrangerOutput, targets: dict, reference_mask: torch.Tensor)
     return {
         "occurs": mean(occurs, reference_mask),
         "repeats": 0.5 * mean(count, asked),
-        "start": mean(F.smooth_l1_loss(out.start, targets["start"], reduction="none", beta=0.25), used),
+        "start": mean(F.smooth_l1_loss(out.start, targets["start"], reduction="none", beta=START_TOLERANCE), used),
         "duration": mean(F.smooth_l1_loss(out.duration, targets["duration"], reduction="none", beta=0.25), used),
         "gain": 0.02 * mean(gain, used),
         "order": mean(order, pairs),
