@@ -100,9 +100,7 @@ def references_of(item: Composition, mode: str, key: str) -> list[Reference]:
 
 
 def generate_mel(model: DreamAudio, item: Composition, mode: str, seed: int, key: str, guidance: Guidance) -> torch.Tensor:
-    """Log-mel [1, 1, frames, bands] for an item; in mode `target` that of the item itself."""
-    if mode == "target":
-        return LogMel(model.config.audio)(item.target[None])
+    """Log-mel [1, 1, frames, bands] for an item in any mode but `target`."""
     conditioning = model.condition(item.prompt, references_of(item, mode, key))
     arrangement = model.arrange(conditioning, item.seconds, free=mode == "free")
     return model.decode(model.sample(conditioning, arrangement, [seed], steps=STEPS, guidance=guidance))
@@ -129,9 +127,10 @@ def customization(model: DreamAudio, judge: Judge, composer: Composer, items: ra
     votes: dict[str, list[bool]] = {k: [] for k in ("alone", "mix", "waveform_alone", "waveform_mix", "unasked")}
     for index in items:
         item = composer.item(seed, index)
-        mel = generate_mel(model, item, mode, index, f"{seed}-{index}", guidance)
+        target = judge.to_mel(item.target[None])
+        mel = target if mode == "target" else generate_mel(model, item, mode, index, f"{seed}-{index}", guidance)
         heard = {"": mel[0, 0]}
-        votes["unasked"].append(unasked(mel[0, 0], judge.to_mel(item.target[None])[0, 0]))
+        votes["unasked"].append(unasked(mel[0, 0], target[0, 0]))
         if index < waveforms and mode != "target":
             heard["waveform_"] = judge.to_mel(model.vocode(mel, item.seconds))[0, 0]
         rng = np.random.default_rng((seed, index, 1))
