@@ -34,6 +34,8 @@ CIRCUMSTANCES = (", recorded outdoors", ", an old recording with hiss", ", close
                  ", stereo, good quality")
 # Errors below it (seconds: half a latent frame) cost less than in proportion.
 START_TOLERANCE = 0.04
+# What compares captions with the prompt's words.
+MATCHING = ("match_prompt", "match_caption", "word_weight", "match")
 PREFIXES = ("recording: ", "sound effect of ", "audio clip, ", "a clip in which one hears how ")
 
 
@@ -303,7 +305,11 @@ def train(args: argparse.Namespace, features: Features) -> Arranger:
     if args.initial:
         load_state(model, load_weights(args.initial, "arranger", ArrangerConfig)[1], args.initial)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
-    optimizer = torch.optim.AdamW(model.parameters(), args.rate, betas=(0.9, 0.98), weight_decay=0.02)
+    if args.freeze_matching:
+        for name in MATCHING:
+            getattr(model, name).requires_grad_(False)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, args.rate, betas=(0.9, 0.98), weight_decay=0.02)
     last, step, spent = args.run / "last.pt", 0, 0.0
     if last.exists():
         state = torch.load(last, weights_only=True)
@@ -339,7 +345,7 @@ def train(args: argparse.Namespace, features: Features) -> Arranger:
         terms = loss_terms(model(**inputs), targets, inputs["reference_mask"])
         optimizer.zero_grad()
         sum(terms.values()).backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         step += 1
         with torch.no_grad():
@@ -473,6 +479,8 @@ def main() -> None:
                         default=Path(__file__).resolve().parents[2] / "dreamaudio_core/models/mini/text_encoder")
     parser.add_argument("--export", type=Path, help="safetensors file for the averaged weights, in float16")
     parser.add_argument("--initial", type=Path, help="safetensors file of an arranger to start from")
+    parser.add_argument("--freeze-matching", action="store_true",
+                        help="keep the layers that match words, so that wordings unlike the templates' stay understood")
     parser.add_argument("--out", type=Path, help="JSON file for what is measured at the end")
     parser.add_argument("--evaluate", action="store_true", help="measure the run's averaged weights only")
     args = parser.parse_args()
