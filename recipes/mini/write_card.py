@@ -94,6 +94,7 @@ def measured(results: dict) -> str:
         rows += [[f"variation: mean log-mel L1 between two seeds, {v['items']} concatenations at strength 1",
                   f"{v['log_mel_l1']:.3f}", "over 0.3"],
                  ["the same within the events alone", f"{v['log_mel_l1_in_events']:.3f}", "-"],
+                 ["pairs of seeds that differ by more than 0.3", percent(v, "pairs_over_0.3"), "-"],
                  ["events recognised with both seeds", percent(v, "both_recognised"), "-"]]
     if "codec" in found:
         c = found["codec"]
