@@ -126,7 +126,7 @@ def spectral_envelope(data: Tensor, silence: Tensor) -> Tensor:
 class FlowObjective(nn.Module):
     """Loss of the flow, or of noise prediction for the DDPM variant; and of the prompt's envelope, if it is estimated."""
 
-    def __init__(self, network: MRCUNet, objective: str, silence: Tensor | None = None):
+    def __init__(self, network: MRCUNet, objective: str, silence: Tensor):
         super().__init__()
         self.network, self.objective = network, objective
         self.register_buffer("silence", silence, persistent=False)
@@ -172,7 +172,8 @@ class FlowPart(Part):
 
     Notes
     -----
-    Curves: `flow/loss`, and `validation/loss` of fixed items with fixed noise and times under the averaged weights.
+    Curves: `flow/loss`, `flow/envelope` where the network estimates it, and `validation/loss` of fixed items with fixed noise
+    and times under the averaged weights.
     """
 
     name = "flow"

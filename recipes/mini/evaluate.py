@@ -284,8 +284,8 @@ def main() -> None:
     results = json.loads(file.read_text()) if file.exists() else {}
 
     def keep(key: str, value: dict) -> None:
-        results[key + args.suffix] = {**value, "steps": STEPS, "bf16": args.bf16, "guidance": args.guidance,
-                                      "reference_guidance": args.reference_guidance}
+        results[key + args.suffix] = {"steps": STEPS, "bf16": args.bf16, "guidance": args.guidance,
+                                      "reference_guidance": args.reference_guidance, **value}
         file.write_text(json.dumps(results, indent=2) + "\n")
         print(key, json.dumps(value), flush=True)
 
@@ -307,8 +307,8 @@ def main() -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=args.bf16):
             if "generation" in args.parts:
                 _, own, composer = _prepared(args, "single")
-                keep("generation", generation(model, own, composer, args.items, args.seed,
-                                              Guidance(args.text_guidance)))
+                found = generation(model, own, composer, args.items, args.seed, Guidance(args.text_guidance))
+                keep("generation", {**found, "guidance": args.text_guidance, "reference_guidance": None})
             if "variation" in args.parts:
                 _, judge, composer = _prepared(args, "concatenation")
                 keep("variation", variation(model, judge, composer, min(args.items, 50), args.seed,

@@ -32,11 +32,11 @@ PROMPTS = Path(__file__).with_name("arranger_prompts.jsonl")
 CIRCUMSTANCES = (", recorded outdoors", ", an old recording with hiss", ", close to the microphone", " in a large hall",
                  ", from a library of sound effects", ", several takes with pauses between them",
                  ", stereo, good quality")
+PREFIXES = ("recording: ", "sound effect of ", "audio clip, ", "a clip in which one hears how ")
 # Errors below it (seconds: half a latent frame) cost less than in proportion.
 START_TOLERANCE = 0.04
 # What compares captions with the prompt's words.
 MATCHING = ("match_prompt", "match_caption", "word_weight", "match")
-PREFIXES = ("recording: ", "sound effect of ", "audio clip, ", "a clip in which one hears how ")
 
 
 # Compositions
