@@ -24,7 +24,7 @@ from dreamaudio_core.training.align import AlignPart
 from dreamaudio_core.training.checkpoints import saved_checkpoints
 from dreamaudio_core.training.ema import EMA
 from dreamaudio_core.training.flow import FlowPart, spectral_envelope
-from dreamaudio_core.training.loop import LoopOptions, train
+from dreamaudio_core.training.loop import Loop, LoopOptions, train
 from dreamaudio_core.training.positions import EpochBatches
 
 pytest.importorskip("accelerate")
@@ -357,3 +357,24 @@ def test_interrupt_leaves_a_checkpoint_that_continues_exactly(tmp_path, cache):
     rest, outcome = losses(flow_part(cache), options(tmp_path / "cut" / "run", steps=step + 3))
     whole, _ = losses(flow_part(cache), options(tmp_path / "whole", steps=step + 3))
     assert outcome.step == step + 3 and found + rest == whole
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_a_step_that_fails_by_the_signal_is_a_stop_and_else_an_error(tmp_path, cache, monkeypatch, interrupted):
+    take = Loop._train_step
+
+    def step(self, loader):
+        if self.step == 3:
+            if interrupted:
+                os.kill(os.getpid(), signal.SIGINT)
+            raise RuntimeError("compiler killed")
+        return take(self, loader)
+
+    monkeypatch.setattr(Loop, "_train_step", step)
+    part = flow_part(cache)
+    if interrupted:
+        _, outcome = losses(part, options(tmp_path, save_every=2))
+        assert outcome.stopped and outcome.step == 2 and [s for s, _ in saved_checkpoints(tmp_path)] == [2]
+    else:
+        with pytest.raises(RuntimeError, match="compiler killed"):
+            losses(part, options(tmp_path, save_every=2))

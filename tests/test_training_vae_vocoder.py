@@ -161,6 +161,17 @@ def test_discriminator_sets_have_the_published_sizes():
     assert [len(m) for m in maps] == [6, 6, 6] and all(s.shape[0] == 2 for s in scores)
 
 
+def test_vocoder_learns_from_the_mel_loss_alone_until_its_discriminators_start(config, banks, tmp_path):
+    part = vocoder_part(config, banks, discriminator_start=2)
+    before = {k: v.clone() for k, v in part.turns[0].objective.state_dict().items()}
+    found = curves(part, options(tmp_path / "late", steps=2))
+    assert all("vocoder/adversarial" not in step and "discriminators/loss" not in step for step in found)
+    assert all(step["vocoder/loss"] == pytest.approx(45.0 * step["vocoder/mel"], rel=1e-5) for step in found)
+    assert all(torch.equal(v, before[k]) for k, v in part.turns[0].objective.state_dict().items())
+    found = curves(vocoder_part(config, banks, discriminator_start=2), options(tmp_path / "late", steps=4))
+    assert len(found) == 2 and all(step["discriminators/loss"] > 0 and "vocoder/features" in step for step in found)
+
+
 def test_losses_have_their_minimum_where_they_should():
     ones, zeros = [torch.ones(2, 3)], [torch.zeros(2, 3)]
     assert judges.least_squares_discriminator_loss(ones, zeros) == 0

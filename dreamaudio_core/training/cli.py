@@ -34,14 +34,15 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         command.add_argument("--clip", type=float, default=clip, help=f"largest gradient norm (default {clip:g})")
         _add_loop(command, warmup)
 
-    for command, width in ((vae, 64), (vocoder, 32)):
+    for command, width, start in ((vae, 64, 50_000), (vocoder, 32, 0)):
+        command.add_argument("--discriminator-start", type=int, default=start, metavar="STEP",
+                             help=f"step at which the discriminators begin to act (default {start})")
         command.add_argument("--discriminator-width", type=int, default=width, metavar="N", dest="width",
                              help=f"channels of the discriminators' first layers (default {width})")
         command.add_argument("--bank", type=Path, required=True, metavar="MANIFEST", help="manifest of the sound bank")
         command.add_argument("--min-seconds", type=float, default=0.05, help="leave out shorter sounds (default 0.05)")
     vae.add_argument("--frames", type=int, default=128, help="mel frames of a crop (default 128)")
     vae.add_argument("--kl-weight", type=float, default=1e-5, help="of the KL in nats an item (default 1e-5)")
-    vae.add_argument("--discriminator-start", type=int, default=50_000, metavar="STEP")
     vae.add_argument("--adversarial-weight", type=float, default=0.1)
     vae.add_argument("--decoder-only", action="store_true", help="leave the encoder, and so all latents, as they are")
     vae.add_argument("--vocoder", type=Path, metavar="WEIGHTS", help="for sounds on the board")
@@ -143,7 +144,8 @@ def _vocoder(args: argparse.Namespace) -> int:
     config, _ = find_model(args.model)
     initial = load_weights(args.initial, "vocoder", VocoderConfig)[1] if args.initial else None
     return _train(args, lambda: VocoderPart(config, *_banks(args), initial=initial, compiled=args.compile,
-                                            **_given(args, "frames", "multi_scale", "width", "rate", "clip")))
+                                            **_given(args, "frames", "multi_scale", "discriminator_start", "width", "rate",
+                                                     "clip")))
 
 
 def _flow_options(args: argparse.Namespace, folder: Path | None, free: float) -> dict[str, Any]:

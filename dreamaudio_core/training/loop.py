@@ -234,7 +234,10 @@ class Loop:
         ))
 
     def run(self) -> Outcome:
-        """Train until the last step or a signal; either way the run ends with a checkpoint and its weights."""
+        """Train until the last step or a signal; either way the run ends with a checkpoint and its weights.
+
+        Where the signal makes the step fail, that step is lost and those since the last checkpoint with it.
+        """
         options, accelerator = self.options, self.accelerator
         main = accelerator.is_main_process
         if main:
@@ -250,7 +253,13 @@ class Loop:
         since = time.monotonic()
         with StopFlag() as stop, bar, contextlib.closing(board):
             while self.step < options.steps and not stopped:
-                terms = self._train_step(loader)
+                try:
+                    terms = self._train_step(loader)
+                except Exception:
+                    # Ctrl-C reaches children too, such as a compiler; without the signal the failure is a failure.
+                    if not stop.raised:
+                        raise
+                    return Outcome(saved, True)
                 self.step += 1
                 bar.update()
                 for name, value in terms.items():

@@ -73,6 +73,7 @@ class GeneratorObjective(nn.Module):
         self.network, self.log_mel = network, LogMel(audio)
         self.mel_loss = MultiScaleMelLoss(audio) if multi_scale else MelLoss(audio)
         self.context = CONTEXT * audio.hop_length
+        self.adversarial = True
         self._opponents = Unregistered(discriminators)
 
     def split(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
@@ -82,20 +83,22 @@ class GeneratorObjective(nn.Module):
         return mel[..., CONTEXT:-CONTEXT].contiguous(), waveform[:, self.context : -self.context]
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss` and its terms."""
+        """`loss` and its terms: `mel`, and while the discriminators are heard `adversarial` and `features`."""
         mel, real = self.split(batch["waveform"])
         made = self.network(mel)[:, 0]
+        with torch.autocast(made.device.type, enabled=False):
+            terms = {"mel": self.mel_loss(made.float(), real)}
+        loss = self.mel_loss.weight * terms["mel"]
+        if not self.adversarial:
+            return {"loss": loss, **terms}
         with frozen(self._opponents.module) as discriminators:
             scores, maps = discriminators(made)
             with torch.no_grad():
                 true_maps = discriminators(real)[1]
         with torch.autocast(made.device.type, enabled=False):
-            terms = {
-                "adversarial": least_squares_generator_loss([s.float() for s in scores]),
-                "features": feature_matching_loss(true_maps, maps),
-                "mel": self.mel_loss(made.float(), real),
-            }
-            return {"loss": terms["adversarial"] + 2.0 * terms["features"] + self.mel_loss.weight * terms["mel"], **terms}
+            terms["adversarial"] = least_squares_generator_loss([s.float() for s in scores])
+            terms["features"] = feature_matching_loss(true_maps, maps)
+            return {"loss": loss + terms["adversarial"] + 2.0 * terms["features"], **terms}
 
 
 class DiscriminatorObjective(nn.Module):
@@ -133,6 +136,8 @@ class VocoderPart(Part):
         Mel frames of a segment: 50 are 8,000 samples.
     multi_scale
         The mel loss of version 2 in place of version 1's.
+    discriminator_start
+        Step at which the discriminators begin to learn and to be heard; the mel loss acts alone before (0 in the paper).
     periods, resolutions, width
         Of the discriminators.
     rate, clip
@@ -149,13 +154,14 @@ class VocoderPart(Part):
 
     def __init__(self, config: ModelConfig, bank: Bank, validation: Bank | None = None, *,
                  initial: dict[str, Tensor] | None = None, frames: int = 50, multi_scale: bool = False,
-                 periods: tuple[int, ...] = PERIODS, resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS,
-                 width: int = 32, rate: float = 1e-4, clip: float = 1000.0, compiled: bool = False):
+                 discriminator_start: int = 0, periods: tuple[int, ...] = PERIODS,
+                 resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS, width: int = 32, rate: float = 1e-4,
+                 clip: float = 1000.0, compiled: bool = False):
         hop = config.audio.hop_length
         least = max(n_fft - step for n_fft, step, _ in resolutions) // 2 // hop + 1
         if frames < least:
             raise InputError(f"frames: expected at least {least}, so that the discriminators' windows fit, found {frames}")
-        self.config, self.compiled = config, compiled
+        self.config, self.compiled, self.start = config, compiled, discriminator_start
         self.network = BigVGAN(config.vocoder)
         if initial is not None:
             load_state(self.network, initial, "initial weights")
@@ -177,7 +183,15 @@ class VocoderPart(Part):
                       Turn("vocoder", self.objective, rate, BETAS, clip=clip)]
         self.settings = {"network": to_dict(config.vocoder), "frames": frames, "multi-scale mel": multi_scale,
                          "periods": periods, "resolutions": resolutions, "discriminator width": width, "rate": rate,
-                         "clip": clip}
+                         "clip": clip, **({"discriminator start": discriminator_start} if discriminator_start else {})}
+
+    def active(self, step: int) -> list[Turn]:
+        """The generator alone until the discriminators start."""
+        return self.turns if step >= self.start else self.turns[1:]
+
+    def start_step(self, step: int) -> None:
+        """Let the discriminators be heard from their start on."""
+        self.objective.adversarial = step >= self.start
 
     def sample(self, board: Board, step: int) -> None:
         """Mel distance of the held-out segments, and a few of them."""
