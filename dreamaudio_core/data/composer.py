@@ -520,14 +520,20 @@ class Composer:
         self._words(rng, parts)
         if len(parts) == 1:
             text = wording.template_text(rng, wording.END, parts[0].phrase, last.phrase)
-            gaps: list[str] = []
+            gaps: list[str] | None = []
+        elif rng.random() < 0.3:
+            text, gaps = wording.together_text(rng, [part.phrase for part in parts]), None
+            text = wording.ended_text(rng, text, last.phrase)
         else:
             text, gaps = wording.sequence_text(rng, [part.phrase for part in parts])
-            text = f"{text}. At the end {last.phrase.clause}"
+            text = wording.ended_text(rng, text, last.phrase)
         for part in parts:
             if part.long:
                 part.reference, part.long = _to_peak(_loudest(part.reference, self._limit(last.places[0][0]))), False
-        self._lay(parts, [self._gap(rng, kind) for kind in gaps], last.places[0][0])
+        if gaps is None:
+            self._lay_together(parts, last.places[0][0])
+        else:
+            self._lay(parts, [self._gap(rng, kind) for kind in gaps], last.places[0][0])
         self._levels(rng, [*parts, last])
         return [*parts, last], text
 

@@ -299,7 +299,14 @@ AGAIN_AT_END = (
     "{a}, then {b}, and at the end {again}",
     "{a} at the beginning and again at the end; in between {b}",
 )
-END_ALONE = ("at the end {a}", "{a} at the very end", "silence, and only at the end {a}", "{a} right at the end")
+END_ALONE = (
+    "at the end {a}",
+    "{a} at the very end",
+    "silence, and only at the end {a}",
+    "{a} right at the end",
+    "towards the end {a}",
+    "{a} near the end",
+)
 END = (
     "{a}, and at the end {b}",
     "{a}, and at the very end {b}",
@@ -310,6 +317,19 @@ END = (
     "{b} at the very end; at the start {a}",
     "{a} at the start. {b} at the end",
     "{a}. Right at the end {b}",
+    "{a}, and towards the end {b}",
+    "{a}. Towards the end {b}",
+    "{a}, and near the end {b}",
+)
+# After a finished text.
+ENDED = (
+    "{text}. At the end {a}",
+    "{text}, and at the end {a}",
+    "{text}. Towards the end {a}",
+    "{text}, and towards the end {a}",
+    "{text}, and {a} towards the end",
+    "{text}, and {a} at the end",
+    "{text}, and it all ends with {A}",
 )
 HALVES = (
     "in the first half {a}, in the second half {b}",
@@ -505,6 +525,11 @@ def template_text(
     if seconds is not None:
         fields["k"] = NUMBER_WORDS[seconds] if rng.random() < 0.5 else str(seconds)
     return re.sub(r"\b(1|one) seconds", r"\1 second", _pick(rng, templates).format(**fields))
+
+
+def ended_text(rng: np.random.Generator, text: str, last: Phrase) -> str:
+    """Add to a finished text what is heard at the end."""
+    return _pick(rng, ENDED).format(text=text, a=last.clause, A=last.noun)
 
 
 def deny_text(rng: np.random.Generator, text: str, phrase: Phrase) -> str:
