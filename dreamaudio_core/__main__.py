@@ -44,6 +44,8 @@ def _add_generate(commands) -> None:
     parser.add_argument("--guidance", type=float, default=2.0, help="guidance scale (default 2)")
     parser.add_argument("--reference-guidance", type=float, help="guidance scale of the references (default: as --guidance)")
     parser.add_argument("--free", action="store_true", help="let the network place the references, as in the paper")
+    parser.add_argument("--missing", choices=("auto", "generate", "leave out"), default="auto",
+                        help="parts of the prompt without a reference: auto adds a sound only where the prompt asks for one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=1, help="how many variations, with seeds counted up from --seed")
     parser.add_argument("--model", default="mini", help="embedded model or model folder")
@@ -81,7 +83,7 @@ def _generate(args: argparse.Namespace) -> int:
     model = load_model(args.model, flow=args.flow, vae=args.vae, vocoder=args.vocoder, text_encoder=args.text_encoder,
                        device=args.device)
     conditioning = model.condition(args.prompt, references, args.negative_prompt)
-    arrangement = model.arrange(conditioning, args.seconds, args.free)
+    arrangement = model.arrange(conditioning, args.seconds, args.free, args.missing)
     for reference, places in zip(references, arrangement.timeline):
         if places is not None:
             heard = ", ".join(f"{p.start:.2f} s for {p.duration:.2f} s" for p in places) or "not asked for by the prompt"

@@ -44,6 +44,8 @@ class ArrangerOutput:
         Level [B, K] in dB against the reference as it is encoded.
     precedes
         Logits [B, K, R, K] that occurrences of the last index's reference end before repeat r of the second's starts.
+    complete
+        Logits [B] that the references stand for everything that the prompt asks for; None without `completeness`.
     """
 
     occurs: Tensor
@@ -52,6 +54,7 @@ class ArrangerOutput:
     duration: Tensor
     gain: Tensor
     precedes: Tensor
+    complete: Tensor | None = None
 
 
 class _Block(nn.Module):
@@ -113,6 +116,10 @@ class Arranger(nn.Module):
         self.later = operations.Linear(dim, (repeats + 1) * dim, **kw)
         self.earlier = operations.Linear(dim, 2 * dim, **kw)
         self.order = operations.Linear(4, repeats + 1, **kw)
+        self.words, self.complete = None, None
+        if config.completeness:
+            self.words = operations.Linear(dim + _MATCHES + 2, dim, **kw)
+            self.complete = operations.Linear(2 * dim, 1, **kw)
 
     def _match(self, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
                present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -187,7 +194,22 @@ class Arranger(nn.Module):
         keys = torch.cat([prompt_mask, reference_mask], 1)
         for block, bias in zip(self.blocks, self._bias(channels, keys)):
             x = block(x, bias)
-        return self._read(self.norm(x[:, length:]), position, reference_seconds, reference_mask, seconds)
+        x = self.norm(x)
+        out = self._read(x[:, length:], position, reference_seconds, reference_mask, seconds)
+        if self.config.completeness:
+            out.complete = self._complete(x[:, :length], channels, prompt_mask, reference_mask)
+        return out
+
+    def _complete(self, x: Tensor, channels: Tensor, prompt_mask: Tensor, reference_mask: Tensor) -> Tensor:
+        """Logits [B] from what each prompt token has become and from how it matches the references, one and all."""
+        # The row of zeros stands for none, so that there may be no reference and padded ones change nothing.
+        channels = F.pad(channels.masked_fill(~reference_mask[:, :, None, None], 0.0), (0, 0, 0, 0, 0, 1))
+        matches = torch.cat([channels[..., :-1].amax(1), channels[..., -1:].sum(1), channels[..., -1:].amax(1)], -1)
+        words = F.gelu(self.words(torch.cat([x, matches], -1)))
+        hidden = ~prompt_mask[..., None]
+        mean = words.masked_fill(hidden, 0.0).sum(1) / prompt_mask.sum(1, keepdim=True).clamp_min(1).to(words.dtype)
+        most = words.masked_fill(hidden, -1e4).amax(1)
+        return self.complete(torch.cat([mean, most], -1))[:, 0].float()
 
     def _pairs(self, x: Tensor, position: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
         """Logits [B, K, R, K] that j precedes repeat r of i, and [B, K, K] that j is in one sequence with i."""
@@ -280,20 +302,38 @@ def arrange(arranger: Arranger, prompt: Tensor, prompt_mask: Tensor, captions: T
         If lengths are not positive, counts differ, or there are more references than the arranger takes.
     """
     fixed = _checked(reference_seconds, seconds, fixed)
-    count = len(reference_seconds)
+    if all(f is not None for f in fixed):
+        return [tuple(f) for f in fixed if f is not None]
+    out = _read_prompt(arranger, prompt, prompt_mask, captions, caption_mask, reference_seconds, seconds)
+    return [_decode(out, k, reference_seconds[k], seconds) if f is None else tuple(f) for k, f in enumerate(fixed)]
+
+
+@torch.inference_mode()
+def references_suffice(arranger: Arranger, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
+                       reference_seconds: Sequence[float], seconds: float) -> bool:
+    """Whether the references stand for everything that the prompt asks for; parameters and errors as of `arrange`.
+
+    An arranger without `completeness` takes it that any reference at all does.
+    """
+    _checked(reference_seconds, seconds, None)
+    if not arranger.config.completeness or not len(reference_seconds):
+        return len(reference_seconds) > 0
+    out = _read_prompt(arranger, prompt, prompt_mask, captions, caption_mask, reference_seconds, seconds)
+    return bool(out.complete > 0)
+
+
+def _read_prompt(arranger: Arranger, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
+                 reference_seconds: Sequence[float], seconds: float) -> ArrangerOutput:
+    count, most = len(reference_seconds), arranger.config.max_references
     if count != len(captions):
         raise InputError(f"references: expected one caption and one length each, found {len(captions)} captions and "
                          f"{count} lengths")
-    most = arranger.config.max_references
     if count > most:
         raise InputError(f"references: expected at most {most}, found {count}; leave some out")
-    if all(f is not None for f in fixed):
-        return [tuple(f) for f in fixed if f is not None]
     dtype, device = next(arranger.parameters()).dtype, prompt.device
-    out = arranger(prompt[None].to(dtype), prompt_mask[None], captions[None].to(dtype), caption_mask[None],
-                   torch.tensor([list(reference_seconds)], device=device),
-                   torch.ones(1, count, dtype=torch.bool, device=device), torch.tensor([seconds], device=device))
-    return [_decode(out, k, reference_seconds[k], seconds) if f is None else tuple(f) for k, f in enumerate(fixed)]
+    return arranger(prompt[None].to(dtype), prompt_mask[None], captions[None].to(dtype), caption_mask[None],
+                    torch.tensor([list(reference_seconds)], device=device),
+                    torch.ones(1, count, dtype=torch.bool, device=device), torch.tensor([seconds], device=device))
 
 
 def _checked(reference_seconds: Sequence[float], seconds: float,

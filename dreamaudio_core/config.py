@@ -112,7 +112,10 @@ class MRCConfig:
 
 @dataclass(frozen=True)
 class ArrangerConfig:
-    """Arranger: from prompt and captions to the timeline of placed references."""
+    """Arranger: from prompt and captions to the timeline of placed references.
+
+    `completeness` adds the answer whether the references stand for everything that the prompt asks for.
+    """
 
     text_dim: int = 384
     hidden: int = 192
@@ -120,6 +123,7 @@ class ArrangerConfig:
     heads: int = 6
     max_references: int = 8
     max_repeats: int = 4
+    completeness: bool = False
 
 
 @dataclass(frozen=True)
@@ -210,6 +214,6 @@ PRESETS: dict[str, ModelConfig] = {
             text_dim=384, num_references=8, reference_fusion="placed", pooled_prompt=True,
             envelope_bands=8,
         ),
-        arranger=ArrangerConfig(),
+        arranger=ArrangerConfig(completeness=True),
     ),
 }

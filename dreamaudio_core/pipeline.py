@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from . import diffusion, flow
-from .arranger import Arranger, arrange, default_timeline
+from .arranger import Arranger, arrange, default_timeline, references_suffice
 from .audio import LogMel
 from .cache import Cache
 from .checkpoint import load_state, load_vae, load_weights, require_pickle
@@ -22,7 +22,7 @@ from .errors import CheckpointError, InputError
 from .flow import Guidance, StepCallback
 from .griffin_lim import GriffinLim
 from .mrc import MRCUNet
-from .placing import reference_canvas, silence_latent
+from .placing import quiet_frames, reference_canvas, silence_latent
 from .reference import Reference
 from .text import TextEncoder, load_text_encoder
 from .timeline import Placements
@@ -32,6 +32,9 @@ from .vocoder import BigVGAN, load_official
 log = logging.getLogger(__name__)
 MODELS = Path(__file__).parent / "models"
 DEFAULT_STEPS = {"flow": 24, "ddpm": 200}
+# What becomes of parts of the prompt that no reference stands for: `generate` lets the network make them, `leave out` keeps
+# silence where nothing is placed, and `auto` does the one or the other as the arranger finds such a part or not.
+MISSING = ("auto", "generate", "leave out")
 
 
 @dataclass
@@ -50,12 +53,14 @@ class Arrangement:
     """References R on the target's time axis.
 
     `timeline` holds each reference's placements (`None`: free); `latents` is [1, K, C + 2, T, F] for the placed fusion and
-    [1, K, C, T, F] for the concatenating one, whose empty slots are silence.
+    [1, K, C, T, F] for the concatenating one, whose empty slots are silence. `complete` says that nothing shall be
+    heard but the references.
     """
 
     seconds: float
     timeline: tuple[Placements, ...]
     latents: Tensor
+    complete: bool = False
 
 
 @dataclass
@@ -140,7 +145,24 @@ class DreamAudio:
         return tuple(arrange(self.arranger, tokens[0], mask[0], tokens[3:], mask[3:], lengths, seconds, fixed=fixed))
 
     @torch.inference_mode()
-    def arrange(self, conditioning: Conditioning, seconds: float | None = None, free: bool = False) -> Arrangement:
+    def complete(self, conditioning: Conditioning, seconds: float, missing: str = "auto") -> bool:
+        """Whether nothing else than the references shall be heard; `missing` is one of `MISSING`. A reference of strength 0
+        is none."""
+        if missing not in MISSING:
+            raise InputError(f"missing: expected one of {', '.join(MISSING)}, found {missing!r}")
+        heard = [k for k, reference in enumerate(conditioning.references) if reference.strength != 0.0]
+        if not heard or missing != "auto":
+            return bool(heard) and missing == "leave out"
+        if self.arranger is None or not conditioning.prompt.strip():
+            return True
+        tokens, mask = conditioning.tokens, conditioning.mask
+        captions = [3 + k for k in heard]
+        lengths = [conditioning.references[k].seconds for k in heard]
+        return references_suffice(self.arranger, tokens[0], mask[0], tokens[captions], mask[captions], lengths, seconds)
+
+    @torch.inference_mode()
+    def arrange(self, conditioning: Conditioning, seconds: float | None = None, free: bool = False,
+                missing: str = "auto") -> Arrangement:
         """Encode the references where they sound.
 
         Parameters
@@ -149,6 +171,9 @@ class DreamAudio:
             Length of the target; the model's own by default.
         free
             Leave every reference at time 0 and let the network move it (the paper's mode).
+        missing
+            What becomes of parts of the prompt that no reference stands for, one of `MISSING`. Where references are not
+            placed, or none of them sounds, the network decides.
         """
         seconds = self.config.seconds if seconds is None else float(seconds)
         if not 0.3 <= seconds <= 120.0:
@@ -175,7 +200,8 @@ class DreamAudio:
             rows += [empty] * (max(self.config.mrc.num_references, len(rows)) - len(rows))
         elif not rows:
             rows = [silence.new_zeros(channels + 2, frames, bands)]
-        return Arrangement(seconds, timeline, torch.stack(rows)[None])
+        complete = self.complete(conditioning, seconds, missing)
+        return Arrangement(seconds, timeline, torch.stack(rows)[None], complete)
 
     def _rows(self, conditioning: Conditioning, arrangement: Arrangement, plan: list) -> dict[str, Tensor]:
         tokens, mask = conditioning.tokens, conditioning.mask
@@ -266,6 +292,7 @@ class DreamAudio:
         whole = (low, high) == (0.0, 1.0) or len(plan) == 1
         alone = None if whole or context.refresh is not None else context.rows(slice(0, len(z)))
         dtype = next(self.flow.parameters()).dtype
+        quiet = self._quiet(conditioning, arrangement, z) if start == 0.0 else None
 
         def evaluate(z: Tensor, time: float) -> Tensor:
             guided = whole or low <= time <= high
@@ -273,11 +300,23 @@ class DreamAudio:
             count = 1 if some is alone else len(plan)
             lam = torch.full((count * len(z),), time, device=z.device)
             parts = self.flow.denoise(z.to(dtype).repeat(count, 1, 1, 1), lam, some).float().chunk(count)
-            return sum(w * part for w, part in zip(weights, parts)) if guided else parts[0]
+            velocity = sum(w * part for w, part in zip(weights, parts)) if guided else parts[0]
+            return velocity if quiet is None else torch.where(quiet[0], quiet[1], velocity)
 
         if self.config.objective == "ddpm":
             return diffusion.ddim(evaluate, z, steps, start, callback)
         return flow.SOLVERS[solver](evaluate, z, schedule, callback)
+
+    def _quiet(self, conditioning: Conditioning, arrangement: Arrangement, noise: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Frames [T, 1] where nothing shall be heard, and the velocity [B, C, T, F] that leads from `noise` to silence; None
+        where the network decides."""
+        fits = self.config.objective == "flow" and self.config.mrc.reference_fusion == "placed"
+        heard = [k for k, reference in enumerate(conditioning.references) if reference.strength != 0.0]
+        places = [arrangement.timeline[k] for k in heard]
+        if not (fits and arrangement.complete and any(places)) or None in places:
+            return None
+        frames = quiet_frames(arrangement.latents[0, heard])
+        return frames[:, None].to(noise.device), self._silence().to(noise) - noise
 
     @torch.inference_mode()
     def encode(self, waveform: Tensor, seconds: float) -> Tensor:
@@ -308,10 +347,11 @@ class DreamAudio:
         return waveform.clamp(-1.0, 1.0)
 
     def generate(self, prompt: str, references: Sequence[Reference] = (), *, negative_prompt: str = "",
-                 seconds: float | None = None, free: bool = False, seeds: Sequence[int] = (0,), **options) -> Tensor:
+                 seconds: float | None = None, free: bool = False, missing: str = "auto", seeds: Sequence[int] = (0,),
+                 **options) -> Tensor:
         """Prompt and references to waveforms [len(seeds), T] at 16 kHz; `options` are those of `sample`."""
         conditioning = self.condition(prompt, references, negative_prompt)
-        arrangement = self.arrange(conditioning, seconds, free)
+        arrangement = self.arrange(conditioning, seconds, free, missing)
         latent = self.sample(conditioning, arrangement, seeds, **options)
         return self.vocode(self.decode(latent), arrangement.seconds)
 

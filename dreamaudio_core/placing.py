@@ -15,6 +15,8 @@ from .vae import AutoencoderKL
 
 # Latent frames of silence on both sides of a sound while it is encoded: convolutions pad with 0, which is loud in log-mel.
 MARGIN = 4
+# Latent frames around a placed sound that it may still colour.
+REACH = 2
 FADE_SECONDS = 0.005
 
 
@@ -79,6 +81,12 @@ def canvas(parts: Sequence[tuple[int, Tensor]], silence: Tensor, frames: int, pl
     if placed:
         out[channels + 1] = 1.0
     return out
+
+
+def quiet_frames(canvases: Tensor) -> Tensor:
+    """Frames [T] that lie more than `REACH` away from every placed sound of the canvases [K, C + 2, T, F]."""
+    presence = canvases[:, -2, :, 0].amax(0, keepdim=True)
+    return F.max_pool1d(presence[None].float(), 2 * REACH + 1, 1, REACH)[0, 0] == 0
 
 
 def reference_canvas(vae: AutoencoderKL, log_mel: LogMel, silence: Tensor, waveform: Tensor, placements: Placements,

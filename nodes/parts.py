@@ -136,7 +136,7 @@ class PatchedConditioning:
         """Encoded references of a model's VAE."""
         return self.caches.setdefault(model.core.vae, Cache(CACHE_BYTES))
 
-    def arrangement(self, model: PatchedModel, seconds: float) -> Arrangement:
+    def arrangement(self, model: PatchedModel, seconds: float, missing: str = "auto") -> Arrangement:
         """References arranged and encoded for a length; the VAE and the arranger are loaded only where that is new."""
         dim, expected = self.conditioning.tokens.shape[-1], model.config.text.dim
         if dim != expected:
@@ -150,12 +150,12 @@ class PatchedConditioning:
         def compute() -> tuple:
             core = model.load("vae", "arranger", memory_required=vae_memory(model, seconds, 1), cache=cache)
             tokens, mask = (x.to(core.device) for x in (self.conditioning.tokens, self.conditioning.mask))
-            found = core.arrange(replace(self.conditioning, tokens=tokens, mask=mask), seconds)
+            found = core.arrange(replace(self.conditioning, tokens=tokens, mask=mask), seconds, missing=missing)
             log.info("DreamAudio: arranged and encoded %d references for %g s", len(found.timeline), seconds)
-            return found.timeline, found.latents.to(comfy.model_management.intermediate_device())
+            return found.timeline, found.latents.to(comfy.model_management.intermediate_device()), found.complete
 
-        timeline, latents = cache.get_or(("arrangement", getattr(model.core.arranger, "cache_token", None), seconds), compute)
-        return Arrangement(seconds, timeline, latents)
+        key = ("arrangement", getattr(model.core.arranger, "cache_token", None), seconds, missing)
+        return Arrangement(seconds, *cache.get_or(key, compute))
 
 
 # Working memory: the widest feature map of a part times the number of such maps that are alive together. The factors

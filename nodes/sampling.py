@@ -5,6 +5,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..dreamaudio_core.flow import SOLVERS, Guidance, branches
+from ..dreamaudio_core.pipeline import MISSING
 from .latents import check_latent, latent_of
 from .parts import flow_memory
 from .types import CATEGORY, Conditioning, Model
@@ -88,6 +89,13 @@ class MRCFlowSampler(io.ComfyNode):
                     optional=True,
                     tooltip="A sound to begin from, encoded with the same length in seconds.",
                 ),
+                io.Combo.Input(
+                    "missing_sounds",
+                    options=list(MISSING),
+                    default="auto",
+                    optional=True,
+                    tooltip="Parts of the prompt without a reference: auto adds a sound only where the prompt asks for one.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -99,11 +107,11 @@ class MRCFlowSampler(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, conditioning, seed, steps, guidance, reference_guidance, solver, seconds, batch_size, time_shift,
-                denoise, start_latent=None) -> io.NodeOutput:
+                denoise, start_latent=None, missing_sounds="auto") -> io.NodeOutput:
         scales = Guidance(guidance, reference_guidance if reference_guidance >= 0 else None)
         start = None if start_latent is None else check_latent(start_latent, model.config, "start_latent")
         references = conditioning.conditioning.references
-        arrangement = conditioning.arrangement(model, seconds)
+        arrangement = conditioning.arrangement(model, seconds, missing_sounds)
         rows = batch_size * len(branches(scales, [r.strength for r in references]))
         core = model.load("flow", memory_required=flow_memory(model, seconds, rows), cache=conditioning.cache(model))
         progress = comfy.utils.ProgressBar(steps)

@@ -1,17 +1,26 @@
 """The arranger: its symmetries, what it can learn, and how its output becomes a timeline."""
 
+import dataclasses
 import math
 
 import pytest
 import torch
 from torch import nn
 
-from dreamaudio_core.arranger import GRID_SECONDS, Arranger, ArrangerOutput, arrange, default_timeline
+from dreamaudio_core.arranger import (
+    GRID_SECONDS,
+    Arranger,
+    ArrangerOutput,
+    arrange,
+    default_timeline,
+    references_suffice,
+)
 from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.timeline import Placement
 
-SMALL = ArrangerConfig(text_dim=24, hidden=32, layers=2, heads=2, max_references=8, max_repeats=3)
+SMALL = ArrangerConfig(text_dim=24, hidden=32, layers=2, heads=2, max_references=8, max_repeats=3,
+                       completeness=True)
 
 
 def batch(size=2, length=9, references=3, words=5, dim=24, seed=0):
@@ -49,7 +58,7 @@ def test_preset_is_small_and_computes_the_stated_shapes():
     repeats = config.max_repeats
     assert out.occurs.shape == out.gain.shape == (2, 5)
     assert out.repeats.shape == out.start.shape == out.duration.shape == (2, 5, repeats)
-    assert out.precedes.shape == (2, 5, repeats, 5)
+    assert out.precedes.shape == (2, 5, repeats, 5) and out.complete.shape == (2,)
 
 
 def test_any_number_of_references(small):
@@ -86,7 +95,8 @@ def test_permuting_references_permutes_the_output(small):
         plain, permuted = fields(small(**inputs)), fields(small(**moved))
     plain["precedes"] = plain["precedes"][..., order]
     for name, value in plain.items():
-        torch.testing.assert_close(permuted[name], value[:, order], msg=name, atol=1e-4, rtol=1e-4)
+        expected = value if name == "complete" else value[:, order]
+        torch.testing.assert_close(permuted[name], expected, msg=name, atol=1e-4, rtol=1e-4)
 
 
 def test_padding_changes_nothing(small):
@@ -103,7 +113,8 @@ def test_padding_changes_nothing(small):
         short, long = fields(small(**inputs)), fields(small(**padded))
     long["precedes"] = long["precedes"][..., :2]
     for name, value in short.items():
-        torch.testing.assert_close(long[name][:, :2], value, msg=name, atol=1e-4, rtol=1e-4)
+        found = long[name] if name == "complete" else long[name][:, :2]
+        torch.testing.assert_close(found, value, msg=name, atol=1e-4, rtol=1e-4)
 
 
 def test_word_order_and_lengths_matter(small):
@@ -169,6 +180,41 @@ def test_it_learns_eight_compositions():
     assert ((out.occurs > 0) == asked).all()
     assert (out.repeats.argmax(-1)[asked] == count[asked]).all()
     assert (out.start[..., 0][asked] - start[asked]).abs().mean() < 0.3
+
+
+def suffice(model, inputs, item=0, count=None):
+    chosen = slice(count)
+    return references_suffice(model, inputs["prompt"][item], inputs["prompt_mask"][item], inputs["captions"][item, chosen],
+                              inputs["caption_mask"][item, chosen], inputs["reference_seconds"][item, chosen].tolist(), 10.24)
+
+
+def test_it_learns_whether_a_word_has_no_reference():
+    """Prompts of words that captions repeat exactly, each caption one word; some prompts have a word more."""
+    torch.manual_seed(0)
+    model = Arranger(SMALL)
+    inputs = batch(256, length=4, references=4, words=1)
+    wanted = torch.arange(256) % 2 == 0
+    inputs["captions"][:, :, 0] = inputs["prompt"]
+    inputs["reference_mask"][~wanted, 3] = False
+    optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        nn.functional.binary_cross_entropy_with_logits(model(**inputs).complete, wanted.float()).backward()
+        optimizer.step()
+    fresh = batch(20, length=4, references=4, words=1, seed=9)
+    fresh["captions"][:, :, 0] = fresh["prompt"]
+    model.eval()
+    assert sum(suffice(model, fresh, i) for i in range(20)) >= 18
+    assert sum(suffice(model, fresh, i, count=3) for i in range(20)) <= 2
+    assert not suffice(model, fresh, count=0)
+
+
+def test_without_the_answer_any_reference_suffices(small):
+    model = Arranger(dataclasses.replace(SMALL, completeness=False))
+    assert model(**batch()).complete is None
+    assert suffice(model, batch()) and not suffice(model, batch(), count=0)
+    with pytest.raises(InputError, match="at most 8"):
+        suffice(small, batch(references=9))
 
 
 class Fixed(nn.Module):

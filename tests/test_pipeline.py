@@ -1,11 +1,13 @@
 """The pipeline on small random weights in real model folders: stages, counts, seeds, damage."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+from dreamaudio_core.arranger import Arranger
 from dreamaudio_core.cache import Cache
 from dreamaudio_core.checkpoint import save_weights
 from dreamaudio_core.config import TextConfig, VAEConfig
@@ -13,7 +15,8 @@ from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.flow import SOLVERS, Guidance
 from dreamaudio_core.layers import Attention
 from dreamaudio_core.mrc import MRCUNet
-from dreamaudio_core.pipeline import load_model
+from dreamaudio_core.pipeline import MISSING, load_model
+from dreamaudio_core.placing import silence_latent
 from dreamaudio_core.reference import prepare_reference
 from dreamaudio_core.text import load_text_encoder
 from dreamaudio_core.timeline import Placement
@@ -64,6 +67,55 @@ def test_fixed_start_is_on_the_canvas(model, references):
     assert (arrangement.latents[0, 0, 5] == 1).all()
     free = model.arrange(model.condition("a bell rings", references[:1]), 2.0, free=True)
     assert free.latents[0, 0, 4, 0, 0] == 1 and (free.latents[0, 0, 5] == 0).all()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_frames_without_a_reference_stay_silent_where_nothing_is_missing(model, references, solver):
+    conditioning = model.condition("a bell rings", references[:1])
+    silence = silence_latent(model.vae, model.config.audio)
+    latents = {}
+    for missing in MISSING:
+        arrangement = model.arrange(conditioning, 2.56, missing=missing)
+        assert arrangement.complete == (missing != "generate")
+        latents[missing] = model.sample(conditioning, arrangement, [1, 2], steps=4, solver=solver)
+    # The bell fills frames 6 to 15 of 32, and two more on both sides are its own.
+    away = [*range(4), *range(18, 32)]
+    for missing in ("auto", "leave out"):
+        torch.testing.assert_close(latents[missing][:, :, away], silence.expand(2, 4, 18, 8), atol=1e-5, rtol=1e-5)
+    assert (latents["generate"][:, :, away] - silence).abs().mean() > 0.05
+    assert (latents["leave out"][:, :, 4:18] - silence).abs().mean() > 0.05
+    with pytest.raises(InputError, match="missing: expected one of auto, generate, leave out"):
+        model.arrange(conditioning, 2.56, missing="perhaps")
+
+
+def test_silence_gives_way_to_free_references_to_none_and_to_a_start_latent(model, references):
+    conditioning = model.condition("a bell rings", references[:1])
+    placed, free = (model.arrange(conditioning, 2.56, free=free, missing="leave out") for free in (False, True))
+    silence = silence_latent(model.vae, model.config.audio)
+
+    def far(arrangement, some=conditioning, **options):
+        return (model.sample(some, arrangement, [1], steps=3, **options)[:, :, 20:] - silence).abs().mean()
+
+    assert far(placed) < 1e-5 < 0.05 < far(free)
+    start = torch.randn(1, 4, 32, 8, generator=torch.Generator().manual_seed(0))
+    assert far(placed, start_latent=start, denoise=0.5) > 0.05
+    alone = model.condition("a bell rings")
+    assert far(model.arrange(alone, 2.56, missing="leave out"), alone) > 0.05
+    unused = replace(placed, timeline=((),), latents=placed.latents * 0)
+    assert far(unused) > 0.05
+
+
+def test_the_arranger_says_whether_something_is_missing(tmp_path, references):
+    answers = {}
+    for bias in (-50.0, 50.0):
+        model = load_model(make_folder(tmp_path / f"{bias}"))
+        arranger = Arranger(replace(model.config.arranger, completeness=True)).eval()
+        torch.nn.init.zeros_(arranger.complete.weight)
+        torch.nn.init.constant_(arranger.complete.bias, bias)
+        model.arranger = arranger
+        conditioning = model.condition("a bell rings", references[:1])
+        answers[bias] = [model.arrange(conditioning, 2.56, missing=missing).complete for missing in MISSING]
+    assert answers == {-50.0: [False, False, True], 50.0: [True, False, True]}
 
 
 def count_calls(monkeypatch, model):
@@ -152,8 +204,6 @@ def test_interval_with_references_that_follow_the_time(tmp_path, references):
 
 
 def test_strength(model, references):
-    from dataclasses import replace
-
     def run(strength):
         refs = [replace(references[0], strength=strength), replace(references[1], start=1.2)]
         conditioning = model.condition("a crow caws", refs)

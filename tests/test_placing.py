@@ -7,7 +7,7 @@ from dreamaudio_core.audio import LogMel, read_audio
 from dreamaudio_core.config import AudioConfig, VAEConfig
 from dreamaudio_core.info import MODELS
 from dreamaudio_core.pipeline import build_vae
-from dreamaudio_core.placing import canvas, cut_part, encode_sound, reference_canvas, silence_latent
+from dreamaudio_core.placing import canvas, cut_part, encode_sound, quiet_frames, reference_canvas, silence_latent
 from dreamaudio_core.timeline import Placement
 from dreamaudio_core.vae import AutoencoderKL
 
@@ -50,6 +50,15 @@ def test_canvas_overlap_and_end():
     assert first == [-1.0] * 2 + [1.0] * 3 + [2.0] * 5 + [-1.0] * 18 + [1.0] * 2
     assert out[4, :, 0].tolist() == [float(v != -1.0) for v in first]
     assert (out[5] == 1).all() and (canvas([], silence, 30, placed=False)[4:] == 0).all()
+
+
+def test_quiet_frames_keep_a_distance_from_every_sound():
+    silence = torch.zeros(3, 1, 2)
+    first = canvas([(4, torch.ones(3, 2, 2))], silence, 20, placed=True)
+    second = canvas([(12, torch.ones(3, 3, 2))], silence, 20, placed=True)
+    quiet = quiet_frames(torch.stack([first, second])).nonzero()[:, 0].tolist()
+    assert quiet == [0, 1, 8, 9, 17, 18, 19]
+    assert quiet_frames(canvas([], silence, 5, placed=True)[None]).all()
 
 
 def test_silence_hardly_depends_on_its_length(vae, sound):

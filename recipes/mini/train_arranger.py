@@ -19,7 +19,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dreamaudio_core.arranger import Arranger, ArrangerOutput, arrange
+from dreamaudio_core.arranger import Arranger, ArrangerOutput, arrange, references_suffice
 from dreamaudio_core.checkpoint import load_state, load_weights, save_weights
 from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.data.bank import Bank
@@ -28,15 +28,18 @@ from dreamaudio_core.text import TextEncoder, load_text_encoder
 
 CONFIG = PRESETS["mini"]
 SPLITS = {"train": 0, "test": 1}
-PROMPTS = Path(__file__).with_name("arranger_prompts.jsonl")
+# Written by hand before the templates; and the second by hand too, before the last change of them.
+PROMPTS = {name: Path(__file__).with_name(file) for name, file in (
+    ("written_by_hand", "arranger_prompts.jsonl"), ("written_by_hand_2", "arranger_prompts_2.jsonl"))}
 CIRCUMSTANCES = (", recorded outdoors", ", an old recording with hiss", ", close to the microphone", " in a large hall",
                  ", from a library of sound effects", ", several takes with pauses between them",
                  ", stereo, good quality")
 PREFIXES = ("recording: ", "sound effect of ", "audio clip, ", "a clip in which one hears how ")
 # Errors below it (seconds: half a latent frame) cost less than in proportion.
 START_TOLERANCE = 0.04
-# What compares captions with the prompt's words.
+# What compares captions with the prompt's words, and what says whether the references are all that is asked for.
 MATCHING = ("match_prompt", "match_caption", "word_weight", "match")
+COMPLETENESS = ("words", "complete")
 
 
 # Compositions
@@ -82,7 +85,7 @@ def prepare(manifest: Path, folder: Path, counts: dict[str, int], encoder: TextE
     if (folder / "texts.json").exists():
         return
     items = [item for split in SPLITS for item in read_items(folder, split)]
-    items += [json.loads(line) for line in PROMPTS.read_text(encoding="utf-8").splitlines()]
+    items += [item for path in PROMPTS.values() for item in read_lines(path)]
     texts = dict.fromkeys(item["prompt"] for item in items)
     for item in items:
         texts.update(dict.fromkeys(event["text"] for event in item.get("events", ())))
@@ -113,9 +116,13 @@ def write_features(folder: Path, texts: list[str], encoder: TextEncoder, batch: 
     (folder / "texts.json").write_text(json.dumps(texts), encoding="utf-8")
 
 
-def read_items(folder: Path, split: str) -> list[dict]:
-    with open(folder / f"items_{split}.jsonl", encoding="utf-8") as file:
+def read_lines(path: Path) -> list[dict]:
+    with open(path, encoding="utf-8") as file:
         return [json.loads(line) for line in file]
+
+
+def read_items(folder: Path, split: str) -> list[dict]:
+    return read_lines(folder / f"items_{split}.jsonl")
 
 
 class Features:
@@ -176,9 +183,15 @@ def collate(items: list[tuple[dict, list[dict]]], features: Features, repeats: i
     inputs = {"prompt": prompt, "prompt_mask": prompt_mask, "captions": captions, "caption_mask": caption_mask,
               "reference_seconds": torch.from_numpy(lengths), "reference_mask": exists,
               "seconds": torch.tensor([item["seconds"] for item, _ in items])}
-    targets = {"occurs": occurs, "count": counts, "used": used, "pairs": pairs, "start": times[0], "duration": times[1],
-               "gain": times[2]}
+    complete = [bool(events) and is_complete(item, events) for item, events in items]
+    targets = {"complete": np.array(complete, np.float32), "occurs": occurs, "count": counts, "used": used, "pairs": pairs,
+               "start": times[0], "duration": times[1], "gain": times[2]}
     return inputs, {name: torch.from_numpy(value) for name, value in targets.items()}
+
+
+def is_complete(item: dict, events: list[dict]) -> bool:
+    """Whether the events that stand as references are all that the prompt asks for."""
+    return sum(event["asked"] for event in events) == sum(event["asked"] for event in item["events"])
 
 
 class Wordings:
@@ -234,7 +247,7 @@ class Drawer:
     def __call__(self, rng: np.random.Generator, item: dict) -> tuple[dict, list[dict]]:
         events = [event for event in item["events"] if event["has_reference"]]
         captions = [event["caption"] for event in item["events"]]
-        if rng.random() < 0.2:
+        if rng.random() < 0.3:
             events = [event for event in events if rng.random() > 0.3]
         if rng.random() < 0.35:
             for _ in range(int(rng.integers(1, 6))):
@@ -293,6 +306,8 @@ def loss_terms(out: ArrangerOutput, targets: dict, reference_mask: torch.Tensor)
         "duration": mean(F.smooth_l1_loss(out.duration, targets["duration"], reduction="none", beta=0.25), used),
         "gain": 0.02 * mean(gain, used),
         "order": mean(order, pairs),
+        "complete": mean(F.binary_cross_entropy_with_logits(out.complete, targets["complete"], reduction="none"),
+                         reference_mask.any(1)),
     }
 
 
@@ -303,11 +318,16 @@ def train(args: argparse.Namespace, features: Features) -> Arranger:
     torch.manual_seed(0)
     model = Arranger(CONFIG.arranger)
     if args.initial:
-        load_state(model, load_weights(args.initial, "arranger", ArrangerConfig)[1], args.initial)
+        found = load_weights(args.initial, "arranger", ArrangerConfig)[1]
+        added = {name: value for name, value in model.state_dict().items() if name.split(".")[0] in COMPLETENESS}
+        load_state(model, {**added, **found}, args.initial)
     ema = copy.deepcopy(model).eval().requires_grad_(False)
     if args.freeze_matching:
         for name in MATCHING:
             getattr(model, name).requires_grad_(False)
+    if args.only_completeness:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name.split(".")[0] in COMPLETENESS)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, args.rate, betas=(0.9, 0.98), weight_decay=0.02)
     last, step, spent = args.run / "last.pt", 0, 0.0
@@ -376,6 +396,13 @@ def timeline_of(model: Arranger, features: Features, prompt: str, captions: list
     return arrange(model, tokens[0], mask[0], words, words_mask, lengths, seconds)
 
 
+def suffice(model: Arranger, features: Features, item: dict, references: list[dict]) -> bool:
+    tokens, mask = features.pad([item["prompt"]])
+    words, words_mask = features.pad([r["text"] for r in references])
+    return references_suffice(model, tokens[0], mask[0], words, words_mask, [r["seconds"] for r in references],
+                              item.get("seconds", CONFIG.seconds))
+
+
 def percent(values: list[bool]) -> float:
     return round(100 * sum(values) / max(1, len(values)), 1)
 
@@ -384,9 +411,11 @@ def evaluate(model: Arranger, features: Features, items: list[dict]) -> dict[str
     """Shares in percent over composed items.
 
     `order`: all pairs of events that do not overlap stand in the right order, in items with such a pair. `start`: all
-    starts of a sequence whose events all have references are within 0.5 s. `asked`: over references.
+    starts of a sequence whose events all have references are within 0.5 s. `asked`: over references. `complete`: it is
+    said rightly whether the references are all that is asked for; `incomplete`: the same after one of them was taken away.
     """
     order, chains, starts, every, asked, counts, lengths = [], [], [], [], [], [], []
+    complete, incomplete = [], []
     kinds: dict[str, list[bool]] = {}
     for item in items:
         events = [event for event in item["events"] if event["has_reference"]]
@@ -394,6 +423,10 @@ def evaluate(model: Arranger, features: Features, items: list[dict]) -> dict[str
             continue
         found = timeline_of(model, features, item["prompt"], [e["text"] for e in events],
                             [e["seconds"] for e in events], item["seconds"])
+        complete.append(suffice(model, features, item, events) == is_complete(item, events))
+        gone = next((k for k, event in enumerate(events) if event["asked"]), None)
+        if len(events) > 1 and gone is not None:
+            incomplete.append(not suffice(model, features, item, events[:gone] + events[gone + 1:]))
         pairs, near = [], []
         for event, places in zip(events, found):
             asked.append(bool(places) == event["asked"])
@@ -418,7 +451,7 @@ def evaluate(model: Arranger, features: Features, items: list[dict]) -> dict[str
                 starts += near
     return {"order": percent(order), "start": percent(chains), "start_each": percent(starts),
             "start_any": percent(every), "asked": percent(asked), "count": percent(counts),
-            "duration": percent(lengths),
+            "duration": percent(lengths), "complete": percent(complete), "incomplete": percent(incomplete),
             **{f"all_starts_{kind}": percent(values) for kind, values in sorted(kinds.items())}}
 
 
@@ -434,12 +467,18 @@ def with_similar_captions(items: list[dict], features: Features, kinds: dict[str
     return changed
 
 
-def evaluate_prompts(model: Arranger, features: Features, seconds: float, verbose: bool = False) -> dict[str, float]:
-    """Shares in percent over the prompts written by hand: order of events, asked or not, overlap, all right."""
-    order, asked, whole, together = [], [], [], []
-    for line in PROMPTS.read_text(encoding="utf-8").splitlines():
-        item = json.loads(line)
+def evaluate_prompts(model: Arranger, features: Features, path: Path, seconds: float,
+                     verbose: bool = False) -> dict[str, float]:
+    """Shares in percent over prompts written by hand: order of events, asked or not, overlap, all right; and whether the
+    references are known to be all that is asked for, and not to be after any one of them was taken away."""
+    order, asked, whole, together, complete, incomplete = [], [], [], [], [], []
+    for item in read_lines(path):
         references = item["references"]
+        worded = [{**reference, "text": reference["caption"]} for reference in references]
+        complete.append(suffice(model, features, item, worded))
+        for k, expected in enumerate(item["expected"]):
+            if expected["asked"] and len(worded) > 1:
+                incomplete.append(not suffice(model, features, item, worded[:k] + worded[k + 1:]))
         found = timeline_of(model, features, item["prompt"], [r["caption"] for r in references],
                             [r["seconds"] for r in references], seconds)
         right = [bool(places) == expected["asked"] for places, expected in zip(found, item["expected"])]
@@ -461,7 +500,8 @@ def evaluate_prompts(model: Arranger, features: Features, seconds: float, verbos
             for reference, places, expected in zip(references, found, item["expected"]):
                 shown = ", ".join(f"{p.start:.2f}+{p.duration:.2f}" for p in places) or "-"
                 print(f"    {reference['caption']} ({reference['seconds']} s): {shown}; expected {expected}")
-    return {"order": percent(order), "asked": percent(asked), "together": percent(together), "whole": percent(whole)}
+    return {"order": percent(order), "asked": percent(asked), "together": percent(together), "whole": percent(whole),
+            "complete": percent(complete), "incomplete": percent(incomplete)}
 
 
 def main() -> None:
@@ -481,6 +521,8 @@ def main() -> None:
     parser.add_argument("--initial", type=Path, help="safetensors file of an arranger to start from")
     parser.add_argument("--freeze-matching", action="store_true",
                         help="keep the layers that match words, so that wordings unlike the templates' stay understood")
+    parser.add_argument("--only-completeness", action="store_true",
+                        help="train nothing but the answer whether the references are all that is asked for")
     parser.add_argument("--out", type=Path, help="JSON file for what is measured at the end")
     parser.add_argument("--evaluate", action="store_true", help="measure the run's averaged weights only")
     args = parser.parse_args()
@@ -500,7 +542,7 @@ def main() -> None:
     kinds = {entry.label: entry.kind for entry in Bank(args.manifest).entries}
     found = {"held_out": {"compositions": len(held_out), **evaluate(model, features, held_out)},
              "similar_captions": evaluate(model, features, with_similar_captions(held_out, features, kinds)),
-             "written_by_hand": evaluate_prompts(model, features, CONFIG.seconds, verbose=True)}
+             **{name: evaluate_prompts(model, features, path, CONFIG.seconds, verbose=True) for name, path in PROMPTS.items()}}
     print(json.dumps(found, indent=2))
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)
