@@ -171,7 +171,7 @@ def run_stages(stage, folder, python):
 def test_training_stages_call_the_package_with_known_options(tmp_path):
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
-    for stage, count in (("vae", 2), ("vocoder", 1), ("flow", 1)):
+    for stage, count in (("vae", 2), ("vocoder", 2), ("flow", 1)):
         (tmp_path / stage).mkdir()
         found, calls = run_stages(stage, tmp_path / stage, "")
         assert found.returncode == 0 and len(calls) == count, found.stderr

@@ -273,7 +273,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=11, help="names the items")
     parser.add_argument("--guidance", type=float, default=1.0, help="scale of the prompt, where there are references")
     parser.add_argument("--text-guidance", type=float, default=2.0, help="scale of the prompt in the part generation")
-    parser.add_argument("--reference-guidance", type=float, default=2.0)
+    parser.add_argument("--reference-guidance", type=float, default=1.5)
     parser.add_argument("--suffix", default="", help="added to the keys, to keep another setting's results beside")
     parser.add_argument("--bf16", action="store_true", help="autocast; quicker on CPUs that have matrix units for it")
     parser.add_argument("--threads", type=int, default=2)

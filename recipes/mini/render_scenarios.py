@@ -21,7 +21,7 @@ from dreamaudio_core.reference import prepare_reference
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-GUIDANCE = Guidance(1.0, 2.0)
+GUIDANCE = Guidance(1.0, 1.5)
 
 
 def draw(path: Path, title: str, waves: list[tuple[str, torch.Tensor]], config) -> None:
