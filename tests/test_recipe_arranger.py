@@ -5,12 +5,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from test_recipe import recipe
 
 from dreamaudio_core.arranger import Arranger
 from dreamaudio_core.checkpoint import load_weights, save_weights
 from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.data.bank import BankWriter
-from test_recipe import recipe
 
 NOUNS = "frog dog cat cow pig horse duck hen crow owl".split()
 
