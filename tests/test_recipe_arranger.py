@@ -33,8 +33,8 @@ def manifest(tmp_path_factory):
 
 def run(monkeypatch, manifest, folder, run_folder, *options):
     script = recipe("train_arranger")
-    words = ["train_arranger.py", manifest, folder / "data", folder / run_folder, "--compositions", 24, "--held-out", 6, "--batch",
-             4, "--export", folder / f"{run_folder}.safetensors", "--out", folder / f"{run_folder}.json", *options]
+    words = ["train_arranger.py", manifest, folder / "data", folder / run_folder, "--compositions", 24, "--held-out", 6,
+             "--batch", 4, "--export", folder / f"{run_folder}.safetensors", "--out", folder / f"{run_folder}.json", *options]
     monkeypatch.setattr("sys.argv", [str(word) for word in words])
     threads = torch.get_num_threads()
     try:
