@@ -68,6 +68,14 @@ FORWARD = (
     "{a}. In response {b}",
     "{a}, and in answer {b}",
     "{a}. Soon {b}",
+    "{a}, {b}",
+    "{a} and immediately {b}",
+    "{a}, and immediately {b}",
+    "{a}, immediately followed by {B}",
+    "{a}, and a moment later {b}",
+    "{a}; a moment later {b}",
+    "{a}. {b} afterwards",
+    "{A} first, {B} next",
 )
 INVERTED = (
     "{b} after {pa}",
@@ -140,6 +148,9 @@ JOINTS = (
     ", whereupon {b}",
     ", and in the end {b}",
     ". In the end {b}",
+    ", {b}",
+    ", and immediately {b}",
+    ", a moment later {b}",
 )
 # Three events, told in another order than they sound.
 CHAINS = (
@@ -161,6 +172,9 @@ CHAINS = (
     "{c}, but before that {b}, and before that {a}",
     "once {ha}, {b}, and only then {c}",
     "first {a}; {c} at the end; {b} in the middle",
+    "{A} first. {B} next. {C} at the end",
+    "{A} first, {B} second, {C} third",
+    "first {a}. Next {b}. Last {c}",
 )
 SHORT_PAUSES = (
     ", then after a pause {b}",
@@ -415,9 +429,9 @@ def _fields(first: Phrase, second: Phrase | None = None) -> dict[str, str]:
     return fields
 
 
-def listed(items: Sequence[str]) -> str:
-    """ "x, y and z" """
-    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + " and " + items[-1]
+def listed(items: Sequence[str], last: str = " and ") -> str:
+    """ "x, y and z", or with what `last` puts before z """
+    return items[0] if len(items) == 1 else ", ".join(items[:-1]) + last + items[-1]
 
 
 def sequence_text(rng: np.random.Generator, phrases: Sequence[Phrase], pauses: bool = False) -> tuple[str, list[str]]:
@@ -442,7 +456,8 @@ def sequence_text(rng: np.random.Generator, phrases: Sequence[Phrase], pauses: b
             text += _pick(rng, MIDDLES).format(b=phrase.clause, B=phrase.noun)
         return text + _pick(rng, LASTS).format(b=phrases[-1].clause, B=phrases[-1].noun), gaps
     if style < 0.4 and len(phrases) > 2:
-        text = listed([p.clause for p in phrases] if rng.random() < 0.5 else [p.noun for p in phrases])
+        items = [p.clause for p in phrases] if rng.random() < 0.5 else [p.noun for p in phrases]
+        text = listed(items, _pick(rng, (" and ", ", and ", ", ")))
         return text + _pick(rng, ("", ", in that order", ", one after another")), gaps
     if style < 0.6 and len(phrases) > 2:
         at = int(rng.integers(0, len(phrases) - 1))
