@@ -22,6 +22,8 @@ from .timeline import Placement, Placements
 
 # One latent frame of the embedded model: a reference can only be put at whole frames.
 GRID_SECONDS = 0.08
+# Who gives a reference mostly wants it, more often than the compositions of training do.
+_ASKED_LOGIT = -2.5
 _FREQUENCIES = 16
 _MATCHES = 4
 
@@ -358,7 +360,7 @@ def _on_grid(start: float, latest: float) -> float:
 
 
 def _decode(out: ArrangerOutput, k: int, reference_seconds: float, seconds: float) -> tuple[Placement, ...]:
-    if out.occurs[0, k] <= 0:
+    if out.occurs[0, k] <= _ASKED_LOGIT:
         return ()
     places = []
     for repeat in range(int(out.repeats[0, k].argmax()) + 1):
