@@ -105,6 +105,18 @@ def test_an_uploaded_wav_is_chosen_played_and_used(canvas, server):
     assert complaints(canvas) == []
 
 
+def test_a_workflow_from_before_an_input_was_added_opens_with_its_default(canvas):
+    workflow = workflow_of("1_quick_start")
+    for node in workflow["nodes"]:
+        if node["type"] == "DreamAudioMRCFlowSampler":
+            assert node["widgets_values"].pop() == "auto"
+            node["inputs"] = [entry for entry in node["inputs"] if entry["name"] != "missing_sounds"]
+    canvas.load(workflow)
+    api = json.loads((FOLDER / "api" / "1_quick_start.json").read_text(encoding="utf-8"))
+    assert graph_of(canvas.prompt()) == graph_of(api)
+    assert complaints(canvas) == []
+
+
 def test_saved_and_reloaded_is_the_same(canvas):
     canvas.load(workflow_of("2b_timeline_by_hand"))
     before, saved = canvas.prompt(), canvas.workflow()
