@@ -11,6 +11,7 @@ from pathlib import Path
 
 from . import __version__
 from .errors import DreamAudioError, InputError
+from .timeline import MISSING
 
 
 class _ReferenceOption(argparse.Action):
@@ -44,7 +45,7 @@ def _add_generate(commands) -> None:
     parser.add_argument("--guidance", type=float, default=2.0, help="guidance scale (default 2)")
     parser.add_argument("--reference-guidance", type=float, help="guidance scale of the references (default: as --guidance)")
     parser.add_argument("--free", action="store_true", help="let the network place the references, as in the paper")
-    parser.add_argument("--missing", choices=("auto", "generate", "leave out"), default="auto",
+    parser.add_argument("--missing", choices=MISSING, default="auto",
                         help="parts of the prompt without a reference: auto adds a sound only where the prompt asks for one")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=1, help="how many variations, with seeds counted up from --seed")

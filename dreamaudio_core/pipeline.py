@@ -25,16 +25,13 @@ from .mrc import MRCUNet
 from .placing import quiet_frames, reference_canvas, silence_latent
 from .reference import Reference
 from .text import TextEncoder, load_text_encoder
-from .timeline import Placements
+from .timeline import MISSING, Placements
 from .vae import AutoencoderKL
 from .vocoder import BigVGAN, load_official
 
 log = logging.getLogger(__name__)
 MODELS = Path(__file__).parent / "models"
 DEFAULT_STEPS = {"flow": 24, "ddpm": 200}
-# What becomes of parts of the prompt that no reference stands for: `generate` lets the network make them, `leave out` keeps
-# silence where nothing is placed, and `auto` does the one or the other as the arranger finds such a part or not.
-MISSING = ("auto", "generate", "leave out")
 
 
 @dataclass
@@ -46,6 +43,11 @@ class Conditioning:
     references: tuple[Reference, ...]
     tokens: Tensor
     mask: Tensor
+
+    @property
+    def heard(self) -> list[int]:
+        """Numbers of the references that sound at all: one of strength 0 is none."""
+        return [k for k, reference in enumerate(self.references) if reference.strength != 0.0]
 
 
 @dataclass
@@ -146,11 +148,10 @@ class DreamAudio:
 
     @torch.inference_mode()
     def complete(self, conditioning: Conditioning, seconds: float, missing: str = "auto") -> bool:
-        """Whether nothing else than the references shall be heard; `missing` is one of `MISSING`. A reference of strength 0
-        is none."""
+        """Whether nothing else than the references shall be heard; `missing` is one of `MISSING`."""
         if missing not in MISSING:
             raise InputError(f"missing: expected one of {', '.join(MISSING)}, found {missing!r}")
-        heard = [k for k, reference in enumerate(conditioning.references) if reference.strength != 0.0]
+        heard = conditioning.heard
         if not heard or missing != "auto":
             return bool(heard) and missing == "leave out"
         if self.arranger is None or not conditioning.prompt.strip():
@@ -311,7 +312,7 @@ class DreamAudio:
         """Frames [T, 1] where nothing shall be heard, and the velocity [B, C, T, F] that leads from `noise` to silence; None
         where the network decides."""
         fits = self.config.objective == "flow" and self.config.mrc.reference_fusion == "placed"
-        heard = [k for k, reference in enumerate(conditioning.references) if reference.strength != 0.0]
+        heard = conditioning.heard
         places = [arrangement.timeline[k] for k in heard]
         if not (fits and arrangement.complete and any(places)) or None in places:
             return None

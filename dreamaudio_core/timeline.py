@@ -8,6 +8,10 @@ from typing import Optional
 
 from .errors import InputError
 
+# What becomes of parts of the prompt that no reference stands for: `generate` lets the network make them, `leave out` keeps
+# silence where nothing is placed, and `auto` does the one or the other as the arranger finds such a part or not.
+MISSING = ("auto", "generate", "leave out")
+
 
 @dataclass(frozen=True)
 class Placement:

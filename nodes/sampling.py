@@ -5,7 +5,7 @@ import comfy.utils
 from comfy_api.latest import io
 
 from ..dreamaudio_core.flow import SOLVERS, Guidance, branches
-from ..dreamaudio_core.pipeline import MISSING
+from ..dreamaudio_core.timeline import MISSING
 from .latents import check_latent, latent_of
 from .parts import flow_memory
 from .types import CATEGORY, Conditioning, Model

@@ -15,11 +15,11 @@ from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.flow import SOLVERS, Guidance
 from dreamaudio_core.layers import Attention
 from dreamaudio_core.mrc import MRCUNet
-from dreamaudio_core.pipeline import MISSING, load_model
+from dreamaudio_core.pipeline import load_model
 from dreamaudio_core.placing import silence_latent
 from dreamaudio_core.reference import prepare_reference
 from dreamaudio_core.text import load_text_encoder
-from dreamaudio_core.timeline import Placement
+from dreamaudio_core.timeline import MISSING, Placement
 from dreamaudio_core.vae import AutoencoderKL
 from small_model import make_folder
 

@@ -518,19 +518,20 @@ class Composer:
             return [last], wording.template_text(rng, wording.END_ALONE, last.phrase)
         parts = self._fit(rng, int(rng.integers(1, 3)), last.places[0][0], taken)
         self._words(rng, parts)
+        phrases, gaps = [part.phrase for part in parts], []
+        together = len(parts) > 1 and rng.random() < 0.3
         if len(parts) == 1:
-            text = wording.template_text(rng, wording.END, parts[0].phrase, last.phrase)
-            gaps: list[str] | None = []
-        elif rng.random() < 0.3:
-            text, gaps = wording.together_text(rng, [part.phrase for part in parts]), None
-            text = wording.ended_text(rng, text, last.phrase)
+            text = wording.template_text(rng, wording.END, *phrases, last.phrase)
         else:
-            text, gaps = wording.sequence_text(rng, [part.phrase for part in parts])
+            if together:
+                text = wording.together_text(rng, phrases)
+            else:
+                text, gaps = wording.sequence_text(rng, phrases)
             text = wording.ended_text(rng, text, last.phrase)
         for part in parts:
             if part.long:
                 part.reference, part.long = _to_peak(_loudest(part.reference, self._limit(last.places[0][0]))), False
-        if gaps is None:
+        if together:
             self._lay_together(parts, last.places[0][0])
         else:
             self._lay(parts, [self._gap(rng, kind) for kind in gaps], last.places[0][0])

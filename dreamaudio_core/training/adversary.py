@@ -7,6 +7,8 @@ from typing import Iterator
 
 from torch import nn
 
+from .part import Part, Turn
+
 
 class Unregistered:
     """Holds a module without making its parameters those of the holder."""
@@ -26,3 +28,18 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
+
+
+class AdversarialPart(Part):
+    """A part whose first turn is its discriminators', which are heard from step `start` on (`objective.adversarial`)."""
+
+    objective: nn.Module
+    start: int
+
+    def active(self, step: int) -> list[Turn]:
+        """The part alone until the discriminators start."""
+        return self.turns if step >= self.start else self.turns[1:]
+
+    def start_step(self, step: int) -> None:
+        """Let the discriminators be heard from their start on."""
+        self.objective.adversarial = step >= self.start

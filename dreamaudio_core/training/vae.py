@@ -15,10 +15,10 @@ from ..data.bank import Bank
 from ..errors import InputError
 from ..vae import AutoencoderKL
 from ..vocoder import BigVGAN
-from .adversary import Unregistered, frozen
+from .adversary import AdversarialPart, Unregistered, frozen
 from .crops import CropSource
 from .discriminators import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
-from .part import Part, Turn
+from .part import Turn
 from .samples import Board
 
 SHOWN_ITEMS = 3
@@ -96,7 +96,7 @@ class PatchObjective(nn.Module):
         return {"loss": hinge_discriminator_loss(self.discriminator(mel).float(), self.discriminator(made).float())}
 
 
-class VAEPart(Part):
+class VAEPart(AdversarialPart):
     """The mel VAE.
 
     Parameters
@@ -158,14 +158,6 @@ class VAEPart(Part):
                          "discriminator start": discriminator_start, "adversarial weight": adversarial_weight,
                          "discriminator width": width, "rate": rate, "clip": clip,
                          **({"decoder only": True} if decoder_only else {})}
-
-    def active(self, step: int) -> list[Turn]:
-        """The VAE alone until the discriminator starts."""
-        return self.turns if step >= self.start else self.turns[1:]
-
-    def start_step(self, step: int) -> None:
-        """Let the discriminator be heard from its start on."""
-        self.objective.adversarial = step >= self.start
 
     def to(self, device: torch.device) -> None:
         """Move the vocoder of the samples."""

@@ -15,7 +15,7 @@ from ..config import AudioConfig, ModelConfig, to_dict
 from ..data.bank import Bank
 from ..errors import InputError
 from ..vocoder import BigVGAN, fold_weight_norm
-from .adversary import Unregistered, frozen
+from .adversary import AdversarialPart, Unregistered, frozen
 from .crops import CropSource
 from .discriminators import (
     PERIODS,
@@ -25,7 +25,7 @@ from .discriminators import (
     least_squares_discriminator_loss,
     least_squares_generator_loss,
 )
-from .part import Part, Turn
+from .part import Turn
 from .samples import Board
 
 CONTEXT = 4
@@ -119,7 +119,7 @@ class DiscriminatorObjective(nn.Module):
         return {"loss": least_squares_discriminator_loss([s.float() for s in true_scores], [s.float() for s in made_scores])}
 
 
-class VocoderPart(Part):
+class VocoderPart(AdversarialPart):
     """BigVGAN with weight norm while it trains; the exported weights have it folded in.
 
     Parameters
@@ -184,14 +184,6 @@ class VocoderPart(Part):
         self.settings = {"network": to_dict(config.vocoder), "frames": frames, "multi-scale mel": multi_scale,
                          "periods": periods, "resolutions": resolutions, "discriminator width": width, "rate": rate,
                          "clip": clip, **({"discriminator start": discriminator_start} if discriminator_start else {})}
-
-    def active(self, step: int) -> list[Turn]:
-        """The generator alone until the discriminators start."""
-        return self.turns if step >= self.start else self.turns[1:]
-
-    def start_step(self, step: int) -> None:
-        """Let the discriminators be heard from their start on."""
-        self.objective.adversarial = step >= self.start
 
     def sample(self, board: Board, step: int) -> None:
         """Mel distance of the held-out segments, and a few of them."""

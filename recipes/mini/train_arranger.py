@@ -389,18 +389,20 @@ def train(args: argparse.Namespace, features: Features) -> Arranger:
 # Measuring
 
 
+def texts_of(features: Features, prompt: str, captions: list[str]) -> tuple[torch.Tensor, ...]:
+    """Features and mask of the prompt, then of the captions."""
+    tokens, mask = features.pad([prompt])
+    return tokens[0], mask[0], *features.pad(captions)
+
+
 def timeline_of(model: Arranger, features: Features, prompt: str, captions: list[str], lengths: list[float],
                 seconds: float) -> list:
-    tokens, mask = features.pad([prompt])
-    words, words_mask = features.pad(captions)
-    return arrange(model, tokens[0], mask[0], words, words_mask, lengths, seconds)
+    return arrange(model, *texts_of(features, prompt, captions), lengths, seconds)
 
 
 def suffice(model: Arranger, features: Features, item: dict, references: list[dict]) -> bool:
-    tokens, mask = features.pad([item["prompt"]])
-    words, words_mask = features.pad([r["text"] for r in references])
-    return references_suffice(model, tokens[0], mask[0], words, words_mask, [r["seconds"] for r in references],
-                              item.get("seconds", CONFIG.seconds))
+    return references_suffice(model, *texts_of(features, item["prompt"], [r["text"] for r in references]),
+                              [r["seconds"] for r in references], item.get("seconds", CONFIG.seconds))
 
 
 def percent(values: list[bool]) -> float:
