@@ -22,7 +22,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from dreamaudio_core.library import Library, split_events  # noqa: E402
+from dreamaudio_core.retrieval import Library, split_events  # noqa: E402
 
 PROMPTS = (
     "a dog barks",

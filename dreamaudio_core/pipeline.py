@@ -12,22 +12,22 @@ from typing import Sequence
 import torch
 from torch import Tensor, nn
 
-from . import diffusion, flow
-from .arranger import Arranger, arrange, default_timeline, references_suffice
+from .sampling import ddpm as diffusion, flow
+from .networks.arranger import Arranger, arrange, default_timeline, references_suffice
 from .audio import LogMel
 from .cache import Cache
-from .checkpoint import load_state, load_vae, load_weights, require_pickle
+from .weights.checkpoint import load_state, load_vae, load_weights, require_pickle
 from .config import ArrangerConfig, ModelConfig, MRCConfig, VocoderConfig, from_dict
 from .errors import CheckpointError, InputError
-from .flow import Guidance, StepCallback
-from .griffin_lim import GriffinLim
-from .mrc import MRCUNet
-from .placing import quiet_frames, reference_canvas, silence_latent
-from .reference import Reference
-from .text import TextEncoder, load_text_encoder
-from .timeline import MISSING, Placements
-from .vae import AutoencoderKL
-from .vocoder import BigVGAN, load_official
+from .sampling.flow import Guidance, StepCallback
+from .audio.griffin_lim import GriffinLim
+from .networks.mrc import MRCUNet
+from .rendering.placing import quiet_frames, reference_canvas, silence_latent
+from .scene.reference import Reference
+from .networks.text_encoder import TextEncoder, load_text_encoder
+from .scene.timeline import MISSING, Placements
+from .networks.vae import AutoencoderKL
+from .networks.bigvgan import BigVGAN, load_official
 
 log = logging.getLogger(__name__)
 MODELS = Path(__file__).parent / "models"

@@ -4,7 +4,7 @@ import comfy.ops
 from comfy_api.latest import io
 
 from ..dreamaudio_core import pipeline
-from ..dreamaudio_core.text import load_text_encoder
+from ..dreamaudio_core.networks.text_encoder import load_text_encoder
 from . import files
 from .parts import PARTS, PatchedModel, offload_device, part_dtype
 from .types import CATEGORY, Model

@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.manifest import read_manifest
-from ..dreamaudio_core.reference import load_reference
+from ..dreamaudio_core.scene.manifest import read_manifest
+from ..dreamaudio_core.scene.reference import load_reference
 from . import files
 from .types import CATEGORY, References
 

@@ -3,8 +3,8 @@
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.reference import load_reference, prepare_reference
-from ..dreamaudio_core.timeline import parse_starts
+from ..dreamaudio_core.scene.reference import load_reference, prepare_reference
+from ..dreamaudio_core.scene.timeline import parse_starts
 from . import files
 from .audio import one_sound
 from .types import CATEGORY, References

@@ -8,9 +8,9 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.library import Library
-from ..dreamaudio_core.library.store import INDEX
-from ..dreamaudio_core.reference import load_reference
+from ..dreamaudio_core.retrieval import Library
+from ..dreamaudio_core.retrieval.store import INDEX
+from ..dreamaudio_core.scene.reference import load_reference
 from . import files
 from .conditioning import MAX_REFERENCES
 from .types import CATEGORY, References

@@ -4,8 +4,8 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
-from ..dreamaudio_core.flow import SOLVERS, Guidance, branches
-from ..dreamaudio_core.timeline import MISSING
+from ..dreamaudio_core.sampling.flow import SOLVERS, Guidance, branches
+from ..dreamaudio_core.scene.timeline import MISSING
 from .latents import check_latent, latent_of
 from .parts import flow_memory
 from .types import CATEGORY, Conditioning, Model

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from dreamaudio_core.arranger import (
+from dreamaudio_core.networks.arranger import (
     GRID_SECONDS,
     Arranger,
     ArrangerOutput,
@@ -17,7 +17,7 @@ from dreamaudio_core.arranger import (
 )
 from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.timeline import Placement
+from dreamaudio_core.scene.timeline import Placement
 
 SMALL = ArrangerConfig(text_dim=24, hidden=32, layers=2, heads=2, max_references=8, max_repeats=3,
                        completeness=True)

@@ -9,7 +9,12 @@ import torch
 import dreamaudio_core
 from dreamaudio_core.audio import read_audio
 from dreamaudio_core.data.bank import Bank, BankEntry, BankWriter, clean_stem, is_held_out, write_manifest
-from dreamaudio_core.data.captions import caption_from_label, paraphrases, parse_sentence, word_tables
+from dreamaudio_core.language.captions import (
+    caption_from_label,
+    paraphrases,
+    parse_sentence,
+    word_tables,
+)
 from dreamaudio_core.errors import AudioError, InputError
 
 EXAMPLES = Path(list(dreamaudio_core.__path__)[0]) / "examples"

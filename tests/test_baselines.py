@@ -36,7 +36,7 @@ from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.evaluation import baselines
 from dreamaudio_core.evaluation.baselines import RetrievalGenerator, load_generator
 from dreamaudio_core.evaluation.items import ItemReference
-from dreamaudio_core.library import Library
+from dreamaudio_core.retrieval import Library
 
 diffusers = pytest.importorskip("diffusers")
 EXAMPLES = Path(audio.__file__).parent / "examples"

@@ -11,11 +11,11 @@ import pytest
 import soundfile
 import torch
 
-from dreamaudio_core.__main__ import main
-from dreamaudio_core.checkpoint import read_safetensors
+from dreamaudio_core.cli import main
+from dreamaudio_core.weights.checkpoint import read_safetensors
 from dreamaudio_core.config import VAEConfig
 from dreamaudio_core.pipeline import MODELS
-from dreamaudio_core.vae import AutoencoderKL
+from dreamaudio_core.networks.vae import AutoencoderKL
 from small_model import make_folder
 
 ROOT = Path(__file__).parent.parent

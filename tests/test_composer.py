@@ -25,7 +25,7 @@ GRID = 0.08
 def write_bank(folder):
     """Twenty events of one tone each (so that each is known by its frequency), the real crow, and two bases."""
     time = np.arange(int(1.5 * SAMPLE_RATE)) / SAMPLE_RATE
-    from dreamaudio_core.data.captions import caption_from_label
+    from dreamaudio_core.language.captions import caption_from_label
 
     with BankWriter(folder) as writer:
         for number, noun in enumerate(NOUNS):

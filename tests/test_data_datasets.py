@@ -11,7 +11,7 @@ import torch
 
 from dreamaudio_core.data.bank import PACKED_NAME, Bank, BankEntry, BankWriter, write_manifest
 from dreamaudio_core.data.batches import Augmentation
-from dreamaudio_core.data.captions import caption_from_label
+from dreamaudio_core.language.captions import caption_from_label
 from dreamaudio_core.data.cli import add_parser as add_data
 from dreamaudio_core.data.concat_batches import concat_batch
 from dreamaudio_core.data.datasets import (

@@ -13,7 +13,7 @@ import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from dreamaudio_core.errors import AudioError, CheckpointError, InputError
-from dreamaudio_core.evaluation.clap import ClapExtractor, clap_score
+from dreamaudio_core.networks.clap import ClapExtractor, clap_score
 from dreamaudio_core.evaluation.clips import read_clip
 from dreamaudio_core.evaluation.evaluate import Weights, evaluate
 

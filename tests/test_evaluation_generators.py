@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from dreamaudio_core import audio
-from dreamaudio_core.checkpoint import save_weights
+from dreamaudio_core.weights.checkpoint import save_weights
 from dreamaudio_core.config import PRESETS, ModelConfig, MRCConfig, TextConfig, VAEConfig, VocoderConfig, to_dict
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.evaluation.generators import load_pipeline_generator
 from dreamaudio_core.evaluation.items import ItemReference
-from dreamaudio_core.mrc import MRCUNet
-from dreamaudio_core.vae import AutoencoderKL
-from dreamaudio_core.vocoder import BigVGAN
+from dreamaudio_core.networks.mrc import MRCUNet
+from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.networks.bigvgan import BigVGAN
 
 PACKAGE = Path(audio.__file__).parent
 TEXT = PACKAGE / "models" / "mini" / "text_encoder"

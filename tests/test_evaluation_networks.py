@@ -16,9 +16,9 @@ from safetensors.torch import save_file
 
 from dreamaudio_core import audio
 from dreamaudio_core.errors import AudioError, CheckpointError
-from dreamaudio_core.evaluation import panns, vggish
-from dreamaudio_core.evaluation.panns import Cnn14, Cnn14Extractor, load_cnn14
-from dreamaudio_core.evaluation.vggish import VGGish, VGGishExtractor, load_vggish, log_mel_examples
+from dreamaudio_core.networks import cnn14 as panns, vggish
+from dreamaudio_core.networks.cnn14 import Cnn14, Cnn14Extractor, load_cnn14
+from dreamaudio_core.networks.vggish import VGGish, VGGishExtractor, load_vggish, log_mel_examples
 
 EXAMPLES = Path(audio.__file__).parent / "examples"
 

@@ -16,7 +16,8 @@ import torch
 
 from dreamaudio_core import audio
 from dreamaudio_core.errors import AudioError, DreamAudioError, InputError
-from dreamaudio_core.evaluation import cli, ctta, evaluate, panns, report, vggish
+from dreamaudio_core.evaluation import cli, ctta, evaluate, report
+from dreamaudio_core.networks import cnn14 as panns, vggish
 from dreamaudio_core.evaluation.clips import inspect_clip
 from dreamaudio_core.evaluation.evaluate import Options, Weights
 from dreamaudio_core.evaluation.feature_cache import FeatureCache

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from dreamaudio_core import diffusion, flow
+from dreamaudio_core.sampling import ddpm as diffusion, flow
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.flow import Guidance, branches
+from dreamaudio_core.sampling.flow import Guidance, branches
 
 
 def test_path_ends_and_velocity():

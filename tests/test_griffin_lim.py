@@ -7,7 +7,7 @@ import torch
 
 from dreamaudio_core.audio import log_mel, read_audio, silence_log_mel
 from dreamaudio_core.config import AudioConfig
-from dreamaudio_core.griffin_lim import GriffinLim
+from dreamaudio_core.audio.griffin_lim import GriffinLim
 
 CONFIG = AudioConfig()
 SOUND = Path(__file__).parent.parent / "dreamaudio_core" / "examples" / "cash_register.flac"

@@ -16,10 +16,10 @@ import torch
 
 from dreamaudio_core import audio
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.library import Library, cli
-from dreamaudio_core.library import library as module
-from dreamaudio_core.library.embedding import TextEmbedder
-from dreamaudio_core.library.store import INDEX
+from dreamaudio_core.retrieval import Library, cli
+from dreamaudio_core.retrieval import library as module
+from dreamaudio_core.retrieval.embedding import TextEmbedder
+from dreamaudio_core.retrieval.store import INDEX
 
 EXAMPLES = Path(audio.__file__).parent / "examples"
 PROMPT = "a crow caws, then a cash register rings while a guitar plays"

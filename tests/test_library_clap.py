@@ -15,7 +15,7 @@ from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTok
 from dreamaudio_core import audio
 from dreamaudio_core.audio import read_audio
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.library import Library
+from dreamaudio_core.retrieval import Library
 
 EXAMPLES = Path(audio.__file__).parent / "examples"
 

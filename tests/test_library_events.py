@@ -7,11 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from dreamaudio_core.data import wording
-from dreamaudio_core.data.captions import parse_sentence
+from dreamaudio_core.language import wording
+from dreamaudio_core.language.captions import parse_sentence
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.library import split_events
-from dreamaudio_core.library.captions import CaptionReader, caption_from_name, caption_from_tags, read_labels, sidecars
+from dreamaudio_core.retrieval import split_events
+from dreamaudio_core.retrieval.caption_sources import (
+    CaptionReader,
+    caption_from_name,
+    caption_from_tags,
+    read_labels,
+    sidecars,
+)
 
 PAIRS = [("a crow caws", "a cash register rings"), ("birds sing", "a truck drives by"),
          ("rain falls on leaves", "someone claps"), ("a gate closes", "water drips into a bucket")]

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dreamaudio_core.errors import AudioError, InputError
-from dreamaudio_core.manifest import read_manifest
-from dreamaudio_core.reference import Reference
-from dreamaudio_core.timeline import Placement, parse_starts
+from dreamaudio_core.scene.manifest import read_manifest
+from dreamaudio_core.scene.reference import Reference
+from dreamaudio_core.scene.timeline import Placement, parse_starts
 
 
 def load(audio, caption, strength):

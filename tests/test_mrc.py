@@ -7,8 +7,8 @@ import torch
 
 from dreamaudio_core.config import PRESETS, MRCConfig
 from dreamaudio_core.errors import CheckpointError, InputError
-from dreamaudio_core.info import flow_parameters
-from dreamaudio_core.mrc import MRCUNet
+from dreamaudio_core.weights.info import flow_parameters
+from dreamaudio_core.networks.mrc import MRCUNet
 
 TINY = MRCConfig(latent_channels=4, hidden=32, multipliers=(1, 2), attention_levels=(1,), num_res_blocks=1, head_dim=16,
                  groups=8, text_dim=24)

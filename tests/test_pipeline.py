@@ -7,20 +7,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dreamaudio_core.arranger import Arranger
+from dreamaudio_core.networks.arranger import Arranger
 from dreamaudio_core.cache import Cache
-from dreamaudio_core.checkpoint import save_weights
+from dreamaudio_core.weights.checkpoint import save_weights
 from dreamaudio_core.config import TextConfig, VAEConfig
 from dreamaudio_core.errors import CheckpointError, InputError
-from dreamaudio_core.flow import SOLVERS, Guidance
-from dreamaudio_core.layers import Attention
-from dreamaudio_core.mrc import MRCUNet
+from dreamaudio_core.sampling.flow import SOLVERS, Guidance
+from dreamaudio_core.networks.layers import Attention
+from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.pipeline import load_model
-from dreamaudio_core.placing import silence_latent
-from dreamaudio_core.reference import prepare_reference
-from dreamaudio_core.text import load_text_encoder
-from dreamaudio_core.timeline import MISSING, Placement
-from dreamaudio_core.vae import AutoencoderKL
+from dreamaudio_core.rendering.placing import silence_latent
+from dreamaudio_core.scene.reference import prepare_reference
+from dreamaudio_core.networks.text_encoder import load_text_encoder
+from dreamaudio_core.scene.timeline import MISSING, Placement
+from dreamaudio_core.networks.vae import AutoencoderKL
 from small_model import make_folder
 
 

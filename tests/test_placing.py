@@ -5,11 +5,18 @@ import torch
 
 from dreamaudio_core.audio import LogMel, read_audio
 from dreamaudio_core.config import AudioConfig, VAEConfig
-from dreamaudio_core.info import MODELS
+from dreamaudio_core.weights.info import MODELS
 from dreamaudio_core.pipeline import build_vae
-from dreamaudio_core.placing import canvas, cut_part, encode_sound, quiet_frames, reference_canvas, silence_latent
-from dreamaudio_core.timeline import Placement
-from dreamaudio_core.vae import AutoencoderKL
+from dreamaudio_core.rendering.placing import (
+    canvas,
+    cut_part,
+    encode_sound,
+    quiet_frames,
+    reference_canvas,
+    silence_latent,
+)
+from dreamaudio_core.scene.timeline import Placement
+from dreamaudio_core.networks.vae import AutoencoderKL
 
 AUDIO = AudioConfig()
 EXAMPLE = MODELS.parent / "examples" / "cash_register.flac"

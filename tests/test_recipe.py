@@ -10,16 +10,16 @@ import pytest
 import torch
 
 import dreamaudio_core
-from dreamaudio_core.arranger import Arranger
-from dreamaudio_core.checkpoint import load_weights, read_safetensors, save_weights
+from dreamaudio_core.networks.arranger import Arranger
+from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors, save_weights
 from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig
 from dreamaudio_core.data.bank import BankEntry, write_manifest
 from dreamaudio_core.errors import CheckpointError
-from dreamaudio_core.mrc import MRCUNet
+from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.pipeline import build_vae, load_flow, load_model
 from dreamaudio_core.training.cli import add_parser
-from dreamaudio_core.vae import AutoencoderKL
-from dreamaudio_core.vocoder import BigVGAN
+from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.networks.bigvgan import BigVGAN
 from small_model import make_folder
 
 PACKAGE = Path(list(dreamaudio_core.__path__)[0])

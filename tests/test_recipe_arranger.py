@@ -7,8 +7,8 @@ import pytest
 import torch
 from test_recipe import recipe
 
-from dreamaudio_core.arranger import Arranger
-from dreamaudio_core.checkpoint import load_weights, save_weights
+from dreamaudio_core.networks.arranger import Arranger
+from dreamaudio_core.weights.checkpoint import load_weights, save_weights
 from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.data.bank import BankWriter
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamaudio_core.checkpoint import load_weights
+from dreamaudio_core.weights.checkpoint import load_weights
 from dreamaudio_core.config import PRESETS, MRCConfig
 from dreamaudio_core.data.batches import Augmentation
 from dreamaudio_core.data.latents import write_shard

@@ -8,12 +8,12 @@ import torch
 from diffusers import AutoencoderKL as DiffusersVAE
 from safetensors.torch import save_file
 
-from dreamaudio_core.checkpoint import load_state, load_vae, save_weights
+from dreamaudio_core.weights.checkpoint import load_state, load_vae, save_weights
 from dreamaudio_core.config import PRESETS, VAEConfig
-from dreamaudio_core.convert import convert
+from dreamaudio_core.weights.convert import convert
 from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.pipeline import build_vae
-from dreamaudio_core.vae import AutoencoderKL
+from dreamaudio_core.networks.vae import AutoencoderKL
 
 SCALE = 0.4110932946205139
 

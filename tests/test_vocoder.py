@@ -12,7 +12,12 @@ from torch import nn
 
 from dreamaudio_core.config import PRESETS, VocoderConfig
 from dreamaudio_core.errors import CheckpointError, InputError
-from dreamaudio_core.vocoder import BigVGAN, fold_weight_norm, kaiser_sinc_taps, load_official
+from dreamaudio_core.networks.bigvgan import (
+    BigVGAN,
+    fold_weight_norm,
+    kaiser_sinc_taps,
+    load_official,
+)
 
 SMALL = VocoderConfig(upsample_initial_channel=32)
 V2 = {"use_bias_at_final": False, "use_tanh_at_final": False}
@@ -287,7 +292,7 @@ def test_missing_path_is_explained(tmp_path):
 def test_compiled_gradients_equal_autograd():
     """The training kernel's hand-written gradient, run uncompiled so that the test needs no C++ compiler."""
     from dreamaudio_core.training.snake import SnakeKernels, fast_snake
-    from dreamaudio_core.vocoder import antialiased_snake
+    from dreamaudio_core.networks.bigvgan import antialiased_snake
 
     torch.manual_seed(0)
     kernels = SnakeKernels(compiled=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..placing import canvas
+from ..rendering.placing import canvas
 from .latents import CachedItem
 
 

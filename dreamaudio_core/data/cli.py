@@ -158,8 +158,8 @@ def _cache(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from ..pipeline import build_vae
-    from ..settings import find_model
-    from ..text import load_text_encoder
+    from ..weights.settings import find_model
+    from ..networks.text_encoder import load_text_encoder
     from .bank import Bank
     from .composer import Composer
     from .export import write_cache

@@ -35,11 +35,11 @@ import torch
 
 from ..audio import fade_edges, loudest_stretch
 from ..errors import InputError
-from ..placing import FADE_SECONDS, cut_part
-from ..timeline import Placement
-from . import wording
+from ..rendering.placing import FADE_SECONDS, cut_part
+from ..scene.timeline import Placement
+from ..language import wording
 from .bank import Bank
-from .wording import Phrase
+from ..language.wording import Phrase
 
 SAMPLE_RATE = 16_000
 FULL_SECONDS = 10.24

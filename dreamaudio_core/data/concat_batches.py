@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..placing import canvas
+from ..rendering.placing import canvas
 from .batches import Augmentation, Batch, chance, mask_span, pad_tokens
 from .grouped import GroupedItem, GroupedReference
 from .latents import CachedItem

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..placing import silence_latent
+from ..rendering.placing import silence_latent
 from .latents import LatentEncoder, LatentShard
 from .paper_items import PaperItem
 

@@ -20,10 +20,10 @@ from torch import Tensor
 from ..audio import LogMel
 from ..config import ModelConfig
 from ..errors import CheckpointError
-from ..placing import cut_part, encode_sound, silence_latent
-from ..text import TextEncoder
-from ..timeline import Placement
-from ..vae import AutoencoderKL
+from ..rendering.placing import cut_part, encode_sound, silence_latent
+from ..networks.text_encoder import TextEncoder
+from ..scene.timeline import Placement
+from ..networks.vae import AutoencoderKL
 from .composer import Composition
 
 

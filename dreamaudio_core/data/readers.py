@@ -18,7 +18,7 @@ import soundfile
 
 from ..errors import InputError
 from .bank import BankEntry, clean_stem, is_held_out
-from .captions import caption_from_label
+from ..language.captions import caption_from_label
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 LONGEST_EVENT = 5.0

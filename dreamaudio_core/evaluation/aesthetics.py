@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..checkpoint import load_state, read_pickle
+from ..weights.checkpoint import load_state, read_pickle
 from ..errors import AudioError, CheckpointError
 from .extractor import file_digest, folder_digest
 

@@ -224,7 +224,7 @@ class RetrievalGenerator:
     """
 
     def __init__(self, library: str | Path, pipeline: PipelineGenerator, device: str = "cpu"):
-        from ..library import Library
+        from ..retrieval import Library
 
         self.library = Library.open(library, device=device)
         self.pipeline = pipeline
@@ -281,7 +281,7 @@ def load_generator(name: str, device: str = "cpu", **settings: Any) -> Generator
 
 
 def _load_retrieval(text: str, device: str, settings: dict[str, Any]) -> RetrievalGenerator:
-    from ..library.store import INDEX
+    from ..retrieval.store import INDEX
 
     library, model = text, "mini"
     # A folder's name may hold a plus sign itself.

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from . import aesthetics, clap, panns, vggish
+from . import aesthetics
+from ..networks import clap, cnn14 as panns, vggish
 from .extractor import Extractor
 from .feature_cache import FeatureCache
 from .frechet import frechet_distance_of_samples

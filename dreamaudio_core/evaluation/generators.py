@@ -60,7 +60,7 @@ class PipelineGenerator:
 
     def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
         """Waveform [T] at the model's rate."""
-        from ..reference import load_reference
+        from ..scene.reference import load_reference
 
         loaded = [load_reference(r.path, r.caption, what=f"reference {i}") for i, r in enumerate(references, 1)]
         return self.model.generate(prompt, loaded, seeds=[seed], **self.options)[0]
@@ -94,7 +94,7 @@ def load_pipeline_generator(
     CheckpointError, InputError
         If the model cannot be loaded, or a scale is out of range.
     """
-    from ..flow import Guidance
+    from ..sampling.flow import Guidance
     from ..pipeline import load_model, model_folder
 
     if guidance is not None or reference_guidance is not None:

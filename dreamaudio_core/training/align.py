@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checkpoint import load_state
+from ..weights.checkpoint import load_state
 from ..config import ModelConfig, MRCConfig
 from ..errors import InputError
-from ..mrc import MRCUNet
+from ..networks.mrc import MRCUNet
 from .flow import FlowPart
 
 PREFIX = "alignment."

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checkpoint import read_pickle
+from ..weights.checkpoint import read_pickle
 from ..errors import CheckpointError
 
 _NAME = re.compile(r"step-(\d{8})\.pt")

@@ -119,9 +119,9 @@ def _banks(args: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _vae(args: argparse.Namespace) -> int:
-    from ..checkpoint import load_vae
+    from ..weights.checkpoint import load_vae
     from ..pipeline import build_vocoder
-    from ..settings import find_model
+    from ..weights.settings import find_model
     from .vae import VAEPart
 
     config, _ = find_model(args.model)
@@ -136,9 +136,9 @@ def _vae(args: argparse.Namespace) -> int:
 
 
 def _vocoder(args: argparse.Namespace) -> int:
-    from ..checkpoint import load_weights
+    from ..weights.checkpoint import load_weights
     from ..config import VocoderConfig
-    from ..settings import find_model
+    from ..weights.settings import find_model
     from .vocoder import VocoderPart
 
     config, _ = find_model(args.model)
@@ -166,7 +166,7 @@ def _flow_options(args: argparse.Namespace, folder: Path | None, free: float) ->
 
 
 def _initial_flow(args: argparse.Namespace, config: Any) -> dict[str, Any] | None:
-    from ..checkpoint import load_weights
+    from ..weights.checkpoint import load_weights
     from ..config import MRCConfig
     from .flow import check_fits
 
@@ -178,7 +178,7 @@ def _initial_flow(args: argparse.Namespace, config: Any) -> dict[str, Any] | Non
 
 
 def _flow(args: argparse.Namespace) -> int:
-    from ..settings import find_model
+    from ..weights.settings import find_model
     from .flow import FlowPart
 
     config, folder = find_model(args.model)
@@ -187,7 +187,7 @@ def _flow(args: argparse.Namespace) -> int:
 
 
 def _align(args: argparse.Namespace) -> int:
-    from ..settings import find_model
+    from ..weights.settings import find_model
     from .align import AlignPart
 
     config, folder = find_model(args.model)

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import diffusion, flow
-from ..checkpoint import load_state, save_weights
+from ..sampling import ddpm as diffusion, flow
+from ..weights.checkpoint import load_state, save_weights
 from ..config import ModelConfig, MRCConfig, to_dict
 from ..data.batches import Augmentation, Batch, join_batches, placed_batch
 from ..data.concat_batches import concat_batch
 from ..data.grouped import open_shard
 from ..errors import CheckpointError, InputError
-from ..mrc import MRCUNet
-from ..vae import AutoencoderKL
-from ..vocoder import BigVGAN
+from ..networks.mrc import MRCUNet
+from ..networks.vae import AutoencoderKL
+from ..networks.bigvgan import BigVGAN
 from .part import Part, Source, Turn
 from .samples import Board
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..vocoder import FILTER, AntiAliasedSnake, BigVGAN, antialiased_snake, weighted_shifts
+from ..networks.bigvgan import FILTER, AntiAliasedSnake, BigVGAN, antialiased_snake, weighted_shifts
 
 _HALF = len(FILTER.down_even)
 

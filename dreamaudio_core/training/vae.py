@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..audio import LogMel
-from ..checkpoint import load_state, save_weights
+from ..weights.checkpoint import load_state, save_weights
 from ..config import ModelConfig, to_dict
 from ..data.bank import Bank
 from ..errors import InputError
-from ..vae import AutoencoderKL
-from ..vocoder import BigVGAN
+from ..networks.vae import AutoencoderKL
+from ..networks.bigvgan import BigVGAN
 from .adversary import AdversarialPart, Unregistered, frozen
 from .crops import CropSource
 from .discriminators import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from ..audio import LogMel
-from ..checkpoint import load_state, save_weights
+from ..weights.checkpoint import load_state, save_weights
 from ..config import AudioConfig, ModelConfig, to_dict
 from ..data.bank import Bank
 from ..errors import InputError
-from ..vocoder import BigVGAN, fold_weight_norm
+from ..networks.bigvgan import BigVGAN, fold_weight_norm
 from .adversary import AdversarialPart, Unregistered, frozen
 from .crops import CropSource
 from .discriminators import (

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from dreamaudio_core.checkpoint import load_weights, save_weights
+from dreamaudio_core.weights.checkpoint import load_weights, save_weights
 from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig, to_dict
 from dreamaudio_core.errors import CheckpointError
 

@@ -19,7 +19,7 @@ from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.composer import Composer, ComposerConfig
 from dreamaudio_core.data.latents import LatentEncoder, write_shard
 from dreamaudio_core.pipeline import MODELS, build_vae
-from dreamaudio_core.text import load_text_encoder
+from dreamaudio_core.networks.text_encoder import load_text_encoder
 
 
 def write_shards(args: argparse.Namespace, first: int, threads: int) -> None:

@@ -7,7 +7,7 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-from dreamaudio_core.data.captions import caption_from_label, with_article
+from dreamaudio_core.language.captions import caption_from_label, with_article
 
 LANGUAGES = {
     "be": "Belarusian",

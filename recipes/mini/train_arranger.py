@@ -19,12 +19,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from dreamaudio_core.arranger import Arranger, ArrangerOutput, arrange, references_suffice
-from dreamaudio_core.checkpoint import load_state, load_weights, save_weights
+from dreamaudio_core.networks.arranger import Arranger, ArrangerOutput, arrange, references_suffice
+from dreamaudio_core.weights.checkpoint import load_state, load_weights, save_weights
 from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.composer import SAMPLE_RATE, Composer, ComposerConfig
-from dreamaudio_core.text import TextEncoder, load_text_encoder
+from dreamaudio_core.networks.text_encoder import TextEncoder, load_text_encoder
 
 CONFIG = PRESETS["mini"]
 SPLITS = {"train": 0, "test": 1}

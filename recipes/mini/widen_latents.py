@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 
-from dreamaudio_core.checkpoint import load_weights, save_weights
+from dreamaudio_core.weights.checkpoint import load_weights, save_weights
 from dreamaudio_core.config import MRCConfig, VAEConfig
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.mrc import MRCUNet
-from dreamaudio_core.vae import AutoencoderKL
+from dreamaudio_core.networks.mrc import MRCUNet
+from dreamaudio_core.networks.vae import AutoencoderKL
 
 QUIET_LOGVAR = -2.0
 

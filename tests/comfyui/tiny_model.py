@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast
 
-from dreamaudio_core.arranger import Arranger
-from dreamaudio_core.checkpoint import save_weights
+from dreamaudio_core.networks.arranger import Arranger
+from dreamaudio_core.weights.checkpoint import save_weights
 from dreamaudio_core.config import ArrangerConfig, ModelConfig, MRCConfig, TextConfig, VAEConfig, VocoderConfig, to_dict
-from dreamaudio_core.mrc import MRCUNet
-from dreamaudio_core.vae import AutoencoderKL
-from dreamaudio_core.vocoder import BigVGAN
+from dreamaudio_core.networks.mrc import MRCUNet
+from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.networks.bigvgan import BigVGAN
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] [MASK] a crow caws then cash register rings guitar plays first twice and bell".split()
 CONFIG = ModelConfig(

@@ -1,0 +1,1 @@
+"""English: captions from labels, prompts from events, events from prompts."""

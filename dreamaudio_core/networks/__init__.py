@@ -1,0 +1,1 @@
+"""The networks: ours, and those of others that evaluation and retrieval use."""

@@ -1,0 +1,175 @@
+"""CLAP similarities (Wu et al., "Large-scale contrastive language-audio pretraining"), by transformers' `ClapModel`."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..weights.checkpoint import read_pickle
+from ..errors import AudioError, CheckpointError, InputError
+from ..evaluation.extractor import folder_digest
+
+PUBLISHED = (
+    "CLAP models in transformers' layout are published by LAION at https://huggingface.co/laion, such as "
+    "laion/larger_clap_general; name a local folder or a hub id"
+)
+SECONDS = 10.0
+_FILES = (".json", ".txt", ".safetensors", ".bin", ".model")
+
+
+def load_clap(source: str | Path) -> tuple[nn.Module, object, object]:
+    """Model, tokenizer and feature extractor of a CLAP folder, or of a hub id that the user named.
+
+    Local folders are read offline; of a folder that has only `pytorch_model.bin` nothing but tensors is read.
+
+    Raises
+    ------
+    CheckpointError
+        If the folder is missing or incomplete, or the hub id cannot be read.
+    """
+    from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
+
+    source, local = _resolve(source)
+    options = {"local_files_only": local}
+    try:
+        config = ClapConfig.from_pretrained(source, **options)
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        extractor = ClapFeatureExtractor.from_pretrained(source, **options)
+        pickled = Path(source) / "pytorch_model.bin"
+        if local and pickled.is_file() and not any(Path(source).glob("*.safetensors")):
+            model, info = ClapModel.from_pretrained(
+                None, config=config, state_dict=read_pickle(pickled), output_loading_info=True
+            )
+        else:
+            model, info = ClapModel.from_pretrained(source, output_loading_info=True, **options)
+    except CheckpointError:
+        raise
+    except Exception as error:  # transformers raises OSError, ValueError, KeyError and safetensors' own errors alike
+        reason = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"CLAP {source!r}: cannot be read ({reason}); expected config.json, preprocessor_config.json, "
+            f"tokenizer files and weights in transformers' layout; {PUBLISHED}"
+        ) from error
+    missing = sorted(k for k in info["missing_keys"] if not k.endswith(("position_ids", "relative_position_index")))
+    if missing:
+        raise CheckpointError(
+            f"CLAP {source!r}: key {missing[0]!r} is missing (and {len(missing) - 1} more); these are not "
+            f"the weights of a CLAP model; {PUBLISHED}"
+        )
+    return model.eval().requires_grad_(False), tokenizer, extractor
+
+
+def _resolve(source: str | Path) -> tuple[str, bool]:
+    """The folder or hub id, and whether it is local."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return str(folder), True
+    text = str(source)
+    parts = text.split("/")
+    if folder.exists() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
+        raise CheckpointError(
+            f"{text}: expected a folder with a CLAP model, found {'a file' if folder.exists() else 'nothing'}; "
+            f"{PUBLISHED}"
+        )
+    return text, False
+
+
+class ClapExtractor:
+    """Clips at 48 kHz, and texts, to unit vectors [D]; the model is read when the first clip or text comes.
+
+    A clip's first 10 s are used: a longer one, 10.24 s say, would be cropped at random by the feature extractor.
+
+    Parameters
+    ----------
+    source : str or Path
+        Local folder in transformers' layout, or a hub id.
+    device : torch.device or str
+        Where the model runs.
+    """
+
+    name = "clap"
+    sample_rate = 48_000
+
+    def __init__(self, source: str | Path, device: torch.device | str = "cpu"):
+        self.source, local = _resolve(source)
+        self.device = device
+        # A hub id stands for its present weights, whose identity is known once they are here.
+        self.digest = (
+            folder_digest(Path(self.source), _FILES) if local else hashlib.sha256(self.source.encode()).hexdigest()
+        )
+        self._parts: tuple | None = None
+
+    def _load(self) -> tuple:
+        if self._parts is None:
+            model, tokenizer, extractor = load_clap(self.source)
+            if extractor.sampling_rate != self.sample_rate:
+                raise CheckpointError(
+                    f"CLAP {self.source!r}: expected a model for {self.sample_rate} Hz, found {extractor.sampling_rate}"
+                )
+            self._parts = model.to(self.device), tokenizer, extractor
+        return self._parts
+
+    def extract(self, waveforms: list[Tensor]) -> list[np.ndarray]:
+        """Unit vectors [D] of waveforms [T] at 48 kHz."""
+        model, _, extractor = self._load()
+        clips = []
+        for waveform in waveforms:
+            if waveform.dim() != 1 or not len(waveform):
+                raise AudioError(f"CLAP: expected a waveform [T], found shape {list(waveform.shape)}")
+            clips.append(waveform[: round(SECONDS * self.sample_rate)].float().cpu().numpy())
+        features = extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")
+        # The extractor marks a random clip of a batch as long for models with fusion; none is.
+        longer = torch.zeros_like(torch.as_tensor(features["is_longer"]), dtype=torch.bool)
+        with torch.inference_mode():
+            found = model.get_audio_features(
+                input_features=features["input_features"].float().to(self.device), is_longer=longer.to(self.device)
+            )
+        return list(_unit(found))
+
+    def embed_texts(self, texts: list[str]) -> np.ndarray:
+        """Unit vectors [N, D] of texts; longer ones are cut to what the text encoder takes."""
+        model, tokenizer, _ = self._load()
+        if not texts:
+            raise InputError("CLAP: expected at least one text")
+        limit = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings - 2)
+        batch = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        with torch.inference_mode():
+            found = model.get_text_features(
+                input_ids=batch["input_ids"].to(self.device), attention_mask=batch["attention_mask"].to(self.device)
+            )
+        return _unit(found)
+
+
+def _unit(found) -> np.ndarray:
+    # transformers 5 returns an object, earlier versions the tensor itself.
+    vectors = getattr(found, "pooler_output", found).float().cpu().numpy()
+    return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-12)
+
+
+def clap_score(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """100 times the cosine of paired vectors [N, D]: CLAP between prompt and clip, CLAP_A between target and clip.
+
+    Parameters
+    ----------
+    a, b : np.ndarray
+        Paired vectors [N, D].
+
+    Returns
+    -------
+    np.ndarray
+        Similarities [N] from -100 to 100, float64.
+
+    Raises
+    ------
+    InputError
+        If shapes differ.
+    """
+    a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
+    if a.ndim != 2 or a.shape != b.shape or not a.size:
+        raise InputError(f"CLAP: expected paired vectors [N, D], found {a.shape} and {b.shape}")
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return 100 * np.sum(a * b, axis=1) / norms.clip(min=1e-12)

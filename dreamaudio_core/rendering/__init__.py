@@ -1,0 +1,1 @@
+"""References put in place, before the network and after it."""

@@ -1,0 +1,105 @@
+"""Placed references: each reference's latent put at its place on the target's time axis, with two marker channels."""
+
+from __future__ import annotations
+
+from typing import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..audio import LogMel, fade_edges, loudest_stretch
+from ..config import AudioConfig
+from ..scene.timeline import Placement, Placements
+from ..networks.vae import AutoencoderKL
+
+# Latent frames of silence on both sides of a sound while it is encoded: convolutions pad with 0, which is loud in log-mel.
+MARGIN = 4
+# Latent frames around a placed sound that it may still colour.
+REACH = 2
+FADE_SECONDS = 0.005
+
+
+def encode_sound(vae: AutoencoderKL, log_mel: LogMel, waveform: Tensor) -> Tensor:
+    """Scaled latent [C, frames, bands] of a sound [T] alone, without the influence of padding at its edges."""
+    audio = log_mel.config
+    unit = audio.hop_length * vae.config.stride
+    frames = max(1, -(-waveform.shape[-1] // unit))
+    total = (frames + 2 * MARGIN) * unit
+    padded = F.pad(waveform, (MARGIN * unit, total - MARGIN * unit - waveform.shape[-1]))
+    latent = vae.encode(log_mel(padded[None]).to(next(vae.parameters())))
+    return latent[0, :, MARGIN : MARGIN + frames]
+
+
+def silence_latent(vae: AutoencoderKL, audio: AudioConfig) -> Tensor:
+    """Scaled latent [C, 1, bands] of one frame amid silence."""
+    frames = (2 * MARGIN + 1) * vae.config.stride
+    parameter = next(vae.parameters())
+    mel = torch.full((1, 1, frames, audio.n_mels), audio.floor).log().to(parameter)
+    return vae.encode(mel)[0, :, MARGIN : MARGIN + 1]
+
+
+def cut_part(waveform: Tensor, placement: Placement, sample_rate: int) -> Tensor:
+    """The stretch of a reference [T] that a placement uses, at its gain, with short ramps where it was cut."""
+    length = min(len(waveform), max(1, round(placement.duration * sample_rate)))
+    if placement.offset is None:
+        begin = loudest_stretch(waveform, length)
+    else:
+        begin = min(round(placement.offset * sample_rate), len(waveform) - length)
+    part = waveform[begin : begin + length]
+    if length < len(waveform):
+        part = fade_edges(part, min(round(FADE_SECONDS * sample_rate), length // 2))
+    return part * 10 ** (placement.gain / 20)
+
+
+def canvas(parts: Sequence[tuple[int, Tensor]], silence: Tensor, frames: int, placed: bool) -> Tensor:
+    """One reference as the network sees it.
+
+    Parameters
+    ----------
+    parts
+        Start frames and latents [C, t, F]; where two overlap, the later one stands.
+    silence
+        Latent of silence [C, 1, F].
+    frames
+        Latent frames of the target.
+    placed
+        Whether the starts are those of the target; otherwise the network has to find the place.
+
+    Returns
+    -------
+    Tensor
+        [C + 2, frames, F]: latent, presence, placed flag.
+    """
+    channels, _, bands = silence.shape
+    out = silence.new_zeros(channels + 2, frames, bands)
+    out[:channels] = silence
+    for start, latent in parts:
+        latent = latent[:, : max(0, frames - start)]
+        out[:channels, start : start + latent.shape[1]] = latent
+        out[channels, start : start + latent.shape[1]] = 1.0
+    if placed:
+        out[channels + 1] = 1.0
+    return out
+
+
+def quiet_frames(canvases: Tensor) -> Tensor:
+    """Frames [T] that lie more than `REACH` away from every placed sound of the canvases [K, C + 2, T, F]."""
+    presence = canvases[:, -2, :, 0].amax(0, keepdim=True)
+    return F.max_pool1d(presence[None].float(), 2 * REACH + 1, 1, REACH)[0, 0] == 0
+
+
+def reference_canvas(vae: AutoencoderKL, log_mel: LogMel, silence: Tensor, waveform: Tensor, placements: Placements,
+                     frames: int) -> Tensor:
+    """Canvas [C + 2, frames, F] of one prepared reference [T] at its placements, or free at time 0 for `None`."""
+    audio = log_mel.config
+    frame_seconds = audio.hop_length * vae.config.stride / audio.sample_rate
+    if placements is None:
+        length = min(len(waveform) / audio.sample_rate, frames * frame_seconds)
+        part = cut_part(waveform, Placement(0.0, length), audio.sample_rate)
+        return canvas([(0, encode_sound(vae, log_mel, part))], silence, frames, placed=False)
+    parts = []
+    for placement in placements:
+        part = cut_part(waveform, placement, audio.sample_rate)
+        parts.append((round(placement.start / frame_seconds), encode_sound(vae, log_mel, part)))
+    return canvas(parts, silence, frames, placed=True)
