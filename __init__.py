@@ -4,7 +4,9 @@ WEB_DIRECTORY = "./web"
 
 
 async def comfy_entrypoint():
-    """Entry point that ComfyUI calls; the nodes are imported here so that other tools can import the package without it."""
+    """Entry point that ComfyUI calls; the nodes are imported here so that other tools can import
+    the package without it.
+    """
     from .nodes import DreamAudioExtension
 
     return DreamAudioExtension()

@@ -1,9 +1,11 @@
-"""Times of searches in a large reference library: python benchmarks/library_search.py [--clips 100000]
+"""Times of searches in a large reference library: python benchmarks/library_search.py [--clips
+100000]
 
-Fills a library with random unit vectors (their values do not change the work), searches it for prompts of one, three and
-eight events, and compares the matrix product that it rests on with two others over the same vectors: float16 numbers, and
-a product by plain NumPy without BLAS (`einsum`). Each time is the median of the runs, with the fastest, the slowest and the
-processor's time, which tells what a search takes on a machine that does nothing else.
+Fills a library with random unit vectors (their values do not change the work), searches it for
+prompts of one, three and eight events, and compares the matrix product that it rests on with two
+others over the same vectors: float16 numbers, and a product by plain NumPy without BLAS (`einsum`).
+Each time is the median of the runs, with the fastest, the slowest and the processor's time, which
+tells what a search takes on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ PROMPTS = (
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds of repeated calls: median, least and greatest on the clock, and the median of the processor's time."""
+    """Milliseconds of repeated calls: median, least and greatest on the clock, and the median of
+    the processor's time.
+    """
 
     median: float
     least: float
@@ -73,7 +77,18 @@ def fill(library: Library, clips: int, dim: int, sound: Path) -> None:
             db.executemany(
                 "INSERT INTO files (path, size, mtime, digest, sidecars, state, reason, seconds, caption, source, text_row) "
                 "VALUES (?, ?, ?, ?, '', 'ok', '', 1.0, ?, 'name', ?)",
-                ((spelling(row), status.st_size, status.st_mtime_ns, f"digest {row}", f"caption {row}", row) for row in rows))
+                (
+                    (
+                        spelling(row),
+                        status.st_size,
+                        status.st_mtime_ns,
+                        f"digest {row}",
+                        f"caption {row}",
+                        row,
+                    )
+                    for row in rows
+                ),
+            )
 
 
 class Encoded:
@@ -91,7 +106,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--clips", type=int, default=100_000)
     parser.add_argument("--runs", type=int, default=50)
-    parser.add_argument("--limit", type=float, default=50.0, metavar="MS", help="exit status 1 where a search takes longer")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        default=50.0,
+        metavar="MS",
+        help="exit status 1 where a search takes longer",
+    )
     args = parser.parse_args()
     examples = Path(__file__).parent.parent / "dreamaudio_core" / "examples"
     few = max(3, args.runs // 10)
@@ -103,25 +124,34 @@ def main() -> None:
         fill(library, args.clips, encoder.dim, examples / "crow.flac")
         start = time.perf_counter()
         view = library._current()
-        print(f"clips {len(view.ids)}, threads {torch.get_num_threads()}, index read in "
-              f"{1000 * (time.perf_counter() - start):.0f} ms (once, and after each change)")
+        print(
+            f"clips {len(view.ids)}, threads {torch.get_num_threads()}, index read in "
+            f"{1000 * (time.perf_counter() - start):.0f} ms (once, and after each change)"
+        )
         for prompt in PROMPTS:
             parts = split_events(prompt)
             encode = measure(lambda t=parts: encoder.embed(t), few)
             library._text = Encoded(encoder, parts)
             search = measure(lambda p=prompt: library.search(p), args.runs)
             slow |= search.median > args.limit
-            print(f"{len(parts)} events: search {search}, {search.median / args.limit:.2f} of {args.limit:g} ms; text encoder "
-                  f"before it {encode}", flush=True)
+            print(
+                f"{len(parts)} events: search {search}, {search.median / args.limit:.2f} of {args.limit:g} ms; text encoder "
+                f"before it {encode}",
+                flush=True,
+            )
         matrix = view.vectors["text"]
         query = np.ascontiguousarray(encoder.embed(["a dog barks"]).T)
         half = matrix.astype(np.float16)
         product = measure(lambda: matrix @ query, args.runs)
         print(f"product, float32 on disk ({matrix.nbytes / 2**20:.0f} MiB): {product}")
-        for name, call in {"float16 on disk, made float32": lambda: half.astype(np.float32) @ query,
-                           "einsum": lambda: np.einsum("nd,dk->nk", matrix, query)}.items():
+        for name, call in {
+            "float16 on disk, made float32": lambda: half.astype(np.float32) @ query,
+            "einsum": lambda: np.einsum("nd,dk->nk", matrix, query),
+        }.items():
             found = measure(call, few)
-            print(f"product, {name}: {found}, {found.processor / product.processor:.1f} times the processor time")
+            print(
+                f"product, {name}: {found}, {found.processor / product.processor:.1f} times the processor time"
+            )
     sys.exit(1 if slow else 0)
 
 

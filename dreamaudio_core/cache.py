@@ -1,4 +1,6 @@
-"""A bounded cache that its owner hands to the pipeline; the core keeps no other state between calls."""
+"""A bounded cache that its owner hands to the pipeline; the core keeps no other state between
+calls.
+"""
 
 from __future__ import annotations
 

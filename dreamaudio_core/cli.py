@@ -15,14 +15,20 @@ from .scene.timeline import MISSING
 
 
 class _ReferenceOption(argparse.Action):
-    """`--reference FILE CAPTION` opens a reference; `--at` and `--strength` belong to the one before them."""
+    """`--reference FILE CAPTION` opens a reference; `--at` and `--strength` belong to the one
+    before them.
+    """
 
     def __call__(self, parser, namespace, values, option_string=None):
         references = getattr(namespace, "references", None) or []
         if option_string == "--reference":
-            references.append({"file": values[0], "caption": values[1], "at": None, "strength": 1.0})
+            references.append(
+                {"file": values[0], "caption": values[1], "at": None, "strength": 1.0}
+            )
         elif not references:
-            parser.error(f"{option_string} belongs to the --reference before it; put a --reference first")
+            parser.error(
+                f"{option_string} belongs to the --reference before it; put a --reference first"
+            )
         else:
             references[-1][option_string.lstrip("-")] = values
         namespace.references = references
@@ -32,26 +38,68 @@ def _add_generate(commands) -> None:
     parser = commands.add_parser("generate", help="make a sound from a prompt and reference sounds")
     parser.add_argument("--prompt", required=True, help="what is heard")
     parser.add_argument("--negative-prompt", default="", help="what guidance leads away from")
-    parser.add_argument("--reference", action=_ReferenceOption, nargs=2, metavar=("FILE", "CAPTION"), dest="references",
-                        help="a reference sound and what is heard in it; repeat for more")
-    parser.add_argument("--at", action=_ReferenceOption, type=float, metavar="SECONDS", dest="references",
-                        help="start of the reference before it (default: the arranger decides)")
-    parser.add_argument("--strength", action=_ReferenceOption, type=float, metavar="X", dest="references",
-                        help="guidance scale of the reference before it (default 1)")
+    parser.add_argument(
+        "--reference",
+        action=_ReferenceOption,
+        nargs=2,
+        metavar=("FILE", "CAPTION"),
+        dest="references",
+        help="a reference sound and what is heard in it; repeat for more",
+    )
+    parser.add_argument(
+        "--at",
+        action=_ReferenceOption,
+        type=float,
+        metavar="SECONDS",
+        dest="references",
+        help="start of the reference before it (default: the arranger decides)",
+    )
+    parser.add_argument(
+        "--strength",
+        action=_ReferenceOption,
+        type=float,
+        metavar="X",
+        dest="references",
+        help="guidance scale of the reference before it (default 1)",
+    )
     parser.add_argument("--seconds", type=float, help="length (default: the model's own)")
     parser.add_argument("--steps", type=int, help="solver steps (default 24; 200 for -ddpm)")
     parser.add_argument("--solver", default="two-step", help="euler, midpoint, heun or two-step")
-    parser.add_argument("--shift", type=float, default=1.0, help="time shift; above 1 spends more steps near the noise")
+    parser.add_argument(
+        "--shift",
+        type=float,
+        default=1.0,
+        help="time shift; above 1 spends more steps near the noise",
+    )
     parser.add_argument("--guidance", type=float, default=2.0, help="guidance scale (default 2)")
-    parser.add_argument("--reference-guidance", type=float, help="guidance scale of the references (default: as --guidance)")
-    parser.add_argument("--free", action="store_true", help="let the network place the references, as in the paper")
-    parser.add_argument("--missing", choices=MISSING, default="auto",
-                        help="parts of the prompt without a reference: auto adds a sound only where the prompt asks for one")
+    parser.add_argument(
+        "--reference-guidance",
+        type=float,
+        help="guidance scale of the references (default: as --guidance)",
+    )
+    parser.add_argument(
+        "--free", action="store_true", help="let the network place the references, as in the paper"
+    )
+    parser.add_argument(
+        "--missing",
+        choices=MISSING,
+        default="auto",
+        help="parts of the prompt without a reference: auto adds a sound only where the prompt asks for one",
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=1, help="how many variations, with seeds counted up from --seed")
+    parser.add_argument(
+        "--count",
+        type=int,
+        default=1,
+        help="how many variations, with seeds counted up from --seed",
+    )
     parser.add_argument("--model", default="mini", help="embedded model or model folder")
     for part in ("flow", "vae", "vocoder", "text-encoder"):
-        parser.add_argument(f"--{part}", metavar="PATH", help=f"another {part.replace('-', ' ')} than the model's own")
+        parser.add_argument(
+            f"--{part}",
+            metavar="PATH",
+            help=f"another {part.replace('-', ' ')} than the model's own",
+        )
     parser.add_argument("--device", default="cpu", help="cpu, cuda, mps, ...")
     parser.add_argument("--out", required=True, type=Path, help=".wav, .flac or .ogg")
     parser.set_defaults(run=_generate)
@@ -69,8 +117,8 @@ def _generate(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from .audio import check_output, write_audio
-    from .sampling.flow import Guidance
     from .pipeline import load_model
+    from .sampling.flow import Guidance
     from .scene.reference import load_reference
 
     outputs = _outputs(args.out, args.count)
@@ -81,22 +129,40 @@ def _generate(args: argparse.Namespace) -> int:
         load_reference(r["file"], r["caption"], r["strength"], r["at"], what=f"reference {i + 1}")
         for i, r in enumerate(args.references or [])
     ]
-    model = load_model(args.model, flow=args.flow, vae=args.vae, vocoder=args.vocoder, text_encoder=args.text_encoder,
-                       device=args.device)
+    model = load_model(
+        args.model,
+        flow=args.flow,
+        vae=args.vae,
+        vocoder=args.vocoder,
+        text_encoder=args.text_encoder,
+        device=args.device,
+    )
     conditioning = model.condition(args.prompt, references, args.negative_prompt)
     arrangement = model.arrange(conditioning, args.seconds, args.free, args.missing)
     for reference, places in zip(references, arrangement.timeline):
         if places is not None:
-            heard = ", ".join(f"{p.start:.2f} s for {p.duration:.2f} s" for p in places) or "not asked for by the prompt"
+            heard = (
+                ", ".join(f"{p.start:.2f} s for {p.duration:.2f} s" for p in places)
+                or "not asked for by the prompt"
+            )
             print(f"{reference.caption}: {heard}", file=sys.stderr)
     for i, path in enumerate(outputs):
         with tqdm(desc=path.name, unit="step", leave=True) as bar:
+
             def progress(step: int, steps: int, _z) -> None:
                 bar.total = steps
                 bar.update(step - bar.n)
 
-            latent = model.sample(conditioning, arrangement, [args.seed + i], args.steps, guidance, args.solver, args.shift,
-                                  callback=progress)
+            latent = model.sample(
+                conditioning,
+                arrangement,
+                [args.seed + i],
+                args.steps,
+                guidance,
+                args.solver,
+                args.shift,
+                callback=progress,
+            )
         waveform = model.vocode(model.decode(latent), arrangement.seconds)
         write_audio(path, waveform[0].cpu(), model.config.audio.sample_rate)
         print(path)
@@ -127,10 +193,16 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _add_convert(commands) -> None:
-    parser = commands.add_parser("convert", help="a public VAE or BigVGAN checkpoint to safetensors")
-    parser.add_argument("source", help="AudioLDM or FlowSep .ckpt, diffusers folder, BigVGAN file or folder")
+    parser = commands.add_parser(
+        "convert", help="a public VAE or BigVGAN checkpoint to safetensors"
+    )
+    parser.add_argument(
+        "source", help="AudioLDM or FlowSep .ckpt, diffusers folder, BigVGAN file or folder"
+    )
     parser.add_argument("--out", required=True, help="NAME.safetensors")
-    parser.add_argument("--part", choices=("vae", "vocoder"), help="which part it is, where the name does not tell")
+    parser.add_argument(
+        "--part", choices=("vae", "vocoder"), help="which part it is, where the name does not tell"
+    )
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
     parser.set_defaults(run=_convert)
 
@@ -158,7 +230,9 @@ def main(argv: list[str] | None = None) -> int:
     """Run one command; errors of input become one line and exit status 2."""
     argv = sys.argv[1:] if argv is None else argv
     chosen = next((word for word in argv if not word.startswith("-")), None)
-    parser = argparse.ArgumentParser(prog="python -m dreamaudio_core", description="Customized text-to-audio generation.")
+    parser = argparse.ArgumentParser(
+        prog="python -m dreamaudio_core", description="Customized text-to-audio generation."
+    )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)
     for add in (_add_generate, _add_info, _add_convert):
@@ -179,7 +253,3 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,7 +11,9 @@ from .errors import CheckpointError
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """Mel front-end shared by the VAE and the vocoder (paper, section IV-B; AudioLDM's 16 kHz setting)."""
+    """Mel front-end shared by the VAE and the vocoder (paper, section IV-B; AudioLDM's 16 kHz
+    setting).
+    """
 
     sample_rate: int = 16_000
     n_fft: int = 1024
@@ -45,7 +47,8 @@ class VAEConfig:
 class VocoderConfig:
     """BigVGAN generator; the field names are those of the official `config.json`.
 
-    `refinement_iterations` is our own: how many Griffin-Lim iterations follow the generator (see `griffin_lim`).
+    `refinement_iterations` is our own: how many Griffin-Lim iterations follow the generator (see
+    `griffin_lim`).
     """
 
     num_mels: int = 64
@@ -73,7 +76,9 @@ class VocoderConfig:
 
 @dataclass(frozen=True)
 class TextConfig:
-    """Text encoder: `"t5"` (a transformers T5 encoder) or `"minilm"` (a BERT encoder carried inside the model folder)."""
+    """Text encoder: `"t5"` (a transformers T5 encoder) or `"minilm"` (a BERT encoder carried inside
+    the model folder).
+    """
 
     kind: str = "t5"
     source: str = "google/flan-t5-large"
@@ -85,11 +90,13 @@ class TextConfig:
 class MRCConfig:
     """MRC UNet (paper, section III-B).
 
-    `architecture` is `"mrc"` (two encoders), `"unet"` (the -UNet ablation) or `"shared"` (the -SEncoder ablation);
-    `reference_fusion` is `"concat"` (references joined on channels, as in the paper) or `"placed"` (each reference at its
-    own place on the target's time axis, encoded with shared weights, features summed). `pooled_prompt` adds the mean of the
-    prompt's tokens to the time embedding, beside the cross-attention: what a small network learns to hear first.
-    `envelope_bands`, the latent's bands, adds an estimate of the spectral envelope that the prompt asks for (0: none).
+    `architecture` is `"mrc"` (two encoders), `"unet"` (the -UNet ablation) or `"shared"` (the
+    -SEncoder ablation); `reference_fusion` is `"concat"` (references joined on channels, as in the
+    paper) or `"placed"` (each reference at its own place on the target's time axis, encoded with
+    shared weights, features summed). `pooled_prompt` adds the mean of the prompt's tokens to the
+    time embedding, beside the cross-attention: what a small network learns to hear first.
+    `envelope_bands`, the latent's bands, adds an estimate of the spectral envelope that the prompt
+    asks for (0: none).
     """
 
     architecture: str = "mrc"
@@ -114,7 +121,8 @@ class MRCConfig:
 class ArrangerConfig:
     """Arranger: from prompt and captions to the timeline of placed references.
 
-    `completeness` adds the answer whether the references stand for everything that the prompt asks for.
+    `completeness` adds the answer whether the references stand for everything that the prompt asks
+    for.
     """
 
     text_dim: int = 384
@@ -141,11 +149,21 @@ class ModelConfig:
     seconds: float = 10.24
 
     def latent_shape(self, seconds: float | None = None) -> tuple[int, int, int]:
-        """Channels, time steps and bands of the latent of `seconds` of audio, rounded up to what the UNet can halve."""
-        frames = round((self.seconds if seconds is None else seconds) * self.audio.sample_rate / self.audio.hop_length)
+        """Channels, time steps and bands of the latent of `seconds` of audio, rounded up to what
+        the UNet can halve.
+        """
+        frames = round(
+            (self.seconds if seconds is None else seconds)
+            * self.audio.sample_rate
+            / self.audio.hop_length
+        )
         multiple = self.vae.stride * 2 ** (len(self.mrc.multipliers) - 1)
         frames = max(multiple, -(-frames // multiple) * multiple)
-        return self.vae.latent_channels, frames // self.vae.stride, self.audio.n_mels // self.vae.stride
+        return (
+            self.vae.latent_channels,
+            frames // self.vae.stride,
+            self.audio.n_mels // self.vae.stride,
+        )
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -166,8 +184,16 @@ def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
     fields = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - set(fields))
     if unknown:
-        raise CheckpointError(f"{where}: unknown field {unknown[0]!r}; known fields are {', '.join(fields)}")
-    parts = {"audio": AudioConfig, "vae": VAEConfig, "vocoder": VocoderConfig, "text": TextConfig, "mrc": MRCConfig}
+        raise CheckpointError(
+            f"{where}: unknown field {unknown[0]!r}; known fields are {', '.join(fields)}"
+        )
+    parts = {
+        "audio": AudioConfig,
+        "vae": VAEConfig,
+        "vocoder": VocoderConfig,
+        "text": TextConfig,
+        "mrc": MRCConfig,
+    }
     parts["arranger"] = ArrangerConfig
     built = {}
     for name, value in values.items():
@@ -202,16 +228,32 @@ PRESETS: dict[str, ModelConfig] = {
     "mini": ModelConfig(
         name="mini",
         vae=VAEConfig(
-            channels=16, multipliers=(1, 2, 4, 8), num_res_blocks=1, latent_channels=32, groups=8, middle_attention=False,
+            channels=16,
+            multipliers=(1, 2, 4, 8),
+            num_res_blocks=1,
+            latent_channels=32,
+            groups=8,
+            middle_attention=False,
         ),
         vocoder=VocoderConfig(
-            upsample_initial_channel=192, resblock_kernel_sizes=(3, 7), resblock_dilation_sizes=((1, 3, 5), (1, 3, 5)),
-            use_bias_at_final=False, refinement_iterations=24,
+            upsample_initial_channel=192,
+            resblock_kernel_sizes=(3, 7),
+            resblock_dilation_sizes=((1, 3, 5), (1, 3, 5)),
+            use_bias_at_final=False,
+            refinement_iterations=24,
         ),
         text=TextConfig(kind="minilm", source="text_encoder", dim=384),
         mrc=MRCConfig(
-            latent_channels=32, hidden=64, multipliers=(1, 2, 3), attention_levels=(2,), num_res_blocks=1, groups=16,
-            text_dim=384, num_references=8, reference_fusion="placed", pooled_prompt=True,
+            latent_channels=32,
+            hidden=64,
+            multipliers=(1, 2, 3),
+            attention_levels=(2,),
+            num_res_blocks=1,
+            groups=16,
+            text_dim=384,
+            num_references=8,
+            reference_fusion="placed",
+            pooled_prompt=True,
             envelope_bands=8,
         ),
         arranger=ArrangerConfig(completeness=True),

@@ -1,4 +1,6 @@
-"""Errors that a user can act on: each message names the file or field, what was expected and found, and the cure."""
+"""Errors that a user can act on: each message names the file or field, what was expected and found,
+and the cure.
+"""
 
 
 class DreamAudioError(ValueError):

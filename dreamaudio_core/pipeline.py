@@ -12,22 +12,23 @@ from typing import Sequence
 import torch
 from torch import Tensor, nn
 
-from .sampling import ddpm as diffusion, flow
-from .networks.arranger import Arranger, arrange, default_timeline, references_suffice
 from .audio import LogMel
+from .audio.griffin_lim import GriffinLim
 from .cache import Cache
-from .weights.checkpoint import load_state, load_vae, load_weights, require_pickle
 from .config import ArrangerConfig, ModelConfig, MRCConfig, VocoderConfig, from_dict
 from .errors import CheckpointError, InputError
-from .sampling.flow import Guidance, StepCallback
-from .audio.griffin_lim import GriffinLim
-from .networks.mrc import MRCUNet
-from .rendering.placing import quiet_frames, reference_canvas, silence_latent
-from .scene.reference import Reference
-from .networks.text_encoder import TextEncoder, load_text_encoder
-from .scene.timeline import MISSING, Placements
-from .networks.vae import AutoencoderKL
+from .networks.arranger import Arranger, arrange, default_timeline, references_suffice
 from .networks.bigvgan import BigVGAN, load_official
+from .networks.mrc import MRCUNet
+from .networks.text_encoder import TextEncoder, load_text_encoder
+from .networks.vae import AutoencoderKL
+from .rendering.placing import quiet_frames, reference_canvas, silence_latent
+from .sampling import ddpm as diffusion
+from .sampling import flow
+from .sampling.flow import Guidance, StepCallback
+from .scene.reference import Reference
+from .scene.timeline import MISSING, Placements
+from .weights.checkpoint import load_state, load_vae, load_weights, require_pickle
 
 log = logging.getLogger(__name__)
 MODELS = Path(__file__).parent / "models"
@@ -36,8 +37,9 @@ DEFAULT_STEPS = {"flow": 24, "ddpm": 200}
 
 @dataclass
 class Conditioning:
-    """Encoded prompt C, captions E and the prepared references; row 0 of the tokens is the prompt, row 1 the negative
-    prompt, row 2 the empty caption, and the captions of the references follow."""
+    """Encoded prompt C, captions E and the prepared references; row 0 of the tokens is the prompt,
+    row 1 the negative prompt, row 2 the empty caption, and the captions of the references follow.
+    """
 
     prompt: str
     references: tuple[Reference, ...]
@@ -54,9 +56,9 @@ class Conditioning:
 class Arrangement:
     """References R on the target's time axis.
 
-    `timeline` holds each reference's placements (`None`: free); `latents` is [1, K, C + 2, T, F] for the placed fusion and
-    [1, K, C, T, F] for the concatenating one, whose empty slots are silence. `complete` says that nothing shall be
-    heard but the references.
+    `timeline` holds each reference's placements (`None`: free); `latents` is [1, K, C + 2, T, F]
+    for the placed fusion and [1, K, C, T, F] for the concatenating one, whose empty slots are
+    silence. `complete` says that nothing shall be heard but the references.
     """
 
     seconds: float
@@ -91,7 +93,8 @@ class DreamAudio:
     cache: Cache = field(default_factory=lambda: Cache(0))
 
     def __post_init__(self) -> None:
-        # Cached results belong to the weights they came from, and addresses are used again once a part is freed.
+        # Cached results belong to the weights they came from, and addresses are used again once a
+        # part is freed.
         for part in (self.vae, self.text_encoder, self.arranger):
             if part is not None and not hasattr(part, "cache_token"):
                 part.cache_token = uuid.uuid4().hex
@@ -106,14 +109,23 @@ class DreamAudio:
             tokens, mask = self.text_encoder.encode([text], self.device)
             return tokens[0], mask[0]
 
-        rows = [self.cache.get_or(("text", self.text_encoder.cache_token, text), lambda t=text: encode(t)) for text in texts]
+        rows = [
+            self.cache.get_or(
+                ("text", self.text_encoder.cache_token, text), lambda t=text: encode(t)
+            )
+            for text in texts
+        ]
         return torch.stack([tokens for tokens, _ in rows]), torch.stack([mask for _, mask in rows])
 
     def _silence(self) -> Tensor:
-        return self.cache.get_or(("silence", self.vae.cache_token), lambda: silence_latent(self.vae, self.config.audio))
+        return self.cache.get_or(
+            ("silence", self.vae.cache_token), lambda: silence_latent(self.vae, self.config.audio)
+        )
 
     @torch.inference_mode()
-    def condition(self, prompt: str, references: Sequence[Reference] = (), negative_prompt: str = "") -> Conditioning:
+    def condition(
+        self, prompt: str, references: Sequence[Reference] = (), negative_prompt: str = ""
+    ) -> Conditioning:
         """Encode the prompt and the captions.
 
         Raises
@@ -123,18 +135,26 @@ class DreamAudio:
         """
         references = tuple(references)
         if len(references) > self.slots:
-            raise InputError(f"references: this model takes at most {self.slots}, found {len(references)}; leave out "
-                             f"{len(references) - self.slots}")
+            raise InputError(
+                f"references: this model takes at most {self.slots}, found {len(references)}; leave out "
+                f"{len(references) - self.slots}"
+            )
         texts = [prompt or "", negative_prompt or "", "", *(r.caption for r in references)]
         for text in texts:
             if self.text_encoder.is_cut(text):
-                log.warning("only the first %d tokens of %r are used", self.text_encoder.config.max_tokens, text[:40] + "...")
+                log.warning(
+                    "only the first %d tokens of %r are used",
+                    self.text_encoder.config.max_tokens,
+                    text[:40] + "...",
+                )
         tokens, mask = self._texts(texts)
         return Conditioning(prompt or "", references, tokens, mask)
 
     @torch.inference_mode()
     def timeline(self, conditioning: Conditioning, seconds: float) -> tuple[Placements, ...]:
-        """Where each reference sounds: as the user has fixed it, else as the arranger reads the prompt."""
+        """Where each reference sounds: as the user has fixed it, else as the arranger reads the
+        prompt.
+        """
         references = conditioning.references
         fixed = [r.timeline(seconds, f"reference {i + 1}") for i, r in enumerate(references)]
         if not references or all(f is not None for f in fixed):
@@ -144,7 +164,18 @@ class DreamAudio:
             guess = default_timeline(lengths, seconds)
             return tuple(g if f is None else f for f, g in zip(fixed, guess))
         tokens, mask = conditioning.tokens, conditioning.mask
-        return tuple(arrange(self.arranger, tokens[0], mask[0], tokens[3:], mask[3:], lengths, seconds, fixed=fixed))
+        return tuple(
+            arrange(
+                self.arranger,
+                tokens[0],
+                mask[0],
+                tokens[3:],
+                mask[3:],
+                lengths,
+                seconds,
+                fixed=fixed,
+            )
+        )
 
     @torch.inference_mode()
     def complete(self, conditioning: Conditioning, seconds: float, missing: str = "auto") -> bool:
@@ -159,11 +190,18 @@ class DreamAudio:
         tokens, mask = conditioning.tokens, conditioning.mask
         captions = [3 + k for k in heard]
         lengths = [conditioning.references[k].seconds for k in heard]
-        return references_suffice(self.arranger, tokens[0], mask[0], tokens[captions], mask[captions], lengths, seconds)
+        return references_suffice(
+            self.arranger, tokens[0], mask[0], tokens[captions], mask[captions], lengths, seconds
+        )
 
     @torch.inference_mode()
-    def arrange(self, conditioning: Conditioning, seconds: float | None = None, free: bool = False,
-                missing: str = "auto") -> Arrangement:
+    def arrange(
+        self,
+        conditioning: Conditioning,
+        seconds: float | None = None,
+        free: bool = False,
+        missing: str = "auto",
+    ) -> Arrangement:
         """Encode the references where they sound.
 
         Parameters
@@ -173,13 +211,15 @@ class DreamAudio:
         free
             Leave every reference at time 0 and let the network move it (the paper's mode).
         missing
-            What becomes of parts of the prompt that no reference stands for, one of `MISSING`. Where references are not
-            placed, or none of them sounds, the network decides.
+            What becomes of parts of the prompt that no reference stands for, one of `MISSING`.
+            Where references are not placed, or none of them sounds, the network decides.
         """
         seconds = self.config.seconds if seconds is None else float(seconds)
         if not 0.3 <= seconds <= 120.0:
-            raise InputError(f"seconds: expected a length from 0.3 to 120, found {seconds:g}; the model was trained on "
-                             f"{self.config.seconds:g}")
+            raise InputError(
+                f"seconds: expected a length from 0.3 to 120, found {seconds:g}; the model was trained on "
+                f"{self.config.seconds:g}"
+            )
         channels, frames, bands = self.config.latent_shape(seconds)
         log_mel = LogMel(self.config.audio, device=self.device)
         silence = self._silence()
@@ -193,8 +233,14 @@ class DreamAudio:
         for reference, places in zip(references, timeline):
             key = ("reference", self.vae.cache_token, reference.digest, places, frames)
             waveform = reference.waveform.to(self.device)
-            rows.append(self.cache.get_or(
-                key, lambda w=waveform, p=places: reference_canvas(self.vae, log_mel, silence, w, p, frames)))
+            rows.append(
+                self.cache.get_or(
+                    key,
+                    lambda w=waveform, p=places: reference_canvas(
+                        self.vae, log_mel, silence, w, p, frames
+                    ),
+                )
+            )
         if not placed:
             empty = silence.expand(channels, frames, bands)
             rows = [row[:channels] for row in rows]
@@ -204,17 +250,29 @@ class DreamAudio:
         complete = self.complete(conditioning, seconds, missing)
         return Arrangement(seconds, timeline, torch.stack(rows)[None], complete)
 
-    def _rows(self, conditioning: Conditioning, arrangement: Arrangement, plan: list) -> dict[str, Tensor]:
+    def _rows(
+        self, conditioning: Conditioning, arrangement: Arrangement, plan: list
+    ) -> dict[str, Tensor]:
         tokens, mask = conditioning.tokens, conditioning.mask
         slots = arrangement.latents.shape[1]
         placed = self.config.mrc.reference_fusion == "placed"
         empty = None
         if not placed:
             empty = self._silence().expand(arrangement.latents.shape[2:])
-        rows: dict[str, list[Tensor]] = {k: [] for k in ("prompt", "prompt_mask", "captions", "caption_mask",
-                                                         "references", "reference_mask")}
+        rows: dict[str, list[Tensor]] = {
+            k: []
+            for k in (
+                "prompt",
+                "prompt_mask",
+                "captions",
+                "caption_mask",
+                "references",
+                "reference_mask",
+            )
+        }
         for with_prompt, used, _ in plan:
-            # A reference that the timeline leaves out does not sound, so it must not be heard in the captions either.
+            # A reference that the timeline leaves out does not sound, so it must not be heard in
+            # the captions either.
             used = [k for k in used if arrangement.timeline[k] != ()]
             text = 0 if with_prompt else 1
             captions = [3 + k if k in used else 2 for k in range(slots)]
@@ -226,15 +284,27 @@ class DreamAudio:
             rows["captions"].append(tokens[captions])
             rows["caption_mask"].append(mask[captions])
             rows["references"].append(latents)
-            rows["reference_mask"].append(torch.tensor([k in used for k in range(slots)], device=tokens.device))
+            rows["reference_mask"].append(
+                torch.tensor([k in used for k in range(slots)], device=tokens.device)
+            )
         out = {name: torch.stack(values).to(self.device) for name, values in rows.items()}
         dtype = next(self.flow.parameters()).dtype
         return {k: v.to(dtype) if v.is_floating_point() else v for k, v in out.items()}
 
     @torch.inference_mode()
-    def sample(self, conditioning: Conditioning, arrangement: Arrangement, seeds: Sequence[int] = (0,),
-               steps: int | None = None, guidance: Guidance = Guidance(), solver: str = "two-step", shift: float = 1.0,
-               start_latent: Tensor | None = None, denoise: float = 1.0, callback: StepCallback | None = None) -> Tensor:
+    def sample(
+        self,
+        conditioning: Conditioning,
+        arrangement: Arrangement,
+        seeds: Sequence[int] = (0,),
+        steps: int | None = None,
+        guidance: Guidance = Guidance(),
+        solver: str = "two-step",
+        shift: float = 1.0,
+        start_latent: Tensor | None = None,
+        denoise: float = 1.0,
+        callback: StepCallback | None = None,
+    ) -> Tensor:
         """Draw one latent for each seed.
 
         Parameters
@@ -248,7 +318,8 @@ class DreamAudio:
         shift
             Time shift of the flow's steps.
         start_latent
-            Scaled latent [1 or B, C, T, F] to begin from, with `denoise` the share of the way that is done anew.
+            Scaled latent [1 or B, C, T, F] to begin from, with `denoise` the share of the way that
+            is done anew.
         callback
             Called after each step with (step, steps, z); may raise to cancel.
 
@@ -274,8 +345,10 @@ class DreamAudio:
         if start_latent is not None and denoise < 1.0:
             start = 1.0 - denoise
             if start_latent.shape[1:] != z.shape[1:] or start_latent.shape[0] not in (1, len(z)):
-                raise InputError(f"start latent: expected [1 or {len(z)}, {', '.join(map(str, shape))}], found "
-                                 f"{list(start_latent.shape)}; encode a sound of {arrangement.seconds:g} s")
+                raise InputError(
+                    f"start latent: expected [1 or {len(z)}, {', '.join(map(str, shape))}], found "
+                    f"{list(start_latent.shape)}; encode a sound of {arrangement.seconds:g} s"
+                )
             data = start_latent.to(z).expand_as(z)
             if self.config.objective == "ddpm":
                 z = diffusion.start_latent(data, z, steps, start)
@@ -289,7 +362,8 @@ class DreamAudio:
         context = self.flow.precompute(**self._rows(conditioning, arrangement, plan)).repeat(len(z))
         weights = [weight for *_, weight in plan]
         low, high = guidance.interval
-        # Where guidance is off, the first branch alone is computed; features that follow the time keep all branches.
+        # Where guidance is off, the first branch alone is computed; features that follow the time
+        # keep all branches.
         whole = (low, high) == (0.0, 1.0) or len(plan) == 1
         alone = None if whole or context.refresh is not None else context.rows(slice(0, len(z)))
         dtype = next(self.flow.parameters()).dtype
@@ -300,7 +374,11 @@ class DreamAudio:
             some = context if guided or alone is None else alone
             count = 1 if some is alone else len(plan)
             lam = torch.full((count * len(z),), time, device=z.device)
-            parts = self.flow.denoise(z.to(dtype).repeat(count, 1, 1, 1), lam, some).float().chunk(count)
+            parts = (
+                self.flow.denoise(z.to(dtype).repeat(count, 1, 1, 1), lam, some)
+                .float()
+                .chunk(count)
+            )
             velocity = sum(w * part for w, part in zip(weights, parts)) if guided else parts[0]
             return velocity if quiet is None else torch.where(quiet[0], quiet[1], velocity)
 
@@ -308,9 +386,12 @@ class DreamAudio:
             return diffusion.ddim(evaluate, z, steps, start, callback)
         return flow.SOLVERS[solver](evaluate, z, schedule, callback)
 
-    def _quiet(self, conditioning: Conditioning, arrangement: Arrangement, noise: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Frames [T, 1] where nothing shall be heard, and the velocity [B, C, T, F] that leads from `noise` to silence; None
-        where the network decides."""
+    def _quiet(
+        self, conditioning: Conditioning, arrangement: Arrangement, noise: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Frames [T, 1] where nothing shall be heard, and the velocity [B, C, T, F] that leads from
+        `noise` to silence; None where the network decides.
+        """
         fits = self.config.objective == "flow" and self.config.mrc.reference_fusion == "placed"
         heard = conditioning.heard
         places = [arrangement.timeline[k] for k in heard]
@@ -321,7 +402,9 @@ class DreamAudio:
 
     @torch.inference_mode()
     def encode(self, waveform: Tensor, seconds: float) -> Tensor:
-        """Scaled latent [1, C, T, F] of a mono sound [T] at 16 kHz, cut or padded with silence to `seconds`."""
+        """Scaled latent [1, C, T, F] of a mono sound [T] at 16 kHz, cut or padded with silence to
+        `seconds`.
+        """
         _, frames, _ = self.config.latent_shape(seconds)
         samples = frames * self.config.vae.stride * self.config.audio.hop_length
         waveform = waveform[: round(seconds * self.config.audio.sample_rate)]
@@ -336,7 +419,9 @@ class DreamAudio:
 
     @torch.inference_mode()
     def vocode(self, mel: Tensor, seconds: float | None = None) -> Tensor:
-        """Waveforms [B, T] of log-mels [B, 1, frames, bands], refined as the model asks for and cut to `seconds`."""
+        """Waveforms [B, T] of log-mels [B, 1, frames, bands], refined as the model asks for and cut
+        to `seconds`.
+        """
         mel = mel.to(self.device, next(self.vocoder.parameters()).dtype)
         waveform = self.vocoder.vocode(mel[:, 0].transpose(1, 2)).float()[:, 0]
         iterations = self.config.vocoder.refinement_iterations
@@ -347,10 +432,21 @@ class DreamAudio:
             waveform = waveform[:, : round(seconds * self.config.audio.sample_rate)]
         return waveform.clamp(-1.0, 1.0)
 
-    def generate(self, prompt: str, references: Sequence[Reference] = (), *, negative_prompt: str = "",
-                 seconds: float | None = None, free: bool = False, missing: str = "auto", seeds: Sequence[int] = (0,),
-                 **options) -> Tensor:
-        """Prompt and references to waveforms [len(seeds), T] at 16 kHz; `options` are those of `sample`."""
+    def generate(
+        self,
+        prompt: str,
+        references: Sequence[Reference] = (),
+        *,
+        negative_prompt: str = "",
+        seconds: float | None = None,
+        free: bool = False,
+        missing: str = "auto",
+        seeds: Sequence[int] = (0,),
+        **options,
+    ) -> Tensor:
+        """Prompt and references to waveforms [len(seeds), T] at 16 kHz; `options` are those of
+        `sample`.
+        """
         conditioning = self.condition(prompt, references, negative_prompt)
         arrangement = self.arrange(conditioning, seconds, free, missing)
         latent = self.sample(conditioning, arrangement, seeds, **options)
@@ -364,9 +460,13 @@ def model_folder(name: str | Path) -> Path:
             return folder
     known = sorted(p.parent.name for p in MODELS.glob("*/config.json"))
     if Path(name).expanduser().is_dir():
-        raise CheckpointError(f"{name}: the folder has no config.json; expected a DreamAudio model folder")
-    raise CheckpointError(f"model {str(name)!r}: no such folder, and no embedded model of that name; embedded: "
-                          f"{', '.join(known) or 'none'}")
+        raise CheckpointError(
+            f"{name}: the folder has no config.json; expected a DreamAudio model folder"
+        )
+    raise CheckpointError(
+        f"model {str(name)!r}: no such folder, and no embedded model of that name; embedded: "
+        f"{', '.join(known) or 'none'}"
+    )
 
 
 def read_config(folder: Path) -> ModelConfig:
@@ -377,12 +477,16 @@ def read_config(folder: Path) -> ModelConfig:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{file}: not readable JSON ({error})") from error
     if not isinstance(values, dict) or values.pop("format", None) != "dreamaudio":
-        raise CheckpointError(f"{file}: expected \"format\": \"dreamaudio\"; this is another program's model folder")
+        raise CheckpointError(
+            f'{file}: expected "format": "dreamaudio"; this is another program\'s model folder'
+        )
     values.pop("version", None)
     return from_dict(ModelConfig, values, str(file))
 
 
-def _build(cls: type, part: str, path: Path, config_class: type, operations, dtype, device) -> nn.Module:
+def _build(
+    cls: type, part: str, path: Path, config_class: type, operations, dtype, device
+) -> nn.Module:
     config, state = load_weights(path, part, config_class)
     module = load_state(cls(config, operations, dtype, torch.device("meta")), state, path)
     return module.eval().requires_grad_(False).to(device)
@@ -398,15 +502,21 @@ def load_arranger(path: Path, operations=nn, dtype=torch.float32, device="cpu") 
     return _build(Arranger, "arranger", path, ArrangerConfig, operations, dtype, device)
 
 
-def build_vae(path: Path, operations=nn, dtype=torch.float32, device="cpu", allow_pickle: bool = False) -> AutoencoderKL:
+def build_vae(
+    path: Path, operations=nn, dtype=torch.float32, device="cpu", allow_pickle: bool = False
+) -> AutoencoderKL:
     """VAE from any format that `checkpoint.load_vae` reads."""
     config, state = load_vae(path, allow_pickle)
     module = load_state(AutoencoderKL(config, operations, dtype, torch.device("meta")), state, path)
     return module.eval().requires_grad_(False).to(device)
 
 
-def build_vocoder(path: Path, operations=nn, dtype=torch.float32, device="cpu", allow_pickle: bool = False) -> BigVGAN:
-    """Vocoder from our safetensors, or from an official BigVGAN file or folder (with `allow_pickle`)."""
+def build_vocoder(
+    path: Path, operations=nn, dtype=torch.float32, device="cpu", allow_pickle: bool = False
+) -> BigVGAN:
+    """Vocoder from our safetensors, or from an official BigVGAN file or folder (with
+    `allow_pickle`).
+    """
     path = Path(path)
     if path.suffix.lower() == ".safetensors":
         return _build(BigVGAN, "vocoder", path, VocoderConfig, operations, dtype, device)
@@ -416,10 +526,19 @@ def build_vocoder(path: Path, operations=nn, dtype=torch.float32, device="cpu", 
     return module.eval().requires_grad_(False).to(device)
 
 
-def load_model(name: str | Path = "mini", *, flow: str | Path | None = None, vae: str | Path | None = None,
-               vocoder: str | Path | None = None, text_encoder: str | Path | None = None,
-               arranger: str | Path | None = None, operations=nn, dtype: torch.dtype = torch.float32,
-               device: torch.device | str = "cpu", cache: Cache | None = None) -> DreamAudio:
+def load_model(
+    name: str | Path = "mini",
+    *,
+    flow: str | Path | None = None,
+    vae: str | Path | None = None,
+    vocoder: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    arranger: str | Path | None = None,
+    operations=nn,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    cache: Cache | None = None,
+) -> DreamAudio:
     """Load a model folder, or the embedded model by its name; any part may come from elsewhere.
 
     Raises
@@ -435,31 +554,56 @@ def load_model(name: str | Path = "mini", *, flow: str | Path | None = None, vae
         path = folder / file if given is None else Path(given).expanduser()
         if not path.exists():
             where = f"model folder {folder}" if given is None else "the given path"
-            raise CheckpointError(f"{path}: no such file ({where}); add it or name another with {file.split('.')[0]}=")
+            raise CheckpointError(
+                f"{path}: no such file ({where}); add it or name another with {file.split('.')[0]}="
+            )
         return path
 
     loaded_vae = build_vae(part(vae, "vae.safetensors"), **kw)
     loaded_flow = load_flow(part(flow, "flow.safetensors"), **kw)
     loaded_vocoder = build_vocoder(part(vocoder, "vocoder.safetensors"), **kw)
-    text_source = folder / config.text.source if text_encoder is None and (folder / config.text.source).is_dir() else (
-        text_encoder or config.text.source)
-    loaded_text = load_text_encoder(text_source, config.text, allow_download=text_encoder is not None, **kw)
+    text_source = (
+        folder / config.text.source
+        if text_encoder is None and (folder / config.text.source).is_dir()
+        else (text_encoder or config.text.source)
+    )
+    loaded_text = load_text_encoder(
+        text_source, config.text, allow_download=text_encoder is not None, **kw
+    )
     loaded_arranger = None
     if arranger is not None or config.arranger is not None:
-        loaded_arranger = load_arranger(part(arranger, "arranger.safetensors"), operations, torch.float32, device)
-    config = replace(config, vae=loaded_vae.config, mrc=loaded_flow.config, vocoder=loaded_vocoder.config)
+        loaded_arranger = load_arranger(
+            part(arranger, "arranger.safetensors"), operations, torch.float32, device
+        )
+    config = replace(
+        config, vae=loaded_vae.config, mrc=loaded_flow.config, vocoder=loaded_vocoder.config
+    )
     check_parts(config)
-    return DreamAudio(config, loaded_flow, loaded_vae, loaded_vocoder, loaded_text, loaded_arranger, device,
-                      Cache(0) if cache is None else cache)
+    return DreamAudio(
+        config,
+        loaded_flow,
+        loaded_vae,
+        loaded_vocoder,
+        loaded_text,
+        loaded_arranger,
+        device,
+        Cache(0) if cache is None else cache,
+    )
 
 
 def check_parts(config: ModelConfig) -> None:
     """Refuse parts that cannot work together."""
     if config.vae.latent_channels != config.mrc.latent_channels:
-        raise CheckpointError(f"vae: its latents have {config.vae.latent_channels} channels, the flow network expects "
-                              f"{config.mrc.latent_channels}; use the VAE that it was trained with")
+        raise CheckpointError(
+            f"vae: its latents have {config.vae.latent_channels} channels, the flow network expects "
+            f"{config.mrc.latent_channels}; use the VAE that it was trained with"
+        )
     if config.vocoder.num_mels != config.audio.n_mels:
-        raise CheckpointError(f"vocoder: expects {config.vocoder.num_mels} mel bands, the model has {config.audio.n_mels}")
+        raise CheckpointError(
+            f"vocoder: expects {config.vocoder.num_mels} mel bands, the model has {config.audio.n_mels}"
+        )
     if config.vocoder.hop_length != config.audio.hop_length:
-        raise CheckpointError(f"vocoder: makes {config.vocoder.hop_length} samples a frame, the model has "
-                              f"{config.audio.hop_length}")
+        raise CheckpointError(
+            f"vocoder: makes {config.vocoder.hop_length} samples a frame, the model has "
+            f"{config.audio.hop_length}"
+        )

@@ -21,7 +21,9 @@ class VAEEncode(io.ComfyNode):
             description="Encodes sounds to latents, to begin from them in the sampler (audio to audio).",
             inputs=[
                 Model.Input("model", tooltip="Its VAE is used."),
-                io.Audio.Input("audio", tooltip="One sound or a batch, mono or stereo, at any sample rate."),
+                io.Audio.Input(
+                    "audio", tooltip="One sound or a batch, mono or stereo, at any sample rate."
+                ),
                 io.Float.Input(
                     "seconds",
                     default=10.24,
@@ -31,15 +33,21 @@ class VAEEncode(io.ComfyNode):
                     tooltip="Length of the latent; sounds are cut or continued with silence. Give the sampler the same.",
                 ),
             ],
-            outputs=[io.Latent.Output(display_name="latent", tooltip="Start latent for the sampler.")],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="Start latent for the sampler.")
+            ],
         )
 
     @classmethod
     def execute(cls, model, audio, seconds) -> io.NodeOutput:
         batch, rate = sounds(audio, "audio")
-        mono = [to_mono(sound, rate, model.config.audio.sample_rate, what="audio") for sound in batch]
+        mono = [
+            to_mono(sound, rate, model.config.audio.sample_rate, what="audio") for sound in batch
+        ]
         core = model.load("vae", memory_required=vae_memory(model, seconds, 1))
-        return io.NodeOutput(latent_of(torch.cat([core.encode(sound, seconds) for sound in mono]), seconds))
+        return io.NodeOutput(
+            latent_of(torch.cat([core.encode(sound, seconds) for sound in mono]), seconds)
+        )
 
 
 class VAEDecode(io.ComfyNode):
@@ -54,7 +62,11 @@ class VAEDecode(io.ComfyNode):
                 Model.Input("model", tooltip="Its VAE is used."),
                 io.Latent.Input("latent", tooltip="Latents of the DreamAudio sampler."),
             ],
-            outputs=[Mel.Output(display_name="mel", tooltip="Mel spectrograms, for the vocoder and the preview.")],
+            outputs=[
+                Mel.Output(
+                    display_name="mel", tooltip="Mel spectrograms, for the vocoder and the preview."
+                )
+            ],
         )
 
     @classmethod
@@ -63,7 +75,9 @@ class VAEDecode(io.ComfyNode):
         seconds, timeline = latent_notes(latent, model.config)
         core = model.load("vae", memory_required=vae_memory(model, seconds, len(samples)))
         mel = core.decode(samples).to(comfy.model_management.intermediate_device())
-        return io.NodeOutput({"mel": mel, "seconds": seconds, "timeline": timeline, "audio": model.config.audio})
+        return io.NodeOutput(
+            {"mel": mel, "seconds": seconds, "timeline": timeline, "audio": model.config.audio}
+        )
 
 
 class BigVGANVocode(io.ComfyNode):
@@ -78,7 +92,11 @@ class BigVGANVocode(io.ComfyNode):
                 Model.Input("model", tooltip="Its vocoder is used."),
                 Mel.Input("mel", tooltip="Mel spectrograms of DreamAudio VAE Decode."),
             ],
-            outputs=[io.Audio.Output(display_name="audio", tooltip="Mono sound, one for each item of the batch.")],
+            outputs=[
+                io.Audio.Output(
+                    display_name="audio", tooltip="Mono sound, one for each item of the batch."
+                )
+            ],
         )
 
     @classmethod

@@ -12,7 +12,8 @@ MAX_REFERENCES = 8
 class EncodeCaption(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        # Not marked optional: ComfyUI 0.8 reads required templates only, and `min` says that none is needed.
+        # Not marked optional: ComfyUI 0.8 reads required templates only, and `min` says that none
+        # is needed.
         template = io.Autogrow.TemplatePrefix(
             References.Input(
                 "reference",
@@ -41,19 +42,28 @@ class EncodeCaption(io.ComfyNode):
                     default="",
                     tooltip="What guidance leads away from; may stay empty.",
                 ),
-                io.Autogrow.Input("references", template=template, tooltip="None to eight references."),
+                io.Autogrow.Input(
+                    "references", template=template, tooltip="None to eight references."
+                ),
             ],
             outputs=[
-                Conditioning.Output(display_name="conditioning", tooltip="Encoded texts and the references, for the sampler.")
+                Conditioning.Output(
+                    display_name="conditioning",
+                    tooltip="Encoded texts and the references, for the sampler.",
+                )
             ],
         )
 
     @classmethod
     def execute(cls, model, prompt, negative_prompt, references=None, **beyond) -> io.NodeOutput:
         if beyond:
-            raise InputError(f"references: expected inputs reference0 to reference{MAX_REFERENCES - 1}, found "
-                             f"{', '.join(sorted(beyond))}; disconnect what is too much")
-        named = sorted((references or {}).items(), key=lambda item: int(item[0].removeprefix("reference")))
+            raise InputError(
+                f"references: expected inputs reference0 to reference{MAX_REFERENCES - 1}, found "
+                f"{', '.join(sorted(beyond))}; disconnect what is too much"
+            )
+        named = sorted(
+            (references or {}).items(), key=lambda item: int(item[0].removeprefix("reference"))
+        )
         given = [reference for _, group in named if group is not None for reference in group]
         core = model.load("text_encoder")
         return io.NodeOutput(PatchedConditioning.of(core.condition(prompt, given, negative_prompt)))

@@ -31,7 +31,9 @@ def examples() -> dict[str, Path]:
 
 
 def offer_examples() -> None:
-    """Copy the example sounds to the input folder, where the browser can play them and ComfyUI's nodes list them."""
+    """Copy the example sounds to the input folder, where the browser can play them and ComfyUI's
+    nodes list them.
+    """
     target = Path(folder_paths.get_input_directory())
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -46,8 +48,12 @@ def offer_examples() -> None:
 
 
 def _known_files() -> dict[str, Path]:
-    """Files of the embedded models and of the model folders; where names are equal the user's file counts."""
-    found = {p.relative_to(MODELS).as_posix(): p for p in MODELS.rglob("*") if p.suffix in EXTENSIONS}
+    """Files of the embedded models and of the model folders; where names are equal the user's file
+    counts.
+    """
+    found = {
+        p.relative_to(MODELS).as_posix(): p for p in MODELS.rglob("*") if p.suffix in EXTENSIONS
+    }
     for name in folder_paths.get_filename_list(FOLDER):
         path = folder_paths.get_full_path(FOLDER, name)
         if path is not None:
@@ -64,7 +70,11 @@ def _is_model_config(path: Path) -> bool:
 
 
 def _folders(model: bool) -> dict[str, Path]:
-    configs = {n: p for n, p in _known_files().items() if n.endswith("/config.json") and _is_model_config(p) == model}
+    configs = {
+        n: p
+        for n, p in _known_files().items()
+        if n.endswith("/config.json") and _is_model_config(p) == model
+    }
     names = {name.rsplit("/", 1)[0]: path.parent for name, path in configs.items()}
     return dict(sorted(names.items(), key=lambda item: (item[0] != "mini", item[0])))
 
@@ -78,17 +88,29 @@ def parts(part: str) -> dict[str, Path]:
     """Weights that may hold a part, by name; those whose file name says so come first."""
     if part == "text_encoder":
         found = _folders(model=False)
-        return {name: folder for name, folder in found.items() if (folder / "tokenizer_config.json").is_file()}
+        return {
+            name: folder
+            for name, folder in found.items()
+            if (folder / "tokenizer_config.json").is_file()
+        }
     encoders = tuple(f"{name}/" for name in parts("text_encoder"))
-    found = {n: p for n, p in _known_files().items() if n.endswith(".safetensors") and not n.startswith(encoders)}
-    return dict(sorted(found.items(), key=lambda item: (part not in item[0].rsplit("/", 1)[-1], item[0])))
+    found = {
+        n: p
+        for n, p in _known_files().items()
+        if n.endswith(".safetensors") and not n.startswith(encoders)
+    }
+    return dict(
+        sorted(found.items(), key=lambda item: (part not in item[0].rsplit("/", 1)[-1], item[0]))
+    )
 
 
 def chosen(found: dict[str, Path], name: str, what: str) -> Path:
     """The file behind a name from one of the lists above; any other name is refused."""
     if name not in found:
-        raise CheckpointError(f"{what}: {name!r} is none of the files that are there; choose one of the list, or put it into "
-                              f"{folder_paths.get_folder_paths(FOLDER)[0]} and refresh the page")
+        raise CheckpointError(
+            f"{what}: {name!r} is none of the files that are there; choose one of the list, or put it into "
+            f"{folder_paths.get_folder_paths(FOLDER)[0]} and refresh the page"
+        )
     return found[name]
 
 
@@ -130,11 +152,15 @@ def input_file(name: str, what: str) -> Path:
     folder = os.path.abspath(folder or folder_paths.get_input_directory())
     path = Path(os.path.abspath(os.path.join(folder, plain)))
     if not path.is_relative_to(folder):
-        raise InputError(f"{what}: {name!r} lies outside ComfyUI's folders; choose a file of the list or upload one")
+        raise InputError(
+            f"{what}: {name!r} lies outside ComfyUI's folders; choose a file of the list or upload one"
+        )
     if not path.is_file() and name in examples():
         return examples()[name]
     if not path.is_file():
-        raise InputError(f"{what}: {name!r} is not in {folder}; choose a file of the list or upload it again")
+        raise InputError(
+            f"{what}: {name!r} is not in {folder}; choose a file of the list or upload it again"
+        )
     return path
 
 

@@ -28,15 +28,23 @@ def check_latent(latent: dict, config: ModelConfig, what: str) -> torch.Tensor:
     """
     samples = latent.get("samples") if isinstance(latent, dict) else None
     channels, _, bands = config.latent_shape()
-    if not isinstance(samples, torch.Tensor) or samples.dim() != 4 or samples.shape[1::2] != (channels, bands):
+    if (
+        not isinstance(samples, torch.Tensor)
+        or samples.dim() != 4
+        or samples.shape[1::2] != (channels, bands)
+    ):
         found = list(samples.shape) if isinstance(samples, torch.Tensor) else type(samples).__name__
-        raise InputError(f"{what}: expected a DreamAudio latent [batch, {channels}, frames, {bands}], found {found}; connect "
-                         "the DreamAudio sampler or DreamAudio VAE Encode of the same model")
+        raise InputError(
+            f"{what}: expected a DreamAudio latent [batch, {channels}, frames, {bands}], found {found}; connect "
+            "the DreamAudio sampler or DreamAudio VAE Encode of the same model"
+        )
     return samples
 
 
 def latent_notes(latent: dict, config: ModelConfig) -> tuple[float, tuple]:
-    """Length in seconds and timeline; a latent that lost its notes has the length of its frames and no timeline."""
+    """Length in seconds and timeline; a latent that lost its notes has the length of its frames and
+    no timeline.
+    """
     notes = latent.get(KEY)
     if notes is not None:
         return notes["seconds"], notes["timeline"]

@@ -68,9 +68,13 @@ class _LoadPart(io.ComfyNode):
             description=f"Puts another {cls.TITLE} into a model; the model's other parts stay as they are.",
             inputs=[
                 Model.Input("model", tooltip="The model whose part is replaced."),
-                io.Combo.Input("file", options=list(files.parts(cls.PART)), tooltip=cls.FILE_TOOLTIP),
+                io.Combo.Input(
+                    "file", options=list(files.parts(cls.PART)), tooltip=cls.FILE_TOOLTIP
+                ),
             ],
-            outputs=[Model.Output(display_name="model", tooltip="The model with the part replaced.")],
+            outputs=[
+                Model.Output(display_name="model", tooltip="The model with the part replaced.")
+            ],
         )
 
     @classmethod
@@ -120,7 +124,9 @@ class LoadVocoder(_LoadPart):
 
 class LoadTextEncoder(_LoadPart):
     PART, NODE_ID, TITLE = "text_encoder", "DreamAudioLoadTextEncoder", "Text Encoder"
-    FILE_TOOLTIP = "Folder of the text encoder that the network was trained with, in transformers' layout."
+    FILE_TOOLTIP = (
+        "Folder of the text encoder that the network was trained with, in transformers' layout."
+    )
 
     @classmethod
     def build(cls, path, model, dtype, device):

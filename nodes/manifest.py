@@ -25,7 +25,9 @@ def _text(manifest: str, rows: str) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"manifest: {path.name!r} is not UTF-8 text; save it as CSV UTF-8") from error
+        raise InputError(
+            f"manifest: {path.name!r} is not UTF-8 text; save it as CSV UTF-8"
+        ) from error
 
 
 class BatchFromManifest(io.ComfyNode):
@@ -51,13 +53,17 @@ class BatchFromManifest(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.String.Output(display_name="prompt", is_output_list=True, tooltip="Prompt of each row."),
+                io.String.Output(
+                    display_name="prompt", is_output_list=True, tooltip="Prompt of each row."
+                ),
                 References.Output(
                     display_name="references",
                     is_output_list=True,
                     tooltip="All references of each row; one reference input takes them.",
                 ),
-                io.Int.Output(display_name="seed", is_output_list=True, tooltip="Seed of each row."),
+                io.Int.Output(
+                    display_name="seed", is_output_list=True, tooltip="Seed of each row."
+                ),
             ],
         )
 
@@ -73,7 +79,9 @@ class BatchFromManifest(io.ComfyNode):
             return load_reference(files.input_file(audio, "audio"), caption, strength)
 
         scenes = read_manifest(_text(manifest, rows), load)
-        return io.NodeOutput([s.prompt for s in scenes], [s.references for s in scenes], [s.seed for s in scenes])
+        return io.NodeOutput(
+            [s.prompt for s in scenes], [s.references for s in scenes], [s.seed for s in scenes]
+        )
 
 
 NODES = [BatchFromManifest]

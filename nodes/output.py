@@ -27,13 +27,20 @@ class MelPreview(io.ComfyNode):
             category=CATEGORY,
             description="Draws a mel spectrogram over seconds and Hz, with the places of the references over it.",
             inputs=[Mel.Input("mel", tooltip="Mel spectrograms of DreamAudio VAE Decode.")],
-            outputs=[io.Image.Output(display_name="image", tooltip="One picture for each item of the batch.")],
+            outputs=[
+                io.Image.Output(
+                    display_name="image", tooltip="One picture for each item of the batch."
+                )
+            ],
             is_output_node=True,
         )
 
     @classmethod
     def execute(cls, mel) -> io.NodeOutput:
-        pictures = [draw_mel(item[0], mel["audio"], mel["seconds"], mel["timeline"]) for item in mel["mel"].cpu()]
+        pictures = [
+            draw_mel(item[0], mel["audio"], mel["seconds"], mel["timeline"])
+            for item in mel["mel"].cpu()
+        ]
         image = torch.stack(pictures)
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
 
@@ -80,7 +87,9 @@ class SaveAudio(io.ComfyNode):
 
 
 def save_wav(audio: dict, filename_prefix: str, cls: type[io.ComfyNode]) -> list[ui.SavedResult]:
-    """Write each sound of an AUDIO as 16-bit WAV, prompt and workflow as JSON in the comment of its INFO list."""
+    """Write each sound of an AUDIO as 16-bit WAV, prompt and workflow as JSON in the comment of its
+    INFO list.
+    """
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
         filename_prefix, folder_paths.get_output_directory()
     )
@@ -101,7 +110,9 @@ def save_wav(audio: dict, filename_prefix: str, cls: type[io.ComfyNode]) -> list
 
 
 def wav_bytes(waveform: torch.Tensor, sample_rate: int, comment: str) -> bytes:
-    """A RIFF file of samples [channels, T]; the comment, if any, follows them as a LIST chunk of type INFO."""
+    """A RIFF file of samples [channels, T]; the comment, if any, follows them as a LIST chunk of
+    type INFO.
+    """
     samples = (waveform.float().clamp(-1, 1) * 32767).round().to(torch.int16)
     buffer = BytesIO()
     with wave.open(buffer, "wb") as out:

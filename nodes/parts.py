@@ -39,16 +39,24 @@ def offload_device(part: str) -> torch.device:
 
 def _patcher(part: str, module: nn.Module):
     # ComfyUI before 0.9 has no CoreModelPatcher.
-    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    patcher_class = getattr(
+        comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher
+    )
     text = part == "text_encoder"
-    load_device = comfy.model_management.text_encoder_device() if text else comfy.model_management.get_torch_device()
+    load_device = (
+        comfy.model_management.text_encoder_device()
+        if text
+        else comfy.model_management.get_torch_device()
+    )
     if hasattr(comfy.model_management, "archive_model_dtypes"):
         comfy.model_management.archive_model_dtypes(module)
     return patcher_class(module, load_device=load_device, offload_device=offload_device(part))
 
 
 def _settle(module: nn.Module, device: torch.device) -> None:
-    """Move what ComfyUI's layers do not cast by themselves: buffers, and norms of transformers' own."""
+    """Move what ComfyUI's layers do not cast by themselves: buffers, and norms of transformers'
+    own.
+    """
     for layer in module.modules():
         if not hasattr(layer, "comfy_cast_weights"):
             for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
@@ -89,13 +97,20 @@ class PatchedModel:
     def with_part(self, part: str, module: nn.Module) -> PatchedModel:
         """This model with one part exchanged; the others stay shared, loaded or not."""
         names = {"flow": "mrc", "vae": "vae", "vocoder": "vocoder"}
-        config = replace(self.config, **{names[part]: module.config}) if part in names else self.config
+        config = (
+            replace(self.config, **{names[part]: module.config}) if part in names else self.config
+        )
         check_parts(config)
         patchers = {name: patcher for name, patcher in self.patchers.items() if name != part}
-        return PatchedModel(replace(self.core, config=config, **{part: module}), self.dtype, patchers)
+        return PatchedModel(
+            replace(self.core, config=config, **{part: module}), self.dtype, patchers
+        )
 
-    def load(self, *needed: str, memory_required: float = 0, cache: Cache | None = None) -> DreamAudio:
-        """Bring parts to their device and return the model ready for a stage that uses these parts alone.
+    def load(
+        self, *needed: str, memory_required: float = 0, cache: Cache | None = None
+    ) -> DreamAudio:
+        """Bring parts to their device and return the model ready for a stage that uses these parts
+        alone.
 
         Parameters
         ----------
@@ -116,10 +131,11 @@ class PatchedModel:
 
 @dataclass
 class PatchedConditioning:
-    """Encoded texts and prepared references, with all that has been derived from them for a length and a VAE.
+    """Encoded texts and prepared references, with all that has been derived from them for a length
+    and a VAE.
 
-    Another seed, or other settings of the sampler, find the encoded references here. Whatever a VAE has encoded is
-    dropped together with it.
+    Another seed, or other settings of the sampler, find the encoded references here. Whatever a VAE
+    has encoded is dropped together with it.
     """
 
     conditioning: Conditioning
@@ -129,37 +145,61 @@ class PatchedConditioning:
     def of(cls, conditioning: Conditioning) -> PatchedConditioning:
         """Conditioning on ComfyUI's device for results."""
         device = comfy.model_management.intermediate_device()
-        moved = replace(conditioning, tokens=conditioning.tokens.to(device), mask=conditioning.mask.to(device))
+        moved = replace(
+            conditioning, tokens=conditioning.tokens.to(device), mask=conditioning.mask.to(device)
+        )
         return cls(moved, WeakKeyDictionary())
 
     def cache(self, model: PatchedModel) -> Cache:
         """Encoded references of a model's VAE."""
         return self.caches.setdefault(model.core.vae, Cache(CACHE_BYTES))
 
-    def arrangement(self, model: PatchedModel, seconds: float, missing: str = "auto") -> Arrangement:
-        """References arranged and encoded for a length; the VAE and the arranger are loaded only where that is new."""
+    def arrangement(
+        self, model: PatchedModel, seconds: float, missing: str = "auto"
+    ) -> Arrangement:
+        """References arranged and encoded for a length; the VAE and the arranger are loaded only
+        where that is new.
+        """
         dim, expected = self.conditioning.tokens.shape[-1], model.config.text.dim
         if dim != expected:
-            raise InputError(f"conditioning: its text features have size {dim}, the model expects {expected}; encode the "
-                             "captions with the same model")
+            raise InputError(
+                f"conditioning: its text features have size {dim}, the model expects {expected}; encode the "
+                "captions with the same model"
+            )
         if len(self.conditioning.references) > model.core.slots:
-            raise InputError(f"conditioning: holds {len(self.conditioning.references)} references, this model takes at most "
-                             f"{model.core.slots}; encode the captions with the same model")
+            raise InputError(
+                f"conditioning: holds {len(self.conditioning.references)} references, this model takes at most "
+                f"{model.core.slots}; encode the captions with the same model"
+            )
         cache = self.cache(model)
 
         def compute() -> tuple:
-            core = model.load("vae", "arranger", memory_required=vae_memory(model, seconds, 1), cache=cache)
-            tokens, mask = (x.to(core.device) for x in (self.conditioning.tokens, self.conditioning.mask))
-            found = core.arrange(replace(self.conditioning, tokens=tokens, mask=mask), seconds, missing=missing)
-            log.info("DreamAudio: arranged and encoded %d references for %g s", len(found.timeline), seconds)
-            return found.timeline, found.latents.to(comfy.model_management.intermediate_device()), found.complete
+            core = model.load(
+                "vae", "arranger", memory_required=vae_memory(model, seconds, 1), cache=cache
+            )
+            tokens, mask = (
+                x.to(core.device) for x in (self.conditioning.tokens, self.conditioning.mask)
+            )
+            found = core.arrange(
+                replace(self.conditioning, tokens=tokens, mask=mask), seconds, missing=missing
+            )
+            log.info(
+                "DreamAudio: arranged and encoded %d references for %g s",
+                len(found.timeline),
+                seconds,
+            )
+            return (
+                found.timeline,
+                found.latents.to(comfy.model_management.intermediate_device()),
+                found.complete,
+            )
 
         key = ("arrangement", getattr(model.core.arranger, "cache_token", None), seconds, missing)
         return Arrangement(seconds, *cache.get_or(key, compute))
 
 
-# Working memory: the widest feature map of a part times the number of such maps that are alive together. The factors
-# were measured as peak memory of the parts on the CPU and rounded up.
+# Working memory: the widest feature map of a part times the number of such maps that are alive
+# together. The factors were measured as peak memory of the parts on the CPU and rounded up.
 
 
 def flow_memory(model: PatchedModel, seconds: float, rows: int) -> float:
@@ -172,7 +212,14 @@ def vae_memory(model: PatchedModel, seconds: float, batch: int) -> float:
     """Bytes that encoding or decoding needs."""
     audio = model.config.audio
     frames = seconds * audio.sample_rate / audio.hop_length
-    return 12.0 * batch * model.config.vae.channels * frames * audio.n_mels * model.bytes_per_value("vae")
+    return (
+        12.0
+        * batch
+        * model.config.vae.channels
+        * frames
+        * audio.n_mels
+        * model.bytes_per_value("vae")
+    )
 
 
 def vocoder_memory(model: PatchedModel, batch: int) -> float:

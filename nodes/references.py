@@ -95,7 +95,9 @@ class ReferenceFromAudio(io.ComfyNode):
     def execute(cls, audio, caption, strength, start) -> io.NodeOutput:
         starts = parse_starts(start)
         waveform, rate = one_sound(audio, "audio")
-        return io.NodeOutput((prepare_reference(waveform, rate, caption, strength, what="audio").at(starts),))
+        return io.NodeOutput(
+            (prepare_reference(waveform, rate, caption, strength, what="audio").at(starts),)
+        )
 
 
 NODES = [LoadReference, ReferenceFromAudio]

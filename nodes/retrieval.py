@@ -20,7 +20,9 @@ EXAMPLES = "examples"
 
 
 def libraries() -> dict[str, Path]:
-    """What can be searched, by name: the example sounds, indexes inside the model folders, folders of the input folder."""
+    """What can be searched, by name: the example sounds, indexes inside the model folders, folders
+    of the input folder.
+    """
     found = {EXAMPLES: files.EXAMPLES}
     for base in folder_paths.get_folder_paths(files.FOLDER):
         for index in sorted(Path(base).glob(f"*/{INDEX}")):
@@ -35,8 +37,10 @@ def libraries() -> dict[str, Path]:
 def _chosen(name: str) -> Path:
     found = libraries()
     if name not in found:
-        raise InputError(f"library: {name!r} is none of those that are there; put sounds into a folder of ComfyUI's input "
-                         "folder, or make a library inside models/dreamaudio, and refresh the page")
+        raise InputError(
+            f"library: {name!r} is none of those that are there; put sounds into a folder of ComfyUI's input "
+            "folder, or make a library inside models/dreamaudio, and refresh the page"
+        )
     return found[name]
 
 
@@ -45,7 +49,9 @@ def _opened(folder: Path) -> Library:
     if (folder / INDEX).is_file():
         return Library.open(folder)
     digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    library = Library.open(Path(folder_paths.get_user_directory()) / files.FOLDER / "libraries" / digest)
+    library = Library.open(
+        Path(folder_paths.get_user_directory()) / files.FOLDER / "libraries" / digest
+    )
     report = library.add(folder, missing="remove")
     for problem in report.problems:
         log.warning("DreamAudio: %s", problem.reason)
@@ -90,8 +96,13 @@ class RetrieveReferences(io.ComfyNode):
                 ),
             ],
             outputs=[
-                References.Output(display_name="references", tooltip="What was found, in the order of the events."),
-                io.String.Output(display_name="found", tooltip="Event, caption, score and file of each reference, one a line."),
+                References.Output(
+                    display_name="references", tooltip="What was found, in the order of the events."
+                ),
+                io.String.Output(
+                    display_name="found",
+                    tooltip="Event, caption, score and file of each reference, one a line.",
+                ),
             ],
         )
 
@@ -104,9 +115,13 @@ class RetrieveReferences(io.ComfyNode):
         opened = _opened(_chosen(library))
         hits = opened.search(prompt, count or None, min_score=min_score)[:MAX_REFERENCES]
         if not hits:
-            log.warning("DreamAudio: nothing in the library %r is near enough to the prompt", library)
+            log.warning(
+                "DreamAudio: nothing in the library %r is near enough to the prompt", library
+            )
         lines = [f"{hit.part}: {hit.caption} ({hit.score:.2f}, {hit.path.name})" for hit in hits]
-        references = tuple(load_reference(hit.path, hit.caption, what=hit.path.name) for hit in hits)
+        references = tuple(
+            load_reference(hit.path, hit.caption, what=hit.path.name) for hit in hits
+        )
         return io.NodeOutput(references, "\n".join(lines))
 
 

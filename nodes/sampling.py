@@ -20,8 +20,12 @@ class MRCFlowSampler(io.ComfyNode):
             category=CATEGORY,
             description="Generates the latent of a scene: prompt and references, each at its time, become one sound.",
             inputs=[
-                Model.Input("model", tooltip="Its network samples; its VAE encodes the references."),
-                Conditioning.Input("conditioning", tooltip="What shall be heard, from DreamAudio Encode Caption."),
+                Model.Input(
+                    "model", tooltip="Its network samples; its VAE encodes the references."
+                ),
+                Conditioning.Input(
+                    "conditioning", tooltip="What shall be heard, from DreamAudio Encode Caption."
+                ),
                 io.Int.Input(
                     "seed",
                     default=0,
@@ -67,7 +71,13 @@ class MRCFlowSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="Length of the sound; a model is best at the length that it was trained on (mini: 10.24).",
                 ),
-                io.Int.Input("batch_size", default=1, min=1, max=64, tooltip="How many variations are made at once."),
+                io.Int.Input(
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="How many variations are made at once.",
+                ),
                 io.Float.Input(
                     "time_shift",
                     default=1.0,
@@ -106,14 +116,36 @@ class MRCFlowSampler(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model, conditioning, seed, steps, guidance, reference_guidance, solver, seconds, batch_size, time_shift,
-                denoise, start_latent=None, missing_sounds="auto") -> io.NodeOutput:
+    def execute(
+        cls,
+        model,
+        conditioning,
+        seed,
+        steps,
+        guidance,
+        reference_guidance,
+        solver,
+        seconds,
+        batch_size,
+        time_shift,
+        denoise,
+        start_latent=None,
+        missing_sounds="auto",
+    ) -> io.NodeOutput:
         scales = Guidance(guidance, reference_guidance if reference_guidance >= 0 else None)
-        start = None if start_latent is None else check_latent(start_latent, model.config, "start_latent")
+        start = (
+            None
+            if start_latent is None
+            else check_latent(start_latent, model.config, "start_latent")
+        )
         references = conditioning.conditioning.references
         arrangement = conditioning.arrangement(model, seconds, missing_sounds)
         rows = batch_size * len(branches(scales, [r.strength for r in references]))
-        core = model.load("flow", memory_required=flow_memory(model, seconds, rows), cache=conditioning.cache(model))
+        core = model.load(
+            "flow",
+            memory_required=flow_memory(model, seconds, rows),
+            cache=conditioning.cache(model),
+        )
         progress = comfy.utils.ProgressBar(steps)
 
         def after_step(step, total, _z):
@@ -121,8 +153,18 @@ class MRCFlowSampler(io.ComfyNode):
             progress.update_absolute(step, total)
 
         seeds = [(seed + i) % 2**64 for i in range(batch_size)]
-        latent = core.sample(conditioning.conditioning, arrangement, seeds, steps, scales, solver, time_shift, start, denoise,
-                             after_step)
+        latent = core.sample(
+            conditioning.conditioning,
+            arrangement,
+            seeds,
+            steps,
+            scales,
+            solver,
+            time_shift,
+            start,
+            denoise,
+            after_step,
+        )
         timeline = tuple((r.caption, places) for r, places in zip(references, arrangement.timeline))
         return io.NodeOutput(latent_of(latent, seconds, timeline))
 

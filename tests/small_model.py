@@ -5,14 +5,35 @@ import json
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast, T5Config, T5EncoderModel
 
+from dreamaudio_core.config import (
+    ArrangerConfig,
+    ModelConfig,
+    MRCConfig,
+    TextConfig,
+    VAEConfig,
+    VocoderConfig,
+    to_dict,
+)
 from dreamaudio_core.networks.arranger import Arranger
-from dreamaudio_core.weights.checkpoint import save_weights
-from dreamaudio_core.config import ArrangerConfig, ModelConfig, MRCConfig, TextConfig, VAEConfig, VocoderConfig, to_dict
+from dreamaudio_core.networks.bigvgan import BigVGAN
 from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.networks.vae import AutoencoderKL
-from dreamaudio_core.networks.bigvgan import BigVGAN
+from dreamaudio_core.weights.checkpoint import save_weights
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "crow", "caws", "bell", "rings", "then", "##s"]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "a",
+    "crow",
+    "caws",
+    "bell",
+    "rings",
+    "then",
+    "##s",
+]
 
 
 def tokenizer(folder):
@@ -25,14 +46,39 @@ def make_folder(folder, fusion="placed", objective="flow", text="minilm", **mrc)
     """A complete model folder with small random weights."""
     torch.manual_seed(0)
     config = ModelConfig(
-        name="tiny", objective=objective,
-        vae=VAEConfig(channels=8, multipliers=(1, 2, 2, 2), num_res_blocks=1, latent_channels=4, groups=4,
-                      middle_attention=False, scale_factor=0.7),
-        vocoder=VocoderConfig(upsample_initial_channel=32, resblock_kernel_sizes=(3,), resblock_dilation_sizes=((1, 3, 5),)),
+        name="tiny",
+        objective=objective,
+        vae=VAEConfig(
+            channels=8,
+            multipliers=(1, 2, 2, 2),
+            num_res_blocks=1,
+            latent_channels=4,
+            groups=4,
+            middle_attention=False,
+            scale_factor=0.7,
+        ),
+        vocoder=VocoderConfig(
+            upsample_initial_channel=32,
+            resblock_kernel_sizes=(3,),
+            resblock_dilation_sizes=((1, 3, 5),),
+        ),
         text=TextConfig(kind=text, source="text_encoder", dim=24),
-        mrc=MRCConfig(latent_channels=4, hidden=32, multipliers=(1, 2), attention_levels=(1,), num_res_blocks=1, head_dim=16,
-                      groups=8, text_dim=24, num_references=8 if fusion == "placed" else 3, reference_fusion=fusion, **mrc),
-        arranger=ArrangerConfig(text_dim=24, hidden=48, layers=1, heads=2) if fusion == "placed" else None,
+        mrc=MRCConfig(
+            latent_channels=4,
+            hidden=32,
+            multipliers=(1, 2),
+            attention_levels=(1,),
+            num_res_blocks=1,
+            head_dim=16,
+            groups=8,
+            text_dim=24,
+            num_references=8 if fusion == "placed" else 3,
+            reference_fusion=fusion,
+            **mrc,
+        ),
+        arranger=ArrangerConfig(text_dim=24, hidden=48, layers=1, heads=2)
+        if fusion == "placed"
+        else None,
         seconds=2.56,
     )
     network = MRCUNet(config.mrc)
@@ -41,17 +87,41 @@ def make_folder(folder, fusion="placed", objective="flow", text="minilm", **mrc)
             if parameter.abs().sum() == 0:
                 parameter.normal_(std=0.05)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.json").write_text(json.dumps({"format": "dreamaudio", "version": 1, **to_dict(config)}))
+    (folder / "config.json").write_text(
+        json.dumps({"format": "dreamaudio", "version": 1, **to_dict(config)})
+    )
     save_weights(folder / "flow.safetensors", network.state_dict(), "flow", config.mrc)
-    save_weights(folder / "vae.safetensors", AutoencoderKL(config.vae).state_dict(), "vae", config.vae)
-    save_weights(folder / "vocoder.safetensors", BigVGAN(config.vocoder).state_dict(), "vocoder", config.vocoder)
+    save_weights(
+        folder / "vae.safetensors", AutoencoderKL(config.vae).state_dict(), "vae", config.vae
+    )
+    save_weights(
+        folder / "vocoder.safetensors",
+        BigVGAN(config.vocoder).state_dict(),
+        "vocoder",
+        config.vocoder,
+    )
     if config.arranger:
-        save_weights(folder / "arranger.safetensors", Arranger(config.arranger).state_dict(), "arranger", config.arranger)
+        save_weights(
+            folder / "arranger.safetensors",
+            Arranger(config.arranger).state_dict(),
+            "arranger",
+            config.arranger,
+        )
     tokenizer(folder / "text_encoder")
     if text == "minilm":
-        encoder = BertModel(BertConfig(vocab_size=len(WORDS), hidden_size=24, num_hidden_layers=1, num_attention_heads=2,
-                                       intermediate_size=32), add_pooling_layer=False)
+        encoder = BertModel(
+            BertConfig(
+                vocab_size=len(WORDS),
+                hidden_size=24,
+                num_hidden_layers=1,
+                num_attention_heads=2,
+                intermediate_size=32,
+            ),
+            add_pooling_layer=False,
+        )
     else:
-        encoder = T5EncoderModel(T5Config(vocab_size=len(WORDS), d_model=24, d_kv=12, d_ff=32, num_layers=1, num_heads=2))
+        encoder = T5EncoderModel(
+            T5Config(vocab_size=len(WORDS), d_model=24, d_kv=12, d_ff=32, num_layers=1, num_heads=2)
+        )
     encoder.save_pretrained(folder / "text_encoder")
     return folder

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import nn
 
+from dreamaudio_core.config import PRESETS, ArrangerConfig
+from dreamaudio_core.errors import InputError
 from dreamaudio_core.networks.arranger import (
     GRID_SECONDS,
     Arranger,
@@ -15,12 +17,11 @@ from dreamaudio_core.networks.arranger import (
     default_timeline,
     references_suffice,
 )
-from dreamaudio_core.config import PRESETS, ArrangerConfig
-from dreamaudio_core.errors import InputError
 from dreamaudio_core.scene.timeline import Placement
 
-SMALL = ArrangerConfig(text_dim=24, hidden=32, layers=2, heads=2, max_references=8, max_repeats=3,
-                       completeness=True)
+SMALL = ArrangerConfig(
+    text_dim=24, hidden=32, layers=2, heads=2, max_references=8, max_repeats=3, completeness=True
+)
 
 
 def batch(size=2, length=9, references=3, words=5, dim=24, seed=0):
@@ -79,8 +80,10 @@ def test_meta_device_and_other_operations():
     class Operations:
         Linear, LayerNorm, Embedding = Doubled, nn.LayerNorm, nn.Embedding
 
-    assert all(p.is_meta and p.dtype == torch.float16
-               for p in Arranger(SMALL, dtype=torch.float16, device="meta").parameters())
+    assert all(
+        p.is_meta and p.dtype == torch.float16
+        for p in Arranger(SMALL, dtype=torch.float16, device="meta").parameters()
+    )
     model = Arranger(SMALL, operations=Operations)
     model(**batch())
     assert Doubled.calls >= sum(isinstance(m, Doubled) for m in model.modules())
@@ -89,8 +92,12 @@ def test_meta_device_and_other_operations():
 def test_permuting_references_permutes_the_output(small):
     inputs = batch(2, references=4)
     order = [2, 0, 3, 1]
-    moved = {k: v[:, order] if k in ("captions", "caption_mask", "reference_seconds", "reference_mask") else v
-             for k, v in inputs.items()}
+    moved = {
+        k: v[:, order]
+        if k in ("captions", "caption_mask", "reference_seconds", "reference_mask")
+        else v
+        for k, v in inputs.items()
+    }
     with torch.no_grad():
         plain, permuted = fields(small(**inputs)), fields(small(**moved))
     plain["precedes"] = plain["precedes"][..., order]
@@ -130,7 +137,15 @@ def test_word_order_and_lengths_matter(small):
 def test_starts_are_sums_of_the_lengths_before():
     """With the order given, no learning is needed to put references back to back."""
     model = Arranger(SMALL)
-    for head in (model.place, model.later, model.earlier, model.repeats, model.length, model.occurs, model.order):
+    for head in (
+        model.place,
+        model.later,
+        model.earlier,
+        model.repeats,
+        model.length,
+        model.occurs,
+        model.order,
+    ):
         for parameter in head.parameters():
             nn.init.zeros_(parameter)
     nn.init.constant_(model.occurs.bias, 20.0)
@@ -168,7 +183,9 @@ def test_it_learns_eight_compositions():
         out = model(**inputs)
         occurs = nn.functional.binary_cross_entropy_with_logits(out.occurs, asked.float())
         repeats = nn.functional.cross_entropy(out.repeats[asked], count[asked])
-        return out, occurs + repeats + nn.functional.smooth_l1_loss(out.start[..., 0][asked], start[asked])
+        return out, occurs + repeats + nn.functional.smooth_l1_loss(
+            out.start[..., 0][asked], start[asked]
+        )
 
     before = losses()[1].item()
     for _ in range(150):
@@ -184,12 +201,21 @@ def test_it_learns_eight_compositions():
 
 def suffice(model, inputs, item=0, count=None):
     chosen = slice(count)
-    return references_suffice(model, inputs["prompt"][item], inputs["prompt_mask"][item], inputs["captions"][item, chosen],
-                              inputs["caption_mask"][item, chosen], inputs["reference_seconds"][item, chosen].tolist(), 10.24)
+    return references_suffice(
+        model,
+        inputs["prompt"][item],
+        inputs["prompt_mask"][item],
+        inputs["captions"][item, chosen],
+        inputs["caption_mask"][item, chosen],
+        inputs["reference_seconds"][item, chosen].tolist(),
+        10.24,
+    )
 
 
 def test_it_learns_whether_a_word_has_no_reference():
-    """Prompts of words that captions repeat exactly, each caption one word; some prompts have a word more."""
+    """Prompts of words that captions repeat exactly, each caption one word; some prompts have a
+    word more.
+    """
     torch.manual_seed(0)
     model = Arranger(SMALL)
     inputs = batch(256, length=4, references=4, words=1)
@@ -199,7 +225,9 @@ def test_it_learns_whether_a_word_has_no_reference():
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     for _ in range(80):
         optimizer.zero_grad()
-        nn.functional.binary_cross_entropy_with_logits(model(**inputs).complete, wanted.float()).backward()
+        nn.functional.binary_cross_entropy_with_logits(
+            model(**inputs).complete, wanted.float()
+        ).backward()
         optimizer.step()
     fresh = batch(20, length=4, references=4, words=1, seed=9)
     fresh["captions"][:, :, 0] = fresh["prompt"]
@@ -234,8 +262,16 @@ class Fixed(nn.Module):
 
 def decode(model, lengths, seconds=10.24, fixed=None):
     features = batch(1, references=len(lengths))
-    return arrange(model, features["prompt"][0], features["prompt_mask"][0], features["captions"][0],
-                   features["caption_mask"][0], lengths, seconds, fixed=fixed)
+    return arrange(
+        model,
+        features["prompt"][0],
+        features["prompt_mask"][0],
+        features["captions"][0],
+        features["caption_mask"][0],
+        lengths,
+        seconds,
+        fixed=fixed,
+    )
 
 
 def test_decoding():
@@ -256,7 +292,7 @@ def test_decoding():
 
 def test_late_starts_leave_room_for_the_sound_and_lie_on_the_grid():
     model = Fixed([1.0], [[1.0, 0.0, 0.0]], [[9.9, 0.0, 0.0]], [[1.3] * 3], [0.0])
-    (place,), = decode(model, [1.3], 10.0)
+    ((place,),) = decode(model, [1.3], 10.0)
     assert place.start + place.duration <= 10.0
     assert 10.0 - place.start - place.duration < GRID_SECONDS
     assert place.start / GRID_SECONDS == pytest.approx(round(place.start / GRID_SECONDS))
@@ -292,7 +328,9 @@ def test_default_timeline_is_back_to_back():
 def test_default_timeline_cuts_the_longest_until_all_fit():
     timeline = default_timeline([10.0, 1.0, 8.0], 9.0)
     assert [places[0].duration for places in timeline] == pytest.approx([4.0, 1.0, 4.0])
-    assert [places[0].start for places in timeline] == pytest.approx([0.0, 4.0, 5.0], abs=GRID_SECONDS / 2 + 1e-6)
+    assert [places[0].start for places in timeline] == pytest.approx(
+        [0.0, 4.0, 5.0], abs=GRID_SECONDS / 2 + 1e-6
+    )
     for (place,) in timeline:
         assert place.start + place.duration <= 9.0 + 1e-6
 
@@ -300,4 +338,7 @@ def test_default_timeline_cuts_the_longest_until_all_fit():
 def test_default_timeline_keeps_fixed_placements():
     mine = (Placement(5.0, 1.0),)
     assert default_timeline([2.0, 1.0, 2.0], 10.24, [None, mine, None]) == [
-        (Placement(0.0, 2.0),), mine, (Placement(2.0, 2.0),)]
+        (Placement(0.0, 2.0),),
+        mine,
+        (Placement(2.0, 2.0),),
+    ]

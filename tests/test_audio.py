@@ -17,7 +17,7 @@ from dreamaudio_core import audio
 from dreamaudio_core.config import AudioConfig
 from dreamaudio_core.errors import AudioError
 
-EXAMPLES = Path(audio.__file__).parent / "examples"
+EXAMPLES = Path(audio.__file__).parents[1] / "examples"
 CAPTIONS = json.loads((EXAMPLES / "captions.json").read_text(encoding="utf-8"))
 CONFIG = AudioConfig()
 SOUNDS = sorted(CAPTIONS)
@@ -31,7 +31,9 @@ def sound(request) -> torch.Tensor:
 
 
 def tone(frequency: float, rate: int, seconds: float = 1.0, dtype=torch.float64) -> torch.Tensor:
-    return torch.sin(2 * math.pi * frequency * torch.arange(round(rate * seconds), dtype=torch.float64) / rate).to(dtype)
+    return torch.sin(
+        2 * math.pi * frequency * torch.arange(round(rate * seconds), dtype=torch.float64) / rate
+    ).to(dtype)
 
 
 def one_line(error: pytest.ExceptionInfo) -> str:
@@ -57,22 +59,38 @@ def test_examples_are_short_distinct_and_captioned():
 def librosa_magnitude(sound: torch.Tensor) -> np.ndarray:
     pad = (CONFIG.n_fft - CONFIG.hop_length) // 2
     padded = np.pad(sound.numpy(), pad, mode="reflect")
-    return np.abs(librosa.stft(padded, n_fft=CONFIG.n_fft, hop_length=CONFIG.hop_length, window="hann", center=False))
+    return np.abs(
+        librosa.stft(
+            padded, n_fft=CONFIG.n_fft, hop_length=CONFIG.hop_length, window="hann", center=False
+        )
+    )
 
 
 def librosa_basis(config: AudioConfig, dtype=np.float32) -> np.ndarray:
     return librosa.filters.mel(
-        sr=config.sample_rate, n_fft=config.n_fft, n_mels=config.n_mels, fmin=config.fmin, fmax=config.fmax,
-        norm="slaney", htk=False, dtype=dtype,
+        sr=config.sample_rate,
+        n_fft=config.n_fft,
+        n_mels=config.n_mels,
+        fmin=config.fmin,
+        fmax=config.fmax,
+        norm="slaney",
+        htk=False,
+        dtype=dtype,
     )
 
 
 @pytest.mark.parametrize(
     "config",
-    [CONFIG, AudioConfig(sample_rate=22_050, n_mels=80, hop_length=256), AudioConfig(n_mels=40, fmin=125.0, fmax=7500.0)],
+    [
+        CONFIG,
+        AudioConfig(sample_rate=22_050, n_mels=80, hop_length=256),
+        AudioConfig(n_mels=40, fmin=125.0, fmax=7500.0),
+    ],
 )
 def test_mel_basis_matches_librosa(config):
-    np.testing.assert_allclose(audio.mel_filterbank(config).numpy(), librosa_basis(config), atol=1e-7, rtol=1e-5)
+    np.testing.assert_allclose(
+        audio.mel_filterbank(config).numpy(), librosa_basis(config), atol=1e-7, rtol=1e-5
+    )
 
 
 def test_magnitude_matches_librosa(sound):
@@ -93,7 +111,9 @@ def test_linear_mel_matches_librosa_in_float32(sound):
 
 def test_log_mel_matches_librosa_in_float64(sound):
     ours = audio.log_mel(sound[None].double(), CONFIG)
-    theirs = np.log(np.maximum(librosa_basis(CONFIG, np.float64) @ librosa_magnitude(sound.double()), 1e-5)).T
+    theirs = np.log(
+        np.maximum(librosa_basis(CONFIG, np.float64) @ librosa_magnitude(sound.double()), 1e-5)
+    ).T
     assert ours.dtype == torch.float64 and ours.shape == (1, 1, len(sound) // 160, 64)
     np.testing.assert_allclose(ours[0, 0].numpy(), theirs, atol=1e-4)
 
@@ -105,7 +125,8 @@ def test_half_precision_log_mel_is_the_float32_one_rounded(sound):
 
 
 @pytest.mark.parametrize(
-    ("samples", "frames"), [(163_840, 1024), (16_000, 100), (160, 1), (320, 2), (1, 1), (161, 2), (432, 3), (433, 3)]
+    ("samples", "frames"),
+    [(163_840, 1024), (16_000, 100), (160, 1), (320, 2), (1, 1), (161, 2), (432, 3), (433, 3)],
 )
 def test_frame_count(samples, frames):
     generator = torch.Generator().manual_seed(0)
@@ -121,7 +142,9 @@ def test_frames_lie_on_their_hops():
 
 def test_silence_is_the_logarithm_of_the_floor():
     silence = audio.silence_log_mel(7, CONFIG)
-    assert silence.shape == (1, 1, 7, 64) and silence[0, 0, 0, 0].item() == pytest.approx(math.log(1e-5))
+    assert silence.shape == (1, 1, 7, 64) and silence[0, 0, 0, 0].item() == pytest.approx(
+        math.log(1e-5)
+    )
     torch.testing.assert_close(audio.log_mel(torch.zeros(1, 7 * 160), CONFIG), silence)
 
 
@@ -183,7 +206,9 @@ def test_images_are_rejected():
     assert spectrum[frequencies > 4_100].max() < 1e-3 * spectrum.max()
 
 
-@pytest.mark.parametrize(("orig", "new"), [(44_100, 16_000), (48_000, 16_000), (8_000, 16_000), (16_000, 44_100)])
+@pytest.mark.parametrize(
+    ("orig", "new"), [(44_100, 16_000), (48_000, 16_000), (8_000, 16_000), (16_000, 44_100)]
+)
 def test_agrees_with_other_resamplers(orig, new):
     noise = np.random.default_rng(0).standard_normal(orig)
     band = scipy.signal.firwin(2001, 0.35 * min(orig, new), fs=orig)
@@ -191,17 +216,23 @@ def test_agrees_with_other_resamplers(orig, new):
     signal /= np.abs(signal).max()
     ours = audio.resample(torch.from_numpy(signal), orig, new).numpy()
     divisor = math.gcd(orig, new)
-    scipy_out = scipy.signal.resample_poly(signal, new // divisor, orig // divisor, window=("kaiser", 14.0))
+    scipy_out = scipy.signal.resample_poly(
+        signal, new // divisor, orig // divisor, window=("kaiser", 14.0)
+    )
     soxr_out = librosa.resample(signal, orig_sr=orig, target_sr=new, res_type="soxr_vhq")
     inner = slice(new // 10, -new // 10)
     assert len(ours) == len(scipy_out) == len(soxr_out) == new
-    # scipy's short default filter droops near its band edge, so it is the looser of the two references.
+    # scipy's short default filter droops near its band edge, so it is the looser of the two
+    # references.
     assert np.abs(ours - soxr_out)[inner].max() < 1e-3
     assert np.abs(ours - scipy_out)[inner].max() < 2e-2
 
 
 def test_resample_is_independent_of_chunks_and_batch():
-    signal = torch.rand(2, 3, 30_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64) - 0.5
+    signal = (
+        torch.rand(2, 3, 30_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        - 0.5
+    )
     whole = audio.resample(signal, 44_100, 16_000)
     assert whole.shape == (2, 3, math.ceil(30_000 * 160 / 441))
     pieces = torch.cat(list(audio._polyphase(signal[1, 2].split(700), 44_100, 16_000)))
@@ -209,7 +240,9 @@ def test_resample_is_independent_of_chunks_and_batch():
 
 
 @pytest.mark.parametrize("length", [1, 2, 5, 399, 17_001])
-@pytest.mark.parametrize(("orig", "new"), [(44_100, 16_000), (192_000, 16_000), (8_000, 16_000), (44_101, 16_000)])
+@pytest.mark.parametrize(
+    ("orig", "new"), [(44_100, 16_000), (192_000, 16_000), (8_000, 16_000), (44_101, 16_000)]
+)
 def test_resampled_length(length, orig, new):
     assert len(audio.resample(torch.ones(length), orig, new)) == -(-length * new // orig)
 
@@ -225,7 +258,9 @@ def test_resample_keeps_constants_and_identity():
 # Reading
 
 
-@pytest.mark.parametrize("rate", [8_000, 11_025, 16_000, 22_050, 44_100, 44_101, 48_000, 88_200, 96_000, 192_000])
+@pytest.mark.parametrize(
+    "rate", [8_000, 11_025, 16_000, 22_050, 44_100, 44_101, 48_000, 88_200, 96_000, 192_000]
+)
 @pytest.mark.parametrize("channels", [1, 2, 6])
 def test_reads_every_rate_and_channel_count(tmp_path, rate, channels):
     path = tmp_path / "a.wav"
@@ -233,13 +268,25 @@ def test_reads_every_rate_and_channel_count(tmp_path, rate, channels):
     samples *= np.linspace(0.5, 1.5, channels) if channels > 1 else 1.0
     soundfile.write(path, samples, rate, subtype="FLOAT")
     waveform = audio.read_audio(path)
-    assert waveform.shape == (math.ceil(len(samples) * 16_000 / rate),) and waveform.dtype == torch.float32
+    assert (
+        waveform.shape == (math.ceil(len(samples) * 16_000 / rate),)
+        and waveform.dtype == torch.float32
+    )
     error = (waveform[:4_800] - 0.5 * tone(1_000, 16_000, 0.3))[800:-800].abs().max()
     assert error < 1e-3
 
 
-@pytest.mark.parametrize(("suffix", "subtype"), [("wav", "PCM_24"), ("wav", "PCM_U8"), ("flac", "PCM_16"),
-                                                 ("ogg", "VORBIS"), ("ogg", "OPUS"), ("mp3", "MPEG_LAYER_III")])
+@pytest.mark.parametrize(
+    ("suffix", "subtype"),
+    [
+        ("wav", "PCM_24"),
+        ("wav", "PCM_U8"),
+        ("flac", "PCM_16"),
+        ("ogg", "VORBIS"),
+        ("ogg", "OPUS"),
+        ("mp3", "MPEG_LAYER_III"),
+    ],
+)
 def test_reads_every_format(tmp_path, suffix, subtype):
     if subtype not in soundfile.available_subtypes(suffix.upper()):
         pytest.skip(f"this libsndfile has no {subtype}")
@@ -370,8 +417,10 @@ def test_channels_that_cancel_are_silent():
 # Writing
 
 
-@pytest.mark.parametrize(("suffix", "subtype", "tolerance"), [(".wav", None, 1e-4), (".flac", None, 1e-4),
-                                                             (".WAV", "FLOAT", 1e-7), (".ogg", None, 0.05)])
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "tolerance"),
+    [(".wav", None, 1e-4), (".flac", None, 1e-4), (".WAV", "FLOAT", 1e-7), (".ogg", None, 0.05)],
+)
 def test_written_sounds_read_back(tmp_path, sound, suffix, subtype, tolerance):
     path = tmp_path / "new" / "folder" / f"out{suffix}"
     audio.write_audio(path, sound, 16_000, subtype)
@@ -477,6 +526,13 @@ def test_fade_edges(sound):
     faded = audio.fade_edges(sound, 200)
     torch.testing.assert_close(faded[200:-200], sound[200:-200])
     envelope = audio.fade_edges(torch.ones(1_000, dtype=torch.float64), 200)
-    assert envelope[0] < 1e-4 and (envelope[:200].diff() > 0).all() and torch.allclose(envelope, envelope.flip(0))
-    assert len(audio.fade_edges(torch.ones(3), 200)) == 3 and len(audio.fade_edges(torch.ones(0), 5)) == 0
+    assert (
+        envelope[0] < 1e-4
+        and (envelope[:200].diff() > 0).all()
+        and torch.allclose(envelope, envelope.flip(0))
+    )
+    assert (
+        len(audio.fade_edges(torch.ones(3), 200)) == 3
+        and len(audio.fade_edges(torch.ones(0), 5)) == 0
+    )
     torch.testing.assert_close(audio.fade_edges(sound, 0), sound)

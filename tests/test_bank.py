@@ -8,14 +8,21 @@ import torch
 
 import dreamaudio_core
 from dreamaudio_core.audio import read_audio
-from dreamaudio_core.data.bank import Bank, BankEntry, BankWriter, clean_stem, is_held_out, write_manifest
+from dreamaudio_core.data.bank import (
+    Bank,
+    BankEntry,
+    BankWriter,
+    clean_stem,
+    is_held_out,
+    write_manifest,
+)
+from dreamaudio_core.errors import AudioError, InputError
 from dreamaudio_core.language.captions import (
     caption_from_label,
     paraphrases,
     parse_sentence,
     word_tables,
 )
-from dreamaudio_core.errors import AudioError, InputError
 
 EXAMPLES = Path(list(dreamaudio_core.__path__)[0]) / "examples"
 
@@ -53,9 +60,14 @@ def test_clean_stem(name, expected):
 
 
 def test_about_a_tenth_of_labels_is_held_out_and_a_label_never_moves():
-    # The first SHA-256 of the rule, written out: sha256("wesnoth-1.16-data/open-chest") is a multiple of ten.
-    assert is_held_out("wesnoth-1.16-data", "open-chest") and not is_held_out("wesnoth-1.16-data", "drake-die")
-    share = np.mean([is_held_out("package", f"label-{'x' * (i % 7)}{chr(97 + i % 26)}{i}") for i in range(4000)])
+    # The first SHA-256 of the rule, written out: sha256("wesnoth-1.16-data/open-chest") is a
+    # multiple of ten.
+    assert is_held_out("wesnoth-1.16-data", "open-chest") and not is_held_out(
+        "wesnoth-1.16-data", "drake-die"
+    )
+    share = np.mean(
+        [is_held_out("package", f"label-{'x' * (i % 7)}{chr(97 + i % 26)}{i}") for i in range(4000)]
+    )
     assert 0.08 < share < 0.12
 
 
@@ -79,7 +91,10 @@ def test_packed_bank_returns_what_was_written(tmp_path):
     for index, sound in enumerate(sounds):
         assert np.abs(bank.waveform(index).numpy() - sound).max() < 1 / 32767
     assert not list(tmp_path.glob("*.part"))
-    assert [e.label for e in Bank(tmp_path / "manifest.jsonl", split="train").entries] == ["p/l0", "p/l2"]
+    assert [e.label for e in Bank(tmp_path / "manifest.jsonl", split="train").entries] == [
+        "p/l0",
+        "p/l2",
+    ]
     assert [e.label for e in Bank(tmp_path / "manifest.jsonl", kinds=["music"]).entries] == ["p/l2"]
     assert len(Bank(tmp_path / "manifest.jsonl", max_seconds=0.1, min_seconds=0.05)) == 1
     again = pickle.loads(pickle.dumps(bank))
@@ -88,10 +103,26 @@ def test_packed_bank_returns_what_was_written(tmp_path):
 
 def test_an_interrupted_writer_leaves_the_old_bank(tmp_path):
     with BankWriter(tmp_path) as writer:
-        writer.add(np.full(100, 0.1), path="a", caption="c", label="l", split="train", source="s", licence="x")
+        writer.add(
+            np.full(100, 0.1),
+            path="a",
+            caption="c",
+            label="l",
+            split="train",
+            source="s",
+            licence="x",
+        )
     with pytest.raises(RuntimeError):
         with BankWriter(tmp_path) as writer:
-            writer.add(np.full(50, 0.2), path="b", caption="c", label="l", split="train", source="s", licence="x")
+            writer.add(
+                np.full(50, 0.2),
+                path="b",
+                caption="c",
+                label="l",
+                split="train",
+                source="s",
+                licence="x",
+            )
             raise RuntimeError
     bank = Bank(tmp_path / "manifest.jsonl")
     assert len(bank) == 1 and abs(bank.waveform(0)[0].item() - 0.1) < 1e-4
@@ -149,9 +180,18 @@ def test_every_class_sentence_has_a_verb_of_the_table():
     [
         (
             "a gate closes",
-            ["a gate is closing", "a gate closing", "the sound of a gate closing", "a closing gate", "a gate shuts"],
+            [
+                "a gate is closing",
+                "a gate closing",
+                "the sound of a gate closing",
+                "a closing gate",
+                "a gate shuts",
+            ],
         ),
-        ("a gun is fired", ["a gun is being fired", "the sound of a gun being fired", "a gun shoots"]),
+        (
+            "a gun is fired",
+            ["a gun is being fired", "the sound of a gun being fired", "a gun shoots"],
+        ),
         ("waves wash ashore", ["waves are washing ashore", "waves washing ashore"]),
         ("a snake hisses and bites", ["a snake is hissing and biting"]),
         ("someone cries", ["somebody cries", "a person is crying"]),

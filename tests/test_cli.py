@@ -12,10 +12,10 @@ import soundfile
 import torch
 
 from dreamaudio_core.cli import main
-from dreamaudio_core.weights.checkpoint import read_safetensors
 from dreamaudio_core.config import VAEConfig
-from dreamaudio_core.pipeline import MODELS
 from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.pipeline import MODELS
+from dreamaudio_core.weights.checkpoint import read_safetensors
 from small_model import make_folder
 
 ROOT = Path(__file__).parent.parent
@@ -42,15 +42,36 @@ def noise(seconds, rate=16_000, channels=1):
 
 
 def generate(folder, *extra, out):
-    return main(["generate", "--model", folder, "--prompt", "a crow caws then a bell rings", "--seconds", "0.64",
-                 "--steps", "1", *extra, "--out", str(out)])
+    return main(
+        [
+            "generate",
+            "--model",
+            folder,
+            "--prompt",
+            "a crow caws then a bell rings",
+            "--seconds",
+            "0.64",
+            "--steps",
+            "1",
+            *extra,
+            "--out",
+            str(out),
+        ]
+    )
 
 
 def test_generate_with_example_sounds(folder, tmp_path, capsys):
     captions = json.loads((EXAMPLES / "captions.json").read_text())
-    options = [word for name, caption in captions.items() for word in ("--reference", str(EXAMPLES / name), caption)]
+    options = [
+        word
+        for name, caption in captions.items()
+        for word in ("--reference", str(EXAMPLES / name), caption)
+    ]
     assert len(captions) == 3
-    assert generate(folder, *options, "--at", "0.2", "--strength", "1.5", out=tmp_path / "a" / "x.wav") == 0
+    assert (
+        generate(folder, *options, "--at", "0.2", "--strength", "1.5", out=tmp_path / "a" / "x.wav")
+        == 0
+    )
     info = soundfile.info(tmp_path / "a" / "x.wav")
     assert (info.samplerate, info.channels, info.frames) == (16_000, 1, 10_240)
     captured = capsys.readouterr()
@@ -67,7 +88,16 @@ def test_count_makes_variations(folder, tmp_path):
 
 @pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
 def test_reference_rates(folder, sound, tmp_path, rate):
-    assert generate(folder, "--reference", sound("r.wav", noise(0.3, rate), rate), "a bell", out=tmp_path / "x.wav") == 0
+    assert (
+        generate(
+            folder,
+            "--reference",
+            sound("r.wav", noise(0.3, rate), rate),
+            "a bell",
+            out=tmp_path / "x.wav",
+        )
+        == 0
+    )
 
 
 @pytest.mark.parametrize("channels", [1, 2, 6])
@@ -78,7 +108,12 @@ def test_reference_channels(folder, sound, tmp_path, channels):
 
 @pytest.mark.parametrize("seconds", [0.05, 600.0])
 def test_reference_lengths(folder, sound, tmp_path, seconds):
-    assert generate(folder, "--reference", sound("l.wav", noise(seconds)), "a bell", out=tmp_path / "x.wav") == 0
+    assert (
+        generate(
+            folder, "--reference", sound("l.wav", noise(seconds)), "a bell", out=tmp_path / "x.wav"
+        )
+        == 0
+    )
 
 
 def test_bad_references(folder, sound, tmp_path, capsys):
@@ -103,12 +138,20 @@ def test_bad_references(folder, sound, tmp_path, capsys):
     assert not (tmp_path / "x.wav").exists()
 
 
-@pytest.mark.parametrize("options, words", [
-    (["--steps", "0"], "steps"), (["--guidance", "1e9"], "guidance"), (["--guidance", "nan"], "guidance"),
-    (["--seconds", "-3"], "seconds"), (["--solver", "magic"], "solver"), (["--seed", "-1"], "seed"),
-    (["--count", "0"], "count"),
-    (["--model", "nowhere"], "nowhere"), (["--vae", "nowhere.safetensors"], "nowhere.safetensors"),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--steps", "0"], "steps"),
+        (["--guidance", "1e9"], "guidance"),
+        (["--guidance", "nan"], "guidance"),
+        (["--seconds", "-3"], "seconds"),
+        (["--solver", "magic"], "solver"),
+        (["--seed", "-1"], "seed"),
+        (["--count", "0"], "count"),
+        (["--model", "nowhere"], "nowhere"),
+        (["--vae", "nowhere.safetensors"], "nowhere.safetensors"),
+    ],
+)
 def test_absurd_options(folder, tmp_path, capsys, options, words):
     assert generate(folder, *options, out=tmp_path / "x.wav") == 2
     message = capsys.readouterr().err.splitlines()[-1]
@@ -154,37 +197,69 @@ def test_info_of_folders_and_files(folder, capsys):
 
 
 def test_convert(tmp_path, capsys):
-    vae = AutoencoderKL(VAEConfig(channels=32, multipliers=(1, 2), num_res_blocks=1, latent_channels=4))
+    vae = AutoencoderKL(
+        VAEConfig(channels=32, multipliers=(1, 2), num_res_blocks=1, latent_channels=4)
+    )
     state = {f"first_stage_model.{k}": v for k, v in vae.state_dict().items()}
     torch.save({"state_dict": {**state, "scale_factor": torch.tensor(0.5)}}, tmp_path / "m.ckpt")
     out = tmp_path / "v.safetensors"
     assert main(["convert", str(tmp_path / "m.ckpt"), "--out", str(out), "--dtype", "float16"]) == 0
     tensors, metadata = read_safetensors(out)
     assert metadata["part"] == "vae" and tensors["quant_conv.weight"].dtype == torch.float16
-    assert main(["convert", str(tmp_path / "absent.ckpt"), "--out", str(tmp_path / "w.safetensors")]) == 2
+    assert (
+        main(["convert", str(tmp_path / "absent.ckpt"), "--out", str(tmp_path / "w.safetensors")])
+        == 2
+    )
     assert "absent.ckpt" in capsys.readouterr().err
 
 
 def run(*args, **env):
-    return subprocess.run([sys.executable, *args], cwd=ROOT, capture_output=True, text=True, timeout=300,
-                          env={**os.environ, "HF_HUB_OFFLINE": "1", **env})
+    return subprocess.run(
+        [sys.executable, *args],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **env},
+    )
 
 
 def test_import_does_no_work():
-    code = ("import sys, time; import torch; start = time.perf_counter(); import dreamaudio_core; "
-            "print(time.perf_counter() - start, 'comfy' in sys.modules, 'transformers' in sys.modules)")
+    code = (
+        "import sys, time; import torch; start = time.perf_counter(); import dreamaudio_core; "
+        "print(time.perf_counter() - start, 'comfy' in sys.modules, 'transformers' in sys.modules)"
+    )
     seconds, comfy, transformers = run("-c", code).stdout.split()
     assert float(seconds) < 0.5 and comfy == "False" and transformers == "False"
 
 
-@pytest.mark.skipif(not (MODELS / "mini" / "config.json").exists(), reason="the embedded model's weights are not here")
+@pytest.mark.skipif(
+    not (MODELS / "mini" / "config.json").exists(),
+    reason="the embedded model's weights are not here",
+)
 def test_embedded_model_end_to_end(tmp_path):
     """The README's way of using it, as a process of its own, without a network."""
     out = tmp_path / "out.wav"
     captions = json.loads((EXAMPLES / "captions.json").read_text())
-    options = [word for name, caption in captions.items() for word in ("--reference", str(EXAMPLES / name), caption)]
-    done = run("-m", "dreamaudio_core", "generate", "--prompt", "a crow caws, then a cash register rings", *options,
-               "--seconds", "2.56", "--steps", "4", "--out", str(out))
+    options = [
+        word
+        for name, caption in captions.items()
+        for word in ("--reference", str(EXAMPLES / name), caption)
+    ]
+    done = run(
+        "-m",
+        "dreamaudio_core",
+        "generate",
+        "--prompt",
+        "a crow caws, then a cash register rings",
+        *options,
+        "--seconds",
+        "2.56",
+        "--steps",
+        "4",
+        "--out",
+        str(out),
+    )
     assert done.returncode == 0, done.stderr
     samples, rate = soundfile.read(out)
     assert rate == 16_000 and len(samples) == 40_960
@@ -197,7 +272,9 @@ def test_embedded_model_fits_the_repository():
     assert sum(p.stat().st_size for p in files) < 120e6
 
 
-@pytest.mark.parametrize("command", ["generate", "info", "convert", "data", "train", "evaluate", "library"])
+@pytest.mark.parametrize(
+    "command", ["generate", "info", "convert", "data", "train", "evaluate", "library"]
+)
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])

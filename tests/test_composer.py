@@ -15,23 +15,32 @@ from dreamaudio_core.data.composer import SAMPLE_RATE, Composer, ComposerConfig,
 from dreamaudio_core.errors import InputError
 
 ROOT = Path(list(dreamaudio_core.__path__)[0])
-NOUNS = (
-    "frog dog cat cow pig horse donkey duck hen rooster crow owl lion bear wolf elephant bull whale goat mouse".split()
-)
+NOUNS = "frog dog cat cow pig horse donkey duck hen rooster crow owl lion bear wolf elephant bull whale goat mouse".split()
 FIELDS = dict(split="train", source="p", licence="CC0")
 GRID = 0.08
 
 
 def write_bank(folder):
-    """Twenty events of one tone each (so that each is known by its frequency), the real crow, and two bases."""
+    """Twenty events of one tone each (so that each is known by its frequency), the real crow, and
+    two bases.
+    """
     time = np.arange(int(1.5 * SAMPLE_RATE)) / SAMPLE_RATE
     from dreamaudio_core.language.captions import caption_from_label
 
     with BankWriter(folder) as writer:
         for number, noun in enumerate(NOUNS):
             length = int((0.3 + 0.06 * number) * SAMPLE_RATE)
-            tone = 0.4 * np.sin(2 * np.pi * (300 + 180 * number) * time[:length]) * np.hanning(length)
-            writer.add(tone, path=noun, caption=caption_from_label(noun), label=f"p/{noun}", kind="event", **FIELDS)
+            tone = (
+                0.4 * np.sin(2 * np.pi * (300 + 180 * number) * time[:length]) * np.hanning(length)
+            )
+            writer.add(
+                tone,
+                path=noun,
+                caption=caption_from_label(noun),
+                label=f"p/{noun}",
+                kind="event",
+                **FIELDS,
+            )
             writer.add(
                 tone,
                 path=noun,
@@ -41,9 +50,23 @@ def write_bank(folder):
                 **{**FIELDS, "split": "test"},
             )
         crow = read_audio(ROOT / "examples" / "crow.flac")
-        writer.add(crow.numpy(), path="crow", caption="a crow calls", label="p/real-crow", kind="event", **FIELDS)
+        writer.add(
+            crow.numpy(),
+            path="crow",
+            caption="a crow calls",
+            label="p/real-crow",
+            kind="event",
+            **FIELDS,
+        )
         noise = np.random.default_rng(0).standard_normal(12 * SAMPLE_RATE).astype(np.float32)
-        writer.add(0.1 * noise, path="rain", caption="rain falls", label="p/rain", kind="ambience", **FIELDS)
+        writer.add(
+            0.1 * noise,
+            path="rain",
+            caption="rain falls",
+            label="p/rain",
+            kind="ambience",
+            **FIELDS,
+        )
         writer.add(
             0.1 * np.cumsum(noise - noise.mean()) / 100,
             path="music",
@@ -72,7 +95,9 @@ def composer(manifest, split="train", **changes):
 def digest(item):
     hasher = hashlib.sha256(item.prompt.encode() + item.target.numpy().tobytes())
     for event in item.events:
-        hasher.update(f"{event.index}{event.reference_caption}{event.placements}{event.has_reference}".encode())
+        hasher.update(
+            f"{event.index}{event.reference_caption}{event.placements}{event.has_reference}".encode()
+        )
         hasher.update(event.reference.numpy().tobytes())
     return hasher.hexdigest()
 
@@ -90,7 +115,9 @@ def test_the_same_item_in_another_process(manifest):
         "from test_composer import composer, digest\n"
         f"c = composer({str(manifest)!r})\nprint(*[digest(c.item(7, i)) for i in (11, 5, 0)])"
     )
-    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    there = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
     assert there == here[::-1]
 
 
@@ -109,7 +136,11 @@ def test_the_target_is_the_sum_of_the_references_at_their_placements(manifest):
         # A stretch cut out of a reference has ramps of 5 ms, a whole reference none.
         error = (total - item.target).abs()
         assert error.mean() < 1e-3, item.prompt
-        if all(round(p.duration * SAMPLE_RATE) >= len(e.reference) for e in item.events for p in e.placements):
+        if all(
+            round(p.duration * SAMPLE_RATE) >= len(e.reference)
+            for e in item.events
+            for p in e.placements
+        ):
             assert error.max() < 1e-4, item.prompt
         assert abs(item.target.abs().max().item() - 0.5) < 1e-5
         assert len(item.target) == round(item.seconds * SAMPLE_RATE)
@@ -122,7 +153,10 @@ def test_each_event_sounds_where_its_placement_says(manifest):
         silent = torch.ones(len(item.target), dtype=torch.bool)
         for event in item.events:
             for place in event.placements:
-                begin, length = round(place.start * SAMPLE_RATE), round(place.duration * SAMPLE_RATE)
+                begin, length = (
+                    round(place.start * SAMPLE_RATE),
+                    round(place.duration * SAMPLE_RATE),
+                )
                 cut = item.target[begin : begin + length]
                 reference = event.reference[:length]
                 assert torch.nn.functional.cosine_similarity(cut, reference, dim=0) > 0.999
@@ -130,7 +164,9 @@ def test_each_event_sounds_where_its_placement_says(manifest):
         assert item.target[silent].abs().max() == 0
 
 
-@pytest.mark.parametrize("kind", ["sequence", "together", "background", "repeat", "end", "halves", "clock"])
+@pytest.mark.parametrize(
+    "kind", ["sequence", "together", "background", "repeat", "end", "halves", "clock"]
+)
 def test_placements_lie_on_the_grid_within_target_and_reference(manifest, kind):
     made = composer(manifest, kinds={kind: 1.0}, short_probability=0.4)
     for index in range(60):
@@ -147,24 +183,41 @@ def test_placements_lie_on_the_grid_within_target_and_reference(manifest, kind):
 
 ORDER = [
     (
-        re.compile(r"^(.+?),? (?:and after a while|and a little later|and later on|whereupon|leads to|gives way to) (.+)$"),
+        re.compile(
+            r"^(.+?),? (?:and after a while|and a little later|and later on|whereupon|leads to|gives way to) (.+)$"
+        ),
         (0, 1),
     ),
-    (re.compile(r"^(.+?), (?:which comes after|which is heard after|though not before) (.+)$"), (1, 0)),
+    (
+        re.compile(r"^(.+?), (?:which comes after|which is heard after|though not before) (.+)$"),
+        (1, 0),
+    ),
     (re.compile(r"^having heard (.+?), we hear (.+)$"), (0, 1)),
     (re.compile(r"^only after (.+?) do we hear (.+)$"), (0, 1)),
     (re.compile(r"^following (.+?), (.+)$"), (0, 1)),
-    (re.compile(r"^(.+?) (?:only comes after|does not come until after|in answer to|answers|following) (.+)$"), (1, 0)),
+    (
+        re.compile(
+            r"^(.+?) (?:only comes after|does not come until after|in answer to|answers|following) (.+)$"
+        ),
+        (1, 0),
+    ),
     (re.compile(r"^before (?:we hear )?(.+?), (.+)$"), (1, 0)),
     (re.compile(r"^before (.+?) we hear (.+)$"), (1, 0)),
     (re.compile(r"^prior to (.+?) there is (.+)$"), (1, 0)),
     (re.compile(r"^(?:before|prior to) (.+?), (.+)$"), (1, 0)),
     (re.compile(r"^(?:after|once|as soon as|when) (.+?), (.+)$"), (0, 1)),
     (
-        re.compile(r"^(.+?),? (?:after|follows|comes after|is preceded by|preceded by|once|as soon as|when) (.+)$"),
+        re.compile(
+            r"^(.+?),? (?:after|follows|comes after|is preceded by|preceded by|once|as soon as|when) (.+)$"
+        ),
         (1, 0),
     ),
-    (re.compile(r"^(.+?),? (?:before|then|and then|precedes|followed by|until|next|afterwards) (.+)$"), (0, 1)),
+    (
+        re.compile(
+            r"^(.+?),? (?:before|then|and then|precedes|followed by|until|next|afterwards) (.+)$"
+        ),
+        (0, 1),
+    ),
 ]
 UNREAD = re.compile(r"afterwards|\bbut\b|[.;] |after which|after that|pause|silence|last")
 
@@ -172,7 +225,12 @@ UNREAD = re.compile(r"afterwards|\bbut\b|[.;] |after which|after that|pause|sile
 def test_wording_agrees_with_the_order_in_time(manifest):
     """Read the prompts of two events by an independent grammar of the connectives."""
     made = composer(
-        manifest, kinds={"sequence": 1.0}, counts=(0.0, 1.0), distractor=0.0, long_reference=0.0, adverb=0.0
+        manifest,
+        kinds={"sequence": 1.0},
+        counts=(0.0, 1.0),
+        distractor=0.0,
+        long_reference=0.0,
+        adverb=0.0,
     )
     read = {0: 0, 1: 0}
     for index in range(400):
@@ -181,7 +239,8 @@ def test_wording_agrees_with_the_order_in_time(manifest):
         if len(events) != 2:
             continue
         text = item.prompt.lower().rstrip(".")
-        # Where each event is mentioned; its noun has no synonym in this bank but the horse and the dog.
+        # Where each event is mentioned; its noun has no synonym in this bank but the horse and the
+        # dog.
         nouns = [e.label.removeprefix("p/").replace("real-crow", "crow") for e in events]
         nouns = [{"dog": "(?:dog|hound)", "horse": "(?:horse|stallion)"}.get(n, n) for n in nouns]
         if nouns[0] == nouns[1]:
@@ -195,8 +254,18 @@ def test_wording_agrees_with_the_order_in_time(manifest):
                 read[int(expected_inverted)] += 1
                 break
         assert events[0].placements[0].start == pytest.approx(GRID)
-        gap = events[1].placements[0].start - events[0].placements[0].start - events[0].placements[0].duration
-        assert 0.0 < gap < 0.45 or "pause" in text or "silence" in text or "moment" in text or "while later" in text
+        gap = (
+            events[1].placements[0].start
+            - events[0].placements[0].start
+            - events[0].placements[0].duration
+        )
+        assert (
+            0.0 < gap < 0.45
+            or "pause" in text
+            or "silence" in text
+            or "moment" in text
+            or "while later" in text
+        )
     assert read[0] > 60 and read[1] > 60
 
 
@@ -225,14 +294,19 @@ def test_timing_rules_of_the_other_kinds(manifest):
 
 
 def test_the_signal_to_noise_ratio_of_an_overlay_is_kept(manifest):
-    made = composer(manifest, kinds={"background": 1.0}, snr_db=(3.0, 3.0), distractor=0.0, long_reference=0.0)
+    made = composer(
+        manifest, kinds={"background": 1.0}, snr_db=(3.0, 3.0), distractor=0.0, long_reference=0.0
+    )
     for index in range(20):
         item = made.item(6, index)
         base = next(e for e in item.events if e.background)
         for event in item.events:
             if event is base:
                 continue
-            levels = [10 * np.log10((e.reference**2).mean().item()) + e.placements[0].gain for e in (event, base)]
+            levels = [
+                10 * np.log10((e.reference**2).mean().item()) + e.placements[0].gain
+                for e in (event, base)
+            ]
             assert levels[0] - levels[1] == pytest.approx(3.0, abs=0.01)
 
 
@@ -246,12 +320,20 @@ def test_references_are_captioned_in_other_words_and_shuffled(manifest):
                 assert event.phrase.lower() in item.prompt.lower()
                 assert event.reference_caption.lower() not in item.prompt.lower()
         if len(item.references) == 3:
-            first.append(item.references[0].placements[0].start if item.references[0].placements else None)
+            first.append(
+                item.references[0].placements[0].start if item.references[0].placements else None
+            )
     assert len(set(first)) > 5 and first.count(GRID) < 0.6 * len(first)
 
 
 def test_a_reference_longer_than_its_part_gives_an_equal_share_at_its_loudest(manifest):
-    made = composer(manifest, kinds={"sequence": 1.0}, counts=(0.0, 0.0, 1.0), long_reference=1.0, distractor=0.0)
+    made = composer(
+        manifest,
+        kinds={"sequence": 1.0},
+        counts=(0.0, 0.0, 1.0),
+        long_reference=1.0,
+        distractor=0.0,
+    )
     for index in range(10):
         item = made.item(9, index)
         durations = [e.placements[0].duration for e in item.events]
@@ -281,7 +363,9 @@ def test_splits_do_not_share_labels(manifest):
         ComposerConfig(kinds={"sequence": 1.0}, distractor=0.0),
         split=None,
     )
-    assert all(e.label.endswith("held-out") for index in range(20) for e in test.item(0, index).events)
+    assert all(
+        e.label.endswith("held-out") for index in range(20) for e in test.item(0, index).events
+    )
 
 
 def test_share_of_missing_and_unasked_references(manifest):
@@ -302,8 +386,12 @@ def test_timeline_targets(manifest):
         for row, event in enumerate(item.references):
             places = event.placements
             assert targets["occurs"][row] == bool(places) and targets["counts"][row] == len(places)
-            assert targets["starts"][row, : len(places)].tolist() == pytest.approx([p.start for p in places])
-            assert targets["gains"][row, : len(places)].tolist() == pytest.approx([p.gain for p in places], abs=1e-5)
+            assert targets["starts"][row, : len(places)].tolist() == pytest.approx(
+                [p.start for p in places]
+            )
+            assert targets["gains"][row, : len(places)].tolist() == pytest.approx(
+                [p.gain for p in places], abs=1e-5
+            )
             assert not targets["used"][row, len(places) :].any()
     with pytest.raises(InputError, match="raise the limits"):
         timeline_targets(item, max_references=1)

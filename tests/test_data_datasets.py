@@ -1,4 +1,6 @@
-"""The paper's datasets: rules, determinism, counts, test sets on disk, caches and batches made of them."""
+"""The paper's datasets: rules, determinism, counts, test sets on disk, caches and batches made of
+them.
+"""
 
 import argparse
 import dataclasses
@@ -11,7 +13,6 @@ import torch
 
 from dreamaudio_core.data.bank import PACKED_NAME, Bank, BankEntry, BankWriter, write_manifest
 from dreamaudio_core.data.batches import Augmentation
-from dreamaudio_core.language.captions import caption_from_label
 from dreamaudio_core.data.cli import add_parser as add_data
 from dreamaudio_core.data.concat_batches import concat_batch
 from dreamaudio_core.data.datasets import (
@@ -28,6 +29,7 @@ from dreamaudio_core.data.export import write_test_set
 from dreamaudio_core.data.grouped import open_shard
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.evaluation.items import read_items
+from dreamaudio_core.language.captions import caption_from_label
 from dreamaudio_core.pipeline import load_model
 from dreamaudio_core.training.cli import add_parser as add_train
 from small_model import make_folder
@@ -36,8 +38,15 @@ RATE = 16_000
 
 
 def entry(**changes):
-    values = {"path": "x.wav", "caption": "A bell rings.", "label": "l", "split": "train", "seconds": 1.0,
-              "source": "AudioCaps", "licence": "CC0"}
+    values = {
+        "path": "x.wav",
+        "caption": "A bell rings.",
+        "label": "l",
+        "split": "train",
+        "seconds": 1.0,
+        "source": "AudioCaps",
+        "licence": "CC0",
+    }
     return {**values, **changes}
 
 
@@ -53,32 +62,51 @@ def bank(tmp_path_factory):
     with BankWriter(folder) as writer:
         for split in ("train", "test"):
             for number in range(9):
-                fields = entry(caption=f"Event {number} sounds.", label=f"{split}/{number}", split=split)
+                fields = entry(
+                    caption=f"Event {number} sounds.", label=f"{split}/{number}", split=split
+                )
                 fields.pop("seconds")
                 writer.add(noise(rng.uniform(0.3, 4.8)), **fields)
             for number in range(2):
-                fields = entry(caption=f"Base {number} hums", label=f"{split}/base{number}", split=split)
+                fields = entry(
+                    caption=f"Base {number} hums", label=f"{split}/base{number}", split=split
+                )
                 fields.pop("seconds")
                 writer.add(noise(11.0), **fields)
         for label in fantasy_table()["events"]:
-            fields = entry(caption=caption_from_label(label), label=label, split="test", source="ESC-50")
+            fields = entry(
+                caption=caption_from_label(label), label=label, split="test", source="ESC-50"
+            )
             fields.pop("seconds")
             writer.add(noise(0.2), **fields)
     return Bank(folder / "manifest.jsonl")
 
 
 def test_counts_of_table_one(tmp_path):
-    lines = [BankEntry(**entry(label=f"audiocaps/{i}", split="train" if i < 49_838 else "test", seconds=10.0))
-             for i in range(49_838 + 975)]
-    lines += [BankEntry(**entry(caption=str(i), split=s, source="WavCaps FreeSound", seconds=3.0))
-              for i in range(8) for s in ("train", "test")]
+    lines = [
+        BankEntry(
+            **entry(label=f"audiocaps/{i}", split="train" if i < 49_838 else "test", seconds=10.0)
+        )
+        for i in range(49_838 + 975)
+    ]
+    lines += [
+        BankEntry(**entry(caption=str(i), split=s, source="WavCaps FreeSound", seconds=3.0))
+        for i in range(8)
+        for s in ("train", "test")
+    ]
     write_manifest(tmp_path / "manifest.jsonl", lines[:1])
     full = Bank(tmp_path / "manifest.jsonl")
     full.entries = lines
-    sizes = {name: {split: len(kind(full, split)) for split in COUNTS[name]}
-             for name, kind in DATASETS.items() if name != "fantasy"}
-    assert sizes == {"general": {"train": 49_502, "test": 928}, "overlay": {"train": 146_481, "test": 200},
-                     "concatenation": {"train": 92_299, "test": 200}}
+    sizes = {
+        name: {split: len(kind(full, split)) for split in COUNTS[name]}
+        for name, kind in DATASETS.items()
+        if name != "fantasy"
+    }
+    assert sizes == {
+        "general": {"train": 49_502, "test": 928},
+        "overlay": {"train": 146_481, "test": 200},
+        "concatenation": {"train": 92_299, "test": 200},
+    }
 
 
 def test_an_item_is_a_function_of_seed_and_index(bank):
@@ -99,7 +127,9 @@ def test_workers_see_the_same_items(bank):
     dataset = CustomizedOverlay(bank, "train", seed=1, count=6)
     loader = torch.utils.data.DataLoader(dataset, batch_size=None, num_workers=2)
     for index, item in enumerate(loader):
-        assert item.prompt == dataset[index].prompt and torch.equal(item.target, dataset[index].target)
+        assert item.prompt == dataset[index].prompt and torch.equal(
+            item.target, dataset[index].target
+        )
 
 
 def test_concatenation_deals_the_events_of_the_target_to_three_references(bank):
@@ -116,7 +146,10 @@ def test_concatenation_deals_the_events_of_the_target_to_three_references(bank):
         sizes = [len(group.events) for group in item.groups]
         assert len(sizes) == min(3, len(item.events)) and max(sizes) - min(sizes) <= 1
         assert all(bank.entries[e.entry].split == "train" and e.duration <= 5 for e in item.events)
-        positions = [item.prompt.lower().index(f"event {bank.entries[e.entry].caption.split()[1]} ") for e in item.events]
+        positions = [
+            item.prompt.lower().index(f"event {bank.entries[e.entry].caption.split()[1]} ")
+            for e in item.events
+        ]
         assert positions == sorted(positions)
         for before, after in zip(item.events, item.events[1:]):
             assert after.start == pytest.approx(before.start + before.duration)
@@ -126,7 +159,9 @@ def test_concatenation_deals_the_events_of_the_target_to_three_references(bank):
             assert torch.allclose(item.target[begin : begin + len(clip)], clip, atol=1e-4)
         for group in item.groups:
             for event in group.events:
-                assert event.caption in group.caption() and event.caption == event.caption.rstrip(".")
+                assert event.caption in group.caption() and event.caption == event.caption.rstrip(
+                    "."
+                )
             assert group.caption(1) == group.events[0].caption
     assert counts == {1, 2, 3, 4, 5} or counts >= {1, 2, 3, 4}
     assert max(len(CustomizedConcatenation(bank, groups=5)[i].groups) for i in range(20)) > 3
@@ -138,7 +173,9 @@ def test_overlay_keeps_the_ratio_it_drew(bank):
     for index in range(30):
         item = dataset[index]
         counts.append(len(item.events))
-        assert len(item.groups) == len(item.events) and item.target.abs().max() == pytest.approx(0.5, abs=1e-5)
+        assert len(item.groups) == len(item.events) and item.target.abs().max() == pytest.approx(
+            0.5, abs=1e-5
+        )
         columns = []
         for group, event in zip(item.groups, item.events):
             layer, begin = torch.zeros(10 * RATE), round(event.start * RATE)
@@ -165,8 +202,10 @@ def test_fantasy_has_25_scenarios_of_60_events(bank):
     assert len(table["scenarios"]) == 25 and len(table["events"]) == 60
     assert {e for s in table["scenarios"] for e in s["events"]} == set(table["events"])
     assert all(1 <= len(s["events"]) <= 3 for s in table["scenarios"])
-    assert all(caption == caption_from_label(label) and "makes a sound" not in caption for label, caption in
-               table["events"].items())
+    assert all(
+        caption == caption_from_label(label) and "makes a sound" not in caption
+        for label, caption in table["events"].items()
+    )
     dataset = CustomizedFantasy(bank, "test")
     assert len(dataset) == 25 and dataset[0].target is None
     captions = [group.caption() for group in dataset[0].groups]
@@ -197,8 +236,11 @@ def test_a_test_set_on_disk_is_what_the_evaluation_reads(bank, tmp_path):
 def test_small_banks_are_refused(tmp_path):
     write_manifest(tmp_path / "manifest.jsonl", [BankEntry(**entry())])
     small = Bank(tmp_path / "manifest.jsonl")
-    for kind, words in ((CustomizedConcatenation, "at least 5 clips"), (CustomizedOverlay, "at least 3 clips"),
-                        (CustomizedFantasy, "a sound with the label")):
+    for kind, words in (
+        (CustomizedConcatenation, "at least 5 clips"),
+        (CustomizedOverlay, "at least 3 clips"),
+        (CustomizedFantasy, "a sound with the label"),
+    ):
         with pytest.raises(InputError, match=words):
             kind(small, "test" if kind is CustomizedFantasy else "train")
     with pytest.raises(InputError, match="split: fantasy has test, found 'train'"):
@@ -219,9 +261,22 @@ def cached(bank, tmp_path_factory):
     """A model folder and a cache of it, made through the command line."""
     folder = tmp_path_factory.mktemp("cached")
     model = make_folder(folder / "model", fusion="concat")
-    command = ("data", "cache", "concatenation", bank.manifest, "--model", model, "--count", 6, "--shard-items", 4)
+    command = (
+        "data",
+        "cache",
+        "concatenation",
+        bank.manifest,
+        "--model",
+        model,
+        "--count",
+        6,
+        "--shard-items",
+        4,
+    )
     assert run(*command, "--out", folder / "cache", "--share", "2/2") == 0
-    assert [p.name for p in sorted((folder / "cache").glob("*.safetensors"))] == ["000001.safetensors"]
+    assert [p.name for p in sorted((folder / "cache").glob("*.safetensors"))] == [
+        "000001.safetensors"
+    ]
     (folder / "cache/000000.safetensors").write_bytes(b"cut short")
     run(*command, "--out", folder / "cache")
     return model, folder / "cache"
@@ -253,20 +308,42 @@ def test_concat_batches_drop_mask_and_blank_as_asked(cached):
     assert whole.references.shape == (4, 3, 4, 32, 8)
     assert whole.reference_mask.sum(1).tolist() == [len(i.references) for i in items]
     for row, item in enumerate(items):
-        found = {tuple(part[1][:, 0].flatten().tolist()) for r in item.references for part in r.parts if part[0] == 0}
-        assert {tuple(r[:, 0].flatten().tolist()) for r in whole.references[row][whole.reference_mask[row]]} == found
+        found = {
+            tuple(part[1][:, 0].flatten().tolist())
+            for r in item.references
+            for part in r.parts
+            if part[0] == 0
+        }
+        assert {
+            tuple(r[:, 0].flatten().tolist())
+            for r in whole.references[row][whole.reference_mask[row]]
+        } == found
     silent = shard.silence.expand(4, 32, 8)
-    for augmentation in (Augmentation(drop=1, mask=0, unconditional=0), Augmentation(0, 0, unconditional=1)):
+    for augmentation in (
+        Augmentation(drop=1, mask=0, unconditional=0),
+        Augmentation(0, 0, unconditional=1),
+    ):
         none = batch(augmentation)
-        assert not none.reference_mask.any() and torch.equal(none.references, silent.expand(4, 3, -1, -1, -1))
+        assert not none.reference_mask.any() and torch.equal(
+            none.references, silent.expand(4, 3, -1, -1, -1)
+        )
         length = len(shard.empty_text)
         assert none.caption_mask.sum(-1).unique().tolist() == [length]
         assert torch.equal(none.captions[0, 0, :length], shard.empty_text)
         blank = augmentation.unconditional == 1
         assert (none.prompt_mask.sum(-1) == length).all() == blank
     for item in items:
-        plain, masked = (concat_batch([item], shard.silence, shard.empty_text, 3, Augmentation(0, mask, 0),
-                                      torch.Generator().manual_seed(0)).references[0] for mask in (0, 1))
+        plain, masked = (
+            concat_batch(
+                [item],
+                shard.silence,
+                shard.empty_text,
+                3,
+                Augmentation(0, mask, 0),
+                torch.Generator().manual_seed(0),
+            ).references[0]
+            for mask in (0, 1)
+        )
         changed = (masked != plain).any(dim=1).any(dim=-1)
         assert changed.any()
         assert (masked.transpose(1, 2)[changed] == shard.silence[:, 0]).all()
@@ -282,10 +359,12 @@ def test_train_commands_make_parts_that_load(cached, bank, tmp_path):
     pytest.importorskip("tensorboard")
     model, cache = cached
     loop = ("--steps", 1, "--batch", 2, "--warmup", 1, "--device", "cpu")
-    for name, extra in (("flow", ("--data", cache)),
-                        ("align", ("--data", cache, "--initial", model / "flow.safetensors", "--references", 4)),
-                        ("vae", ("--bank", bank.manifest, "--frames", 32, "--discriminator-width", 8)),
-                        ("vocoder", ("--bank", bank.manifest, "--frames", 8, "--discriminator-width", 4))):
+    for name, extra in (
+        ("flow", ("--data", cache)),
+        ("align", ("--data", cache, "--initial", model / "flow.safetensors", "--references", 4)),
+        ("vae", ("--bank", bank.manifest, "--frames", 32, "--discriminator-width", 8)),
+        ("vocoder", ("--bank", bank.manifest, "--frames", 8, "--discriminator-width", 4)),
+    ):
         assert run("train", name, tmp_path / name, "--model", model, *loop, *extra) == 0
         part = "flow" if name == "align" else name
         loaded = load_model(model, **{part: tmp_path / name / f"{part}.safetensors"})
@@ -293,16 +372,38 @@ def test_train_commands_make_parts_that_load(cached, bank, tmp_path):
     with pytest.raises(InputError, match="this run trains 'flow', not 'vae'"):
         run("train", "vae", tmp_path / "flow", "--model", model, *loop, "--bank", bank.manifest)
     with pytest.raises(InputError, match="because 'dreamaudio' is a preset"):
-        run("data", "cache", "overlay", bank.manifest, "--model", "dreamaudio", "--out", tmp_path / "x")
+        run(
+            "data",
+            "cache",
+            "overlay",
+            bank.manifest,
+            "--model",
+            "dreamaudio",
+            "--out",
+            tmp_path / "x",
+        )
 
 
 def test_composed_caches_serve_placed_models(bank, tmp_path):
     model = make_folder(tmp_path / "model")
-    entries = [dataclasses.replace(e, caption=f"a bell rings {i} times", kind="ambience" if e.seconds > 5 else "event")
-               for i, e in enumerate(bank.entries)]
+    entries = [
+        dataclasses.replace(
+            e, caption=f"a bell rings {i} times", kind="ambience" if e.seconds > 5 else "event"
+        )
+        for i, e in enumerate(bank.entries)
+    ]
     write_manifest(tmp_path / "manifest.jsonl", entries)
     (tmp_path / PACKED_NAME).symlink_to(bank.manifest.parent / PACKED_NAME)
-    command = ("data", "cache", "composed", tmp_path / "manifest.jsonl", "--model", model, "--out", tmp_path / "cache")
+    command = (
+        "data",
+        "cache",
+        "composed",
+        tmp_path / "manifest.jsonl",
+        "--model",
+        model,
+        "--out",
+        tmp_path / "cache",
+    )
     assert run(*command, "--count", 2) == 0
     shard = open_shard(tmp_path / "cache/000000.safetensors")
     assert len(shard) == 2 and shard.shape == (4, 128, 8)

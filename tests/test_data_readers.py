@@ -31,19 +31,29 @@ def run(*arguments):
 def audiocaps(folder):
     head = "audiocap_id,youtube_id,start_time,caption\n"
     folder.mkdir(parents=True)
-    (folder / "train.csv").write_text(head + '1,AAA,30,"A dog barks, then growls"\n2,-BB_,0,Rain falls\n3,gone,0,Wind\n')
+    (folder / "train.csv").write_text(
+        head + '1,AAA,30,"A dog barks, then growls"\n2,-BB_,0,Rain falls\n3,gone,0,Wind\n'
+    )
     (folder / "val.csv").write_text(head + "4,CCC,10,A bell rings\n")
-    (folder / "test.csv").write_text(head + "5,DDD,1,A cat meows\n6,DDD,1,The cat is meowing\n1,EEE,1,Birds chirp\n")
+    (folder / "test.csv").write_text(
+        head + "5,DDD,1,A cat meows\n6,DDD,1,The cat is meowing\n1,EEE,1,Birds chirp\n"
+    )
     for name in ("train/YAAA", "train/-BB_", "val/CCC_10", "test/YDDD", "train/1", "test/1"):
         tone(folder / f"audio/{name}.wav", 0.2 if name != "test/1" else 0.3)
     return folder
 
 
 def wavcaps(folder):
-    for subset, name, identity in (("FreeSound", "fsd_final", "17"), ("AudioSet_SL", "as_final", "Yabc.wav")):
+    for subset, name, identity in (
+        ("FreeSound", "fsd_final", "17"),
+        ("AudioSet_SL", "as_final", "Yabc.wav"),
+    ):
         path = folder / "json_files" / subset / f"{name}.json"
         path.parent.mkdir(parents=True)
-        data = [{"id": identity, "caption": "Someone is talking.", "duration": 0.2}, {"id": "lost", "caption": "x"}]
+        data = [
+            {"id": identity, "caption": "Someone is talking.", "duration": 0.2},
+            {"id": "lost", "caption": "x"},
+        ]
         path.write_text(json.dumps({"num_captions_per_audio": 1, "data": data}))
     tone(folder / "Zip_files/FreeSound/17.flac")
     tone(folder / "Zip_files/AudioSet_SL/Yabc.flac")
@@ -53,8 +63,11 @@ def wavcaps(folder):
 
 def urbansound8k(folder):
     (folder / "metadata").mkdir(parents=True)
-    rows = ["slice_file_name,fsID,start,end,salience,fold,classID,class", "1-0-0-0.wav,1,0,4,1,1,0,air_conditioner",
-            "2-3-0-0.wav,2,0,4,1,10,3,dog_bark"]
+    rows = [
+        "slice_file_name,fsID,start,end,salience,fold,classID,class",
+        "1-0-0-0.wav,1,0,4,1,1,0,air_conditioner",
+        "2-3-0-0.wav,2,0,4,1,10,3,dog_bark",
+    ]
     (folder / "metadata/UrbanSound8K.csv").write_text("\n".join(rows))
     tone(folder / "audio/fold1/1-0-0-0.wav", rate=44100)
     tone(folder / "audio/fold10/2-3-0-0.wav")
@@ -63,8 +76,11 @@ def urbansound8k(folder):
 
 def esc50(folder):
     (folder / "meta").mkdir(parents=True)
-    rows = ["filename,fold,target,category,esc10,src_file,take", "1-1-A-0.wav,1,0,dog,True,1,A",
-            "5-2-A-9.wav,5,20,crying_baby,True,2,A"]
+    rows = [
+        "filename,fold,target,category,esc10,src_file,take",
+        "1-1-A-0.wav,1,0,dog,True,1,A",
+        "5-2-A-9.wav,5,20,crying_baby,True,2,A",
+    ]
     (folder / "meta/esc50.csv").write_text("\n".join(rows))
     tone(folder / "audio/1-1-A-0.wav", 5.0)
     tone(folder / "audio/5-2-A-9.wav")
@@ -76,7 +92,9 @@ def plain(folder):
     tone(folder / "bell/1.ogg")
     tone(folder / "helicopter.wav", 6.0)
     (folder / "bell/1.txt").write_text("A bell rings twice.\n")
-    (folder / "captions.csv").write_text('file,caption\nhelicopter.wav,"A helicopter lands, far away"\n')
+    (folder / "captions.csv").write_text(
+        'file,caption\nhelicopter.wav,"A helicopter lands, far away"\n'
+    )
     return folder
 
 
@@ -84,9 +102,12 @@ def test_audiocaps(tmp_path):
     found = scan("audiocaps", audiocaps(tmp_path / "ac"), tmp_path)
     rows = [(e.path, e.caption, e.split) for e in found.entries]
     assert rows == [
-        ("ac/audio/train/YAAA.wav", "A dog barks, then growls", "train"), ("ac/audio/train/-BB_.wav", "Rain falls", "train"),
-        ("ac/audio/val/CCC_10.wav", "A bell rings", "validation"), ("ac/audio/test/YDDD.wav", "A cat meows", "test"),
-        ("ac/audio/test/1.wav", "Birds chirp", "test")]
+        ("ac/audio/train/YAAA.wav", "A dog barks, then growls", "train"),
+        ("ac/audio/train/-BB_.wav", "Rain falls", "train"),
+        ("ac/audio/val/CCC_10.wav", "A bell rings", "validation"),
+        ("ac/audio/test/YDDD.wav", "A cat meows", "test"),
+        ("ac/audio/test/1.wav", "Birds chirp", "test"),
+    ]
     assert found.problems == ["gone: no such file"]
     assert found.entries[-1].seconds == 0.3 and found.entries[0].source == "AudioCaps"
 
@@ -95,14 +116,18 @@ def test_wavcaps(tmp_path):
     found = scan("wavcaps", wavcaps(tmp_path / "wc"), tmp_path)
     assert [(e.path, e.source, e.split) for e in found.entries] == [
         ("wc/Zip_files/AudioSet_SL/Yabc.flac", "WavCaps AudioSet_SL", "train"),
-        ("wc/Zip_files/FreeSound/17.flac", "WavCaps FreeSound", "train")]
+        ("wc/Zip_files/FreeSound/17.flac", "WavCaps FreeSound", "train"),
+    ]
     assert found.problems == ["AudioSet_SL/lost: no such file", "FreeSound/lost: no such file"]
 
 
-@pytest.mark.parametrize("layout,make,captions", [
-    ("urbansound8k", urbansound8k, ["an air conditioner hums", "a dog barks"]),
-    ("esc50", esc50, ["a dog barks", "a baby cries"]),
-])
+@pytest.mark.parametrize(
+    "layout,make,captions",
+    [
+        ("urbansound8k", urbansound8k, ["an air conditioner hums", "a dog barks"]),
+        ("esc50", esc50, ["a dog barks", "a baby cries"]),
+    ],
+)
 def test_labels_become_sentences_and_the_last_fold_is_the_test(tmp_path, layout, make, captions):
     found = scan(layout, make(tmp_path / "set"), tmp_path)
     assert [e.caption for e in found.entries] == captions
@@ -112,7 +137,9 @@ def test_labels_become_sentences_and_the_last_fold_is_the_test(tmp_path, layout,
 
 
 def test_plain_folder(tmp_path):
-    entries = {e.path: e for e in scan("folder", plain(tmp_path / "mine"), tmp_path, licence="CC0").entries}
+    entries = {
+        e.path: e for e in scan("folder", plain(tmp_path / "mine"), tmp_path, licence="CC0").entries
+    }
     assert entries["mine/door knock/1.wav"].caption == "someone knocks on a door"
     assert entries["mine/bell/1.ogg"].caption == "A bell rings twice."
     assert entries["mine/helicopter.wav"].caption == "A helicopter lands, far away"
@@ -128,9 +155,17 @@ def test_known_lengths_are_not_measured_again_and_bad_files_are_reported(tmp_pat
     assert len(found.problems) == 1 and found.problems[0].startswith("bell/2.wav: cannot be read")
 
 
-@pytest.mark.parametrize("layout,words", [
-    ("audiocaps", "expected train.csv"), ("wavcaps", "expected JSON files"), ("urbansound8k", "UrbanSound8K.csv"),
-    ("esc50", "esc50.csv"), ("folder", "no usable sound"), ("other", "expected one of")])
+@pytest.mark.parametrize(
+    "layout,words",
+    [
+        ("audiocaps", "expected train.csv"),
+        ("wavcaps", "expected JSON files"),
+        ("urbansound8k", "UrbanSound8K.csv"),
+        ("esc50", "esc50.csv"),
+        ("folder", "no usable sound"),
+        ("other", "expected one of"),
+    ],
+)
 def test_wrong_folders_are_named(tmp_path, layout, words):
     with pytest.raises(InputError, match=words):
         scan(layout, tmp_path, tmp_path)
@@ -144,7 +179,15 @@ def test_a_missing_column_is_named(tmp_path):
 
 def test_packing_continues_after_an_interruption(tmp_path, capsys):
     run("scan", "esc50", esc50(tmp_path / "esc"), "--out", tmp_path / "esc.jsonl")
-    run("scan", "folder", plain(tmp_path / "mine"), "--out", tmp_path / "mine.jsonl", "--licence", "CC0")
+    run(
+        "scan",
+        "folder",
+        plain(tmp_path / "mine"),
+        "--out",
+        tmp_path / "mine.jsonl",
+        "--licence",
+        "CC0",
+    )
     assert "2 sounds (train 1, test 1)" in capsys.readouterr().out
     assert not list(tmp_path.glob("*.lengths")) and not list(tmp_path.glob("*.part"))
     manifests = [tmp_path / "esc.jsonl", tmp_path / "mine.jsonl"]

@@ -24,13 +24,17 @@ SETTINGS = {
     "normalize_embed": True,
     "output_dim": 1,
 }
-SCALES = {axis: {"mean": 5.0 + i, "std": 1.0 + 0.5 * i} for i, axis in enumerate(("CE", "CU", "PC", "PQ"))}
+SCALES = {
+    axis: {"mean": 5.0 + i, "std": 1.0 + 0.5 * i} for i, axis in enumerate(("CE", "CU", "PC", "PQ"))
+}
 
 
 @pytest.fixture
 def aes(monkeypatch):
     """The package's network module, with a WavLM of two narrow layers."""
-    module = pytest.importorskip("audiobox_aesthetics.model.aes", reason="audiobox_aesthetics is not installed")
+    module = pytest.importorskip(
+        "audiobox_aesthetics.model.aes", reason="audiobox_aesthetics is not installed"
+    )
     small = {
         "encoder_layers": 2,
         "encoder_embed_dim": 32,
@@ -67,10 +71,13 @@ def clips() -> list[torch.Tensor]:
 
 def test_scores_agree_with_the_published_predictor(aes, tmp_path, monkeypatch):
     path = save_checkpoint(aes, tmp_path / "checkpoint.pt")
-    # The predictor imports torchaudio for reading and resampling, neither of which clips at its own rate need.
+    # The predictor imports torchaudio for reading and resampling, neither of which clips at its own
+    # rate need.
     functional = types.SimpleNamespace(resample=lambda wav, orig_freq, new_freq: wav)
     monkeypatch.setitem(sys.modules, "torchaudio", types.SimpleNamespace(functional=functional))
-    infer = pytest.importorskip("audiobox_aesthetics.infer", reason="audiobox_aesthetics needs rich and requests")
+    infer = pytest.importorskip(
+        "audiobox_aesthetics.infer", reason="audiobox_aesthetics needs rich and requests"
+    )
     predictor = infer.AesPredictor(str(path))
     expected = predictor.forward([{"path": clip[None], "sample_rate": 16_000} for clip in clips()])
     found = AestheticsExtractor(path).extract(clips())
@@ -83,7 +90,9 @@ def test_folders_and_checkpoints_give_the_same(aes, tmp_path):
     path = save_checkpoint(aes, tmp_path / "checkpoint.pt")
     network(aes).save_pretrained(tmp_path / "folder")
     clip = clips()[:1]
-    expected, found = (AestheticsExtractor(source).extract(clip)[0] for source in (path, tmp_path / "folder"))
+    expected, found = (
+        AestheticsExtractor(source).extract(clip)[0] for source in (path, tmp_path / "folder")
+    )
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert found.shape == (2,)
 
@@ -99,12 +108,19 @@ def test_foreign_and_damaged_weights_are_refused(aes, tmp_path):
     torch.save({"state_dict": {}}, tmp_path / "foreign.pt")
     with pytest.raises(CheckpointError, match="audiobox-aesthetics/checkpoint.pt"):
         AestheticsExtractor(tmp_path / "foreign.pt").extract(clips()[:1])
-    state = {f"model.{k}": v for k, v in network(aes).state_dict().items() if "layer_weights" not in k}
-    torch.save({"state_dict": state, "model_cfg": SETTINGS, "target_transform": SCALES}, tmp_path / "partial.pt")
+    state = {
+        f"model.{k}": v for k, v in network(aes).state_dict().items() if "layer_weights" not in k
+    }
+    torch.save(
+        {"state_dict": state, "model_cfg": SETTINGS, "target_transform": SCALES},
+        tmp_path / "partial.pt",
+    )
     with pytest.raises(CheckpointError, match="layer_weights"):
         AestheticsExtractor(tmp_path / "partial.pt").extract(clips()[:1])
     with pytest.raises(AudioError, match="AudioBox"):
-        AestheticsExtractor(save_checkpoint(aes, tmp_path / "checkpoint.pt")).extract([torch.zeros(1, 16_000)])
+        AestheticsExtractor(save_checkpoint(aes, tmp_path / "checkpoint.pt")).extract(
+            [torch.zeros(1, 16_000)]
+        )
 
 
 def test_missing_weights_say_where_they_are_published(tmp_path):

@@ -13,9 +13,9 @@ import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from dreamaudio_core.errors import AudioError, CheckpointError, InputError
-from dreamaudio_core.networks.clap import ClapExtractor, clap_score
 from dreamaudio_core.evaluation.clips import read_clip
 from dreamaudio_core.evaluation.evaluate import Weights, evaluate
+from dreamaudio_core.networks.clap import ClapExtractor, clap_score
 
 SECOND = 48_000
 
@@ -24,7 +24,9 @@ def write_clap(folder: Path, fusion: bool = False, seed: int = 0) -> Path:
     """A CLAP model of random weights with every file of a published one."""
     folder.mkdir()
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + ["Ġ", ","]
-    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters])}
+    vocabulary = {
+        token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters])
+    }
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     tokenizer = RobertaTokenizer.from_pretrained(folder, model_max_length=20)
@@ -76,7 +78,9 @@ def test_vectors_are_those_of_the_model(folder):
     clip = noise(3)
     found = extractor.extract([clip])[0]
     model = ClapModel.from_pretrained(folder).eval()
-    features = ClapFeatureExtractor.from_pretrained(folder)(clip.numpy(), sampling_rate=SECOND, return_tensors="pt")
+    features = ClapFeatureExtractor.from_pretrained(folder)(
+        clip.numpy(), sampling_rate=SECOND, return_tensors="pt"
+    )
     with torch.no_grad():
         hidden = model.audio_model(input_features=features["input_features"].float()).pooler_output
         expected = torch.nn.functional.normalize(model.audio_projection(hidden), dim=-1)[0].numpy()
@@ -149,18 +153,27 @@ def test_a_whole_evaluation_of_prompts_and_targets(folder, tmp_path):
     for side, level in (("target", 1.0), ("generated", 0.3)):
         (tmp_path / side).mkdir()
         for name, waveform in clips.items():
-            soundfile.write(tmp_path / side / f"{name}.wav", level * waveform.numpy(), SECOND, subtype="FLOAT")
+            soundfile.write(
+                tmp_path / side / f"{name}.wav", level * waveform.numpy(), SECOND, subtype="FLOAT"
+            )
     prompts = {"dog": "a dog barks", "rain": "rain falls"}
     source = Weights(clap=folder)
     generated, target = tmp_path / "generated", tmp_path / "target"
     found = evaluate(generated, target, prompts, source)
     extractor = ClapExtractor(folder)
     texts = extractor.embed_texts(list(prompts.values()))
-    vectors = [extractor.extract([read_clip(s / f"{n}.wav", SECOND) for n in prompts]) for s in (generated, target)]
+    vectors = [
+        extractor.extract([read_clip(s / f"{n}.wav", SECOND) for n in prompts])
+        for s in (generated, target)
+    ]
     assert found.scores["clap"] == pytest.approx(clap_score(texts, vectors[0]).mean(), abs=1e-3)
-    assert found.scores["clap_a"] == pytest.approx(clap_score(vectors[1], vectors[0]).mean(), abs=1e-3)
+    assert found.scores["clap_a"] == pytest.approx(
+        clap_score(vectors[1], vectors[0]).mean(), abs=1e-3
+    )
     assert set(found.scores) == {"clap", "clap_a"}
-    assert evaluate(target, target, prompts, source).scores["clap_a"] == pytest.approx(100, abs=1e-3)
+    assert evaluate(target, target, prompts, source).scores["clap_a"] == pytest.approx(
+        100, abs=1e-3
+    )
     with pytest.raises(InputError, match="1 clips have none, 'rain'"):
         evaluate(generated, target, {"dog": "a dog barks", "rain": " "}, source)
 
@@ -179,7 +192,10 @@ def test_incomplete_and_foreign_folders_are_refused(folder, tmp_path):
     shutil.copytree(folder, copy)
     state = ClapModel.from_pretrained(folder).state_dict()
     (copy / "model.safetensors").unlink()
-    torch.save({k: v for k, v in state.items() if not k.startswith("text_projection")}, copy / "pytorch_model.bin")
+    torch.save(
+        {k: v for k, v in state.items() if not k.startswith("text_projection")},
+        copy / "pytorch_model.bin",
+    )
     with pytest.raises(CheckpointError, match="text_projection"):
         ClapExtractor(copy).embed_texts(["a"])
 

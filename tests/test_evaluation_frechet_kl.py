@@ -29,7 +29,9 @@ def by_scipy(mean_a, cov_a, mean_b, cov_b) -> float:
 
 
 def test_one_dimension_has_the_closed_form():
-    found = frechet_distance(np.array([1.0]), np.array([[4.0]]), np.array([-2.0]), np.array([[9.0]]))
+    found = frechet_distance(
+        np.array([1.0]), np.array([[4.0]]), np.array([-2.0]), np.array([[9.0]])
+    )
     assert found == pytest.approx((1 + 2) ** 2 + (2 - 3) ** 2, rel=1e-14)
 
 
@@ -72,7 +74,11 @@ def test_sets_smaller_than_their_dimension_keep_the_exact_distance():
     line_b[:, 1] = math.sin(angle), -math.sin(angle)
     expected = 2 + 2 - 2 * 2 * math.cos(angle)
     assert frechet_distance_of_samples(line_a, line_b) == pytest.approx(expected, rel=1e-12)
-    moments = [f(x) for x in (line_a, line_b) for f in (lambda x: x.mean(0), lambda x: np.cov(x, rowvar=False))]
+    moments = [
+        f(x)
+        for x in (line_a, line_b)
+        for f in (lambda x: x.mean(0), lambda x: np.cov(x, rowvar=False))
+    ]
     assert frechet_distance(*moments) == pytest.approx(expected, rel=1e-7)
 
 
@@ -81,13 +87,17 @@ def test_a_set_is_at_no_distance_from_itself_and_order_does_not_matter():
     a, b = rng.normal(size=(10, 128)) * 100, rng.normal(size=(15, 128))
     assert frechet_distance_of_samples(a, a) == pytest.approx(0, abs=1e-8)
     assert frechet_distance_of_samples(a, a[::-1]) >= 0
-    assert frechet_distance_of_samples(a, b) == pytest.approx(frechet_distance_of_samples(b, a), rel=1e-12)
+    assert frechet_distance_of_samples(a, b) == pytest.approx(
+        frechet_distance_of_samples(b, a), rel=1e-12
+    )
 
 
 def test_large_offset_costs_no_digits():
     rng = np.random.default_rng(3)
     a, b = rng.normal(size=(50, 4)), rng.normal(size=(60, 4)) + 1
-    assert frechet_distance_of_samples(a + 1e6, b + 1e6) == pytest.approx(frechet_distance_of_samples(a, b), rel=1e-7)
+    assert frechet_distance_of_samples(a + 1e6, b + 1e6) == pytest.approx(
+        frechet_distance_of_samples(a, b), rel=1e-7
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +115,11 @@ def test_unusable_sets_are_refused(a, b, message):
 
 @pytest.mark.parametrize(
     ("cov", "message"),
-    [(np.diag([1.0, -1.0]), "negative"), (np.array([[1.0, 2.0], [0.0, 1.0]]), "symmetric"), (np.eye(3), "one size")],
+    [
+        (np.diag([1.0, -1.0]), "negative"),
+        (np.array([[1.0, 2.0], [0.0, 1.0]]), "symmetric"),
+        (np.eye(3), "one size"),
+    ],
 )
 def test_unusable_covariances_are_refused(cov, message):
     with pytest.raises(InputError, match=message):
@@ -126,15 +140,21 @@ def test_sigmoid_divergence_by_hand():
     """p = (1/2, 3/4), q = (1/4, 3/4): 1/2 ln 2."""
     target = np.array([[0.0, math.log(3)]])
     generated = np.array([[-math.log(3), math.log(3)]])
-    assert kl_divergence(target, generated, "sigmoid")[0] == pytest.approx(0.5 * math.log(2), abs=5e-6)
+    assert kl_divergence(target, generated, "sigmoid")[0] == pytest.approx(
+        0.5 * math.log(2), abs=5e-6
+    )
 
 
 def test_many_classes_agree_with_scipy():
     rng = np.random.default_rng(4)
     target, generated = rng.normal(size=(2, 7, 527)) * 4
     p, q = scipy.special.softmax(target, axis=1), scipy.special.softmax(generated, axis=1)
-    assert kl_divergence(target, generated) == pytest.approx(scipy.special.rel_entr(p, q + EPSILON).sum(1), rel=1e-9)
-    mild = scipy.stats.entropy(*(scipy.special.softmax(x / 4, axis=1) for x in (target, generated)), axis=1)
+    assert kl_divergence(target, generated) == pytest.approx(
+        scipy.special.rel_entr(p, q + EPSILON).sum(1), rel=1e-9
+    )
+    mild = scipy.stats.entropy(
+        *(scipy.special.softmax(x / 4, axis=1) for x in (target, generated)), axis=1
+    )
     assert kl_divergence(target / 4, generated / 4) == pytest.approx(mild, rel=0.005)
     p, q = scipy.special.expit(target), scipy.special.expit(generated)
     expected = scipy.special.rel_entr(p, q + EPSILON).sum(1)

@@ -19,14 +19,15 @@ from dreamaudio_core.evaluation import cli
 from dreamaudio_core.evaluation.items import ItemReference
 from dreamaudio_core.evaluation.listening import ListeningItem, build_listening_page, read_ratings
 
-EXAMPLES = Path(audio.__file__).parent / "examples"
+EXAMPLES = Path(audio.__file__).parents[1] / "examples"
 NAMES = ("cash_register", "crow", "guitar")
 NASTY = 'a "quoted" </script><script>document.title = "broken"</script> & <b>bold</b> prompt'
 
 
 @pytest.fixture
 def page(tmp_path, request) -> Path:
-    """A page of two systems and three items, one of them with a reference and a prompt that looks like markup.
+    """A page of two systems and three items, one of them with a reference and a prompt that looks
+    like markup.
 
     Its title is the test's, so that tests find nothing in the browser's storage from one another.
     """
@@ -37,9 +38,13 @@ def page(tmp_path, request) -> Path:
             waveform = level * audio.read_audio(EXAMPLES / f"{name}.flac")[:8_000]
             soundfile.write(folder / f"{name}.wav", waveform.numpy(), 16_000)
     items = {name: ListeningItem(f"the sound of a {name}") for name in NAMES}
-    items["crow"] = ListeningItem(NASTY, (ItemReference(EXAMPLES / "crow.flac", "a <i>crow</i> caws"),))
+    items["crow"] = ListeningItem(
+        NASTY, (ItemReference(EXAMPLES / "crow.flac", "a <i>crow</i> caws"),)
+    )
     out = tmp_path / "page.html"
-    count = build_listening_page({s: tmp_path / s for s in ("ours", "theirs")}, items, out, title=request.node.name)
+    count = build_listening_page(
+        {s: tmp_path / s for s in ("ours", "theirs")}, items, out, title=request.node.name
+    )
     assert count == 6
     return out
 
@@ -48,15 +53,28 @@ def page(tmp_path, request) -> Path:
 def browser(tmp_path_factory):
     """Headless Chromium with a profile and a download folder of its own."""
     webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = shutil.which("chromium") or shutil.which("chromium-browser"), shutil.which("chromedriver")
+    chromium, driver = (
+        shutil.which("chromium") or shutil.which("chromium-browser"),
+        shutil.which("chromedriver"),
+    )
     if not chromium or not driver:
         pytest.skip("chromium or chromedriver is not installed")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     folder = tmp_path_factory.mktemp("browser")
-    for argument in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-                     "--disable-background-networking", "--disable-component-update", "--disable-sync", "--mute-audio",
-                     "--autoplay-policy=no-user-gesture-required", f"--user-data-dir={folder / 'profile'}"):
+    for argument in (
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--mute-audio",
+        "--autoplay-policy=no-user-gesture-required",
+        f"--user-data-dir={folder / 'profile'}",
+    ):
         options.add_argument(argument)
     downloads = folder / "downloads"
     downloads.mkdir()
@@ -95,8 +113,14 @@ def shown(browser) -> dict:
 
 
 def play(browser) -> None:
-    browser.execute_async_script("const done = arguments[0]; byId('clip').play().then(() => done(), (e) => done(e));")
-    wait(lambda: browser.execute_script("return byId('clip').readyState >= 2 && byId('clip').duration > 0.4"))
+    browser.execute_async_script(
+        "const done = arguments[0]; byId('clip').play().then(() => done(), (e) => done(e));"
+    )
+    wait(
+        lambda: browser.execute_script(
+            "return byId('clip').readyState >= 2 && byId('clip').duration > 0.4"
+        )
+    )
 
 
 def rate(browser, ovl: int, rel: int) -> None:
@@ -122,14 +146,26 @@ def test_a_listener_rates_everything_and_saves_the_answers(page, browser):
     for number in range(6):
         now = shown(browser)
         assert now["position"] == f"Sound {number + 1} of 6"
-        assert "ours" not in now["text"] and "theirs" not in now["text"], "the page must not show the systems"
+        assert "ours" not in now["text"] and "theirs" not in now["text"], (
+            "the page must not show the systems"
+        )
         ovl, rel = 1 + number % 5, 5 - number % 5
         rate(browser, ovl, rel)
-        given.append({"listener": "anna", "position": str(number + 1), "item": now["item"], "system": now["system"],
-                      "ovl": str(ovl), "rel": str(rel)})
+        given.append(
+            {
+                "listener": "anna",
+                "position": str(number + 1),
+                "item": now["item"],
+                "system": now["system"],
+                "ovl": str(ovl),
+                "rel": str(rel),
+            }
+        )
         element(browser, "#next").click()
     wait(element(browser, "#done").is_displayed)
-    assert {(g["item"], g["system"]) for g in given} == {(n, s) for n in NAMES for s in ("ours", "theirs")}
+    assert {(g["item"], g["system"]) for g in given} == {
+        (n, s) for n in NAMES for s in ("ours", "theirs")
+    }
     assert export(browser, "anna") == given
     means = read_ratings([browser.downloads / "ratings-anna.csv"])
     for system in ("ours", "theirs"):
@@ -212,7 +248,9 @@ def test_a_code_with_other_characters_is_not_taken(page, browser):
 
 def test_the_page_is_one_file_that_loads_nothing(page):
     text = page.read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:)", text) and "http" not in text.replace("http-equiv", "")
+    assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:)", text) and "http" not in text.replace(
+        "http-equiv", ""
+    )
     data = json.loads(re.search(r'application/json">(.*?)</script>', text, re.DOTALL)[1])
     assert {c["system"] for c in data["clips"]} == {"ours", "theirs"}
     assert all(c["audio"].startswith("data:audio/flac;base64,") for c in data["clips"])
@@ -243,7 +281,9 @@ def test_missing_clips_and_wrong_counts_are_refused(page, tmp_path):
     assert not (tmp_path / "new.html").exists()
 
 
-def write_ratings(path: Path, rows: list[str], header: str = "listener,position,item,system,ovl,rel") -> Path:
+def write_ratings(
+    path: Path, rows: list[str], header: str = "listener,position,item,system,ovl,rel"
+) -> Path:
     path.write_text("\r\n".join([header, *rows]), encoding="utf-8")
     return path
 
@@ -252,8 +292,9 @@ def test_means_and_intervals_by_hand(tmp_path):
     a = write_ratings(tmp_path / "a.csv", ["a,1,x,ours,5,4", "a,2,y,ours,3,4", "a,3,x,theirs,1,2"])
     b = write_ratings(tmp_path / "b.csv", ["b,1,x,ours,4,4"])
     found = read_ratings([a, b])
-    assert found["ours"] == pytest.approx({"ovl": 4, "rel": 4, "ovl_ci95": 1.96 / 3**0.5, "rel_ci95": 0, "ratings": 3,
-                                           "listeners": 2})
+    assert found["ours"] == pytest.approx(
+        {"ovl": 4, "rel": 4, "ovl_ci95": 1.96 / 3**0.5, "rel_ci95": 0, "ratings": 3, "listeners": 2}
+    )
     assert found["theirs"]["ovl"] == 1 and found["theirs"]["ovl_ci95"] == 0
 
 
@@ -277,9 +318,20 @@ def test_the_commands_write_the_page_and_average_the_answers(page, tmp_path, cap
     parser = argparse.ArgumentParser()
     cli.add_parser(parser.add_subparsers(required=True))
     (tmp_path / "prompts.json").write_text(json.dumps({"crow": "a crow caws"}), encoding="utf-8")
-    args = parser.parse_args(["evaluate", "listening", "--system", f"ours={tmp_path / 'ours'}", "--system",
-                              str(tmp_path / "theirs"), "--prompts", str(tmp_path / "prompts.json"), "--out",
-                              str(tmp_path / "new.html")])
+    args = parser.parse_args(
+        [
+            "evaluate",
+            "listening",
+            "--system",
+            f"ours={tmp_path / 'ours'}",
+            "--system",
+            str(tmp_path / "theirs"),
+            "--prompts",
+            str(tmp_path / "prompts.json"),
+            "--out",
+            str(tmp_path / "new.html"),
+        ]
+    )
     assert args.run(args) == 0 and "2 clips" in capsys.readouterr().out
     assert (tmp_path / "new.html").stat().st_size > 10_000
     ratings = write_ratings(tmp_path / "a.csv", ["a,1,crow,ours,5,4"])

@@ -16,15 +16,18 @@ from safetensors.torch import save_file
 
 from dreamaudio_core import audio
 from dreamaudio_core.errors import AudioError, CheckpointError
-from dreamaudio_core.networks import cnn14 as panns, vggish
+from dreamaudio_core.networks import cnn14 as panns
+from dreamaudio_core.networks import vggish
 from dreamaudio_core.networks.cnn14 import Cnn14, Cnn14Extractor, load_cnn14
 from dreamaudio_core.networks.vggish import VGGish, VGGishExtractor, load_vggish, log_mel_examples
 
-EXAMPLES = Path(audio.__file__).parent / "examples"
+EXAMPLES = Path(audio.__file__).parents[1] / "examples"
 
 
 def published(package: str, module: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A module of an installed package without the package's own `__init__`, which would fetch files at import."""
+    """A module of an installed package without the package's own `__init__`, which would fetch
+    files at import.
+    """
     spec = importlib.util.find_spec(package)
     if spec is None:
         pytest.skip(f"{package} is not installed: pip install {package}")
@@ -94,7 +97,9 @@ def test_vggish_checkpoints_are_read_under_their_names(tmp_path, clip):
     with torch.inference_mode():
         expected = network(log_mel_examples(clip))
         for name in ("vggish.pth", "vggish.safetensors"):
-            torch.testing.assert_close(load_vggish(tmp_path / name)(log_mel_examples(clip)), expected)
+            torch.testing.assert_close(
+                load_vggish(tmp_path / name)(log_mel_examples(clip)), expected
+            )
     found = VGGishExtractor(tmp_path / "vggish.pth").extract([clip, clip[:100], clip])
     assert [f.shape for f in found] == [(2, 8), (1, 8), (2, 8)]
     np.testing.assert_allclose(found[2], expected.numpy(), rtol=1e-5, atol=1e-6)
@@ -129,7 +134,10 @@ def test_cnn14_agrees_with_the_published_network(clip, tmp_path, monkeypatch):
 
 
 def test_cnn14_front_end_agrees_with_librosa(clip):
-    power = np.abs(librosa.stft(clip.double().numpy(), n_fft=512, hop_length=160, pad_mode="reflect")) ** 2
+    power = (
+        np.abs(librosa.stft(clip.double().numpy(), n_fft=512, hop_length=160, pad_mode="reflect"))
+        ** 2
+    )
     basis = librosa.filters.mel(sr=16_000, n_fft=512, n_mels=64, fmin=50, fmax=8_000)
     expected = librosa.power_to_db(basis @ power, ref=1.0, amin=1e-10, top_db=None)
     found = small_cnn14().log_mel(clip[None])[0, 0].T
@@ -142,27 +150,41 @@ def test_cnn14_checkpoints_may_lack_the_front_end(tmp_path, clip):
     state = {k: v for k, v in network.state_dict().items() if k != "mel" and "num_batches" not in k}
     torch.save({"model": state}, tmp_path / "cnn14.pth")
     with torch.inference_mode():
-        torch.testing.assert_close(load_cnn14(tmp_path / "cnn14.pth")(clip[None]), network(clip[None]))
+        torch.testing.assert_close(
+            load_cnn14(tmp_path / "cnn14.pth")(clip[None]), network(clip[None])
+        )
 
 
 def test_cnn14_uses_the_mel_weights_of_the_file(tmp_path, clip):
     network = small_cnn14()
     state = {k: v for k, v in network.state_dict().items() if k != "mel"}
-    torch.save({"model": state | {"logmel_extractor.melW": 2 * network.mel}}, tmp_path / "cnn14.pth")
-    plain, found = network.log_mel(clip[None]), load_cnn14(tmp_path / "cnn14.pth").log_mel(clip[None])
+    torch.save(
+        {"model": state | {"logmel_extractor.melW": 2 * network.mel}}, tmp_path / "cnn14.pth"
+    )
+    plain, found = (
+        network.log_mel(clip[None]),
+        load_cnn14(tmp_path / "cnn14.pth").log_mel(clip[None]),
+    )
     heard = plain > -100
     assert heard.float().mean() > 0.5
     torch.testing.assert_close(found[heard], plain[heard] + 10 * np.log10(2), rtol=0, atol=1e-3)
 
 
 def test_clips_of_mixed_lengths_get_the_features_they_get_alone(tmp_path, clip):
-    torch.save({"model": {k: v for k, v in small_cnn14().state_dict().items() if k != "mel"}}, tmp_path / "cnn14.pth")
+    torch.save(
+        {"model": {k: v for k, v in small_cnn14().state_dict().items() if k != "mel"}},
+        tmp_path / "cnn14.pth",
+    )
     extractor = Cnn14Extractor(tmp_path / "cnn14.pth")
     clips = [clip, clip[:5_000], clip.flip(0), torch.cat((clip, clip)), clip[:32_000] + 0.3]
     together = extractor.extract(clips)
     for index, alone in enumerate(clips):
-        np.testing.assert_allclose(together[index], extractor.extract([alone])[0], rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(together[4], together[0], rtol=1e-3, atol=1e-4, err_msg="the mean is removed")
+        np.testing.assert_allclose(
+            together[index], extractor.extract([alone])[0], rtol=1e-4, atol=1e-6
+        )
+    np.testing.assert_allclose(
+        together[4], together[0], rtol=1e-3, atol=1e-4, err_msg="the mean is removed"
+    )
 
 
 # What does not fit
@@ -182,9 +204,14 @@ def test_the_network_of_another_rate_is_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("extractor", "load", "place"),
-    [(VGGishExtractor, load_vggish, "torchvggish/releases"), (Cnn14Extractor, load_cnn14, "zenodo.org/record/3987831")],
+    [
+        (VGGishExtractor, load_vggish, "torchvggish/releases"),
+        (Cnn14Extractor, load_cnn14, "zenodo.org/record/3987831"),
+    ],
 )
-def test_missing_and_foreign_files_say_where_weights_are_published(extractor, load, place, tmp_path):
+def test_missing_and_foreign_files_say_where_weights_are_published(
+    extractor, load, place, tmp_path
+):
     with pytest.raises(CheckpointError, match=f"absent.pth.*{place}"):
         extractor(tmp_path / "absent.pth")
     with pytest.raises(CheckpointError, match="folder"):
@@ -211,7 +238,10 @@ def test_wrong_shapes_are_named(tmp_path):
 def test_waveforms_of_another_shape_are_refused(tmp_path):
     with pytest.raises(AudioError, match=r"\[1, 16000\]"):
         log_mel_examples(torch.zeros(1, 16_000))
-    torch.save({"model": {k: v for k, v in small_cnn14().state_dict().items() if k != "mel"}}, tmp_path / "cnn14.pth")
+    torch.save(
+        {"model": {k: v for k, v in small_cnn14().state_dict().items() if k != "mel"}},
+        tmp_path / "cnn14.pth",
+    )
     with pytest.raises(AudioError, match="Cnn14"):
         Cnn14Extractor(tmp_path / "cnn14.pth").extract([torch.zeros(0)])
 
@@ -220,7 +250,9 @@ def test_digests_tell_weights_apart(tmp_path):
     for seed in (0, 1):
         torch.save(small_vggish(seed).state_dict(), tmp_path / f"{seed}.pth")
     (tmp_path / "copy.pth").write_bytes((tmp_path / "0.pth").read_bytes())
-    digests = {name: VGGishExtractor(tmp_path / f"{name}.pth").digest for name in ("0", "1", "copy")}
+    digests = {
+        name: VGGishExtractor(tmp_path / f"{name}.pth").digest for name in ("0", "1", "copy")
+    }
     assert digests["0"] == digests["copy"] != digests["1"]
 
 

@@ -1,4 +1,6 @@
-"""Whole evaluations of folders and test sets: pairing, bad input, resuming, reports and the command line."""
+"""Whole evaluations of folders and test sets: pairing, bad input, resuming, reports and the command
+line.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,6 @@ import torch
 from dreamaudio_core import audio
 from dreamaudio_core.errors import AudioError, DreamAudioError, InputError
 from dreamaudio_core.evaluation import cli, ctta, evaluate, report
-from dreamaudio_core.networks import cnn14 as panns, vggish
 from dreamaudio_core.evaluation.clips import inspect_clip
 from dreamaudio_core.evaluation.evaluate import Options, Weights
 from dreamaudio_core.evaluation.feature_cache import FeatureCache
@@ -25,8 +26,10 @@ from dreamaudio_core.evaluation.frechet import frechet_distance_of_samples
 from dreamaudio_core.evaluation.items import read_items, read_prompts
 from dreamaudio_core.evaluation.kl import kl_divergence
 from dreamaudio_core.evaluation.pairs import Policy, pair_folders
+from dreamaudio_core.networks import cnn14 as panns
+from dreamaudio_core.networks import vggish
 
-ROOT = Path(audio.__file__).parent.parent
+ROOT = Path(audio.__file__).parents[2]
 EXAMPLES = ROOT / "dreamaudio_core" / "examples"
 RATE = 16_000
 
@@ -60,7 +63,10 @@ def folders(tmp_path) -> tuple[Path, Path]:
     """Targets, and generated clips that are the targets with noise."""
     target = write(tmp_path / "target", sounds())
     torch.manual_seed(1)
-    generated = write(tmp_path / "generated", {k: 0.5 * v + 0.02 * torch.randn_like(v) for k, v in sounds().items()})
+    generated = write(
+        tmp_path / "generated",
+        {k: 0.5 * v + 0.02 * torch.randn_like(v) for k, v in sounds().items()},
+    )
     return generated, target
 
 
@@ -82,13 +88,19 @@ def test_scores_are_those_of_the_parts(folders, weights):
         for side in folders:
             clips = [audio.read_audio(p) for p in sorted(side.glob("*.wav"))]
             features[extractor.name, side] = extractor.extract(clips)
-    fad = frechet_distance_of_samples(*(np.concatenate(features["vggish", side]) for side in folders))
+    fad = frechet_distance_of_samples(
+        *(np.concatenate(features["vggish", side]) for side in folders)
+    )
     assert found.scores["fad"] == pytest.approx(fad, rel=1e-6)
     kl = kl_divergence(np.stack(features["cnn14", target]), np.stack(features["cnn14", generated]))
     assert found.scores["kl_softmax"] == pytest.approx(kl.mean(), rel=1e-6)
-    assert [found.clips[s]["kl_softmax"] for s in sorted(sounds())] == pytest.approx(list(kl), rel=1e-6)
+    assert [found.clips[s]["kl_softmax"] for s in sorted(sounds())] == pytest.approx(
+        list(kl), rel=1e-6
+    )
     patches = sum(map(len, features["vggish", target]))
-    assert patches <= 8 and any(f"FAD: {patches} patches for a covariance of 8" in note for note in found.notes)
+    assert patches <= 8 and any(
+        f"FAD: {patches} patches for a covariance of 8" in note for note in found.notes
+    )
     assert str(weights.vggish) in found.weights["vggish"]
 
 
@@ -139,16 +151,23 @@ def test_unpaired_clips_are_named_counted_and_skipped_on_request(folders, weight
     generated, target = folders
     write(generated, {"extra": sounds()["crow"]})
     (target / "guitar.wav").unlink()
-    with pytest.raises(InputError, match="2 generated clips have no counterpart.*extra.wav, guitar.wav.*--unpaired"):
+    with pytest.raises(
+        InputError, match="2 generated clips have no counterpart.*extra.wav, guitar.wav.*--unpaired"
+    ):
         evaluate.evaluate(generated, target, weights=weights)
-    found = evaluate.evaluate(generated, target, weights=weights, options=Options(policy=Policy(unpaired="skip")))
+    found = evaluate.evaluate(
+        generated, target, weights=weights, options=Options(policy=Policy(unpaired="skip"))
+    )
     assert list(found.clips) == ["cash_register", "crow"]
     assert any("skipped: extra.wav, guitar.wav" in note for note in found.notes)
 
 
 def test_damaged_clips_are_named_counted_and_skipped_on_request(folders, weights):
     generated, target = folders
-    write(generated, {"crow": torch.full((RATE,), torch.nan), "dog": sounds()["crow"], "cat": torch.zeros(0)})
+    write(
+        generated,
+        {"crow": torch.full((RATE,), torch.nan), "dog": sounds()["crow"], "cat": torch.zeros(0)},
+    )
     write(target, {"dog": sounds()["crow"], "cat": sounds()["crow"]})
     (generated / "dog.wav").write_bytes(b"RIFF no sound")
     with pytest.raises(InputError, match="3 clips cannot be used.*--bad-audio skip") as error:
@@ -164,22 +183,32 @@ def test_damaged_clips_are_named_counted_and_skipped_on_request(folders, weights
 def test_mixed_rates_are_refused_skipped_or_resampled(folders, weights):
     generated, target = folders
     write(generated, {"crow": audio.resample(sounds()["crow"], RATE, 44_100)}, 44_100)
-    with pytest.raises(InputError, match=r"1 generated clips.*usual 16000 Hz: crow.wav \(44100 Hz\).*--mixed-rates"):
+    with pytest.raises(
+        InputError, match=r"1 generated clips.*usual 16000 Hz: crow.wav \(44100 Hz\).*--mixed-rates"
+    ):
         pair_folders(generated, target)
-    assert pair_folders(generated, target, Policy(mixed_rates="skip")).stems == ("cash_register", "guitar")
+    assert pair_folders(generated, target, Policy(mixed_rates="skip")).stems == (
+        "cash_register",
+        "guitar",
+    )
     kept = pair_folders(generated, target, Policy(mixed_rates="resample"))
     assert len(kept.stems) == 3 and "resampled: crow.wav" in kept.notes[0]
     options = Options(policy=Policy(mixed_rates="resample"))
     resampled = evaluate.evaluate(generated, target, weights=weights, options=options)
     write(generated, {"crow": sounds()["crow"]})
     plain = evaluate.evaluate(generated, target, weights=weights)
-    assert resampled.clips["crow"]["kl_softmax"] == pytest.approx(plain.clips["crow"]["kl_softmax"], abs=0.01)
+    assert resampled.clips["crow"]["kl_softmax"] == pytest.approx(
+        plain.clips["crow"]["kl_softmax"], abs=0.01
+    )
 
 
 def test_empty_and_missing_folders_are_refused(folders, weights, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "notes.txt").write_text("no sound")
-    for folder, message in ((tmp_path / "empty", "no sound files"), (tmp_path / "absent", "found nothing")):
+    for folder, message in (
+        (tmp_path / "empty", "no sound files"),
+        (tmp_path / "absent", "found nothing"),
+    ):
         with pytest.raises(InputError, match=message) as error:
             evaluate.evaluate(folder, folders[1], weights=weights)
         assert str(folder) in one_line(error)
@@ -303,7 +332,11 @@ class Copying:
     def generate(self, prompt, references, seed):
         self.made.append((prompt, seed))
         parts = [audio.read_audio(r.path)[:RATE] for r in references]
-        return torch.cat(parts) if parts else 0.1 * torch.randn(RATE, generator=torch.Generator().manual_seed(seed))
+        return (
+            torch.cat(parts)
+            if parts
+            else 0.1 * torch.randn(RATE, generator=torch.Generator().manual_seed(seed))
+        )
 
 
 def write_test_set(folder: Path, targets: bool = True) -> Path:
@@ -312,10 +345,16 @@ def write_test_set(folder: Path, targets: bool = True) -> Path:
     write(folder / "targets", {f"t{i}": sounds()[name] for i, name in enumerate(names)})
     lines = []
     for i in range(3):
-        references = [{"path": f"references/{n}.wav", "caption": n.replace("_", " ")} for n in names[:i]]
+        references = [
+            {"path": f"references/{n}.wav", "caption": n.replace("_", " ")} for n in names[:i]
+        ]
         target = f"targets/t{i}.wav" if targets else None
-        lines.append({"id": f"item {i}", "prompt": f"prompt {i}", "references": references, "target": target})
-    (folder / "items.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n", encoding="utf-8")
+        lines.append(
+            {"id": f"item {i}", "prompt": f"prompt {i}", "references": references, "target": target}
+        )
+    (folder / "items.jsonl").write_text(
+        "\n".join(map(json.dumps, lines)) + "\n\n", encoding="utf-8"
+    )
     return folder
 
 
@@ -325,10 +364,17 @@ def test_a_test_set_is_generated_and_scored(tmp_path, weights):
     found = ctta.run_ctta(generator, tmp_path / "data", "concatenation", tmp_path / "out", weights)
     assert [p for p, _ in generator.made] == ["prompt 0", "prompt 1", "prompt 2"]
     assert len({seed for _, seed in generator.made}) == 3
-    assert set(found.evaluation.scores) == {"fad", "kl_softmax", "kl_sigmoid"} and len(found.evaluation.clips) == 3
+    assert (
+        set(found.evaluation.scores) == {"fad", "kl_softmax", "kl_sigmoid"}
+        and len(found.evaluation.clips) == 3
+    )
     made = audio.read_audio(found.generated / "item 2.wav")
     assert (made[: RATE // 2] - sounds()["cash_register"][: RATE // 2]).abs().max() < 1e-4
-    assert read_prompts(data) == read_prompts(data / "items.jsonl") == {f"item {i}": f"prompt {i}" for i in range(3)}
+    assert (
+        read_prompts(data)
+        == read_prompts(data / "items.jsonl")
+        == {f"item {i}": f"prompt {i}" for i in range(3)}
+    )
 
 
 def test_only_what_is_missing_or_changed_is_generated_again(tmp_path, weights):
@@ -336,7 +382,9 @@ def test_only_what_is_missing_or_changed_is_generated_again(tmp_path, weights):
     first, second, third, fourth, fifth = (Copying() for _ in range(5))
 
     def run(generator, **kw):
-        return ctta.run_ctta(generator, data, "overlay", tmp_path / "out", weights, **kw).evaluation.scores
+        return ctta.run_ctta(
+            generator, data, "overlay", tmp_path / "out", weights, **kw
+        ).evaluation.scores
 
     before = run(first)
     assert run(second) == before and second.made == []
@@ -373,7 +421,9 @@ def test_a_set_without_targets_has_no_paired_metrics(tmp_path, weights):
     generator = Copying()
     with pytest.raises(InputError, match="fad compares with targets"):
         ctta.run_ctta(generator, data, "fantasy", tmp_path / "out", weights, ["fad"])
-    assert generator.made == [], "a request that cannot be met is refused before anything is generated"
+    assert generator.made == [], (
+        "a request that cannot be met is refused before anything is generated"
+    )
 
 
 def test_output_that_is_no_sound_is_refused(tmp_path, weights):
@@ -397,7 +447,10 @@ def test_output_that_is_no_sound_is_refused(tmp_path, weights):
         ('{"prompt": "a", "references": [{"caption": "x"}]}', "reference 1: path"),
         ('{"prompt": "a", "references": ["x.wav"]}', "reference 1: expected an object"),
         ('{"prompt": "a", "id": "../x"}', "id: expected a plain file name"),
-        ('{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}', "line 2: the id 'x' is already that of line 1"),
+        (
+            '{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}',
+            "line 2: the id 'x' is already that of line 1",
+        ),
         ("", "holds no items"),
     ],
 )
@@ -420,19 +473,52 @@ def parse(*arguments, **kw) -> argparse.Namespace:
 def test_the_command_scores_systems_beside_the_paper(folders, weights, tmp_path, capsys):
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     generated, target = folders
-    (tmp_path / "prompts.json").write_text(json.dumps(dict.fromkeys(sounds(), "a | $sound")), encoding="utf-8")
-    rows = ["listener,position,item,system,ovl,rel", *(f"a,{i},{i},ours,{3 + i},4" for i in range(3))]
+    (tmp_path / "prompts.json").write_text(
+        json.dumps(dict.fromkeys(sounds(), "a | $sound")), encoding="utf-8"
+    )
+    rows = [
+        "listener,position,item,system,ovl,rel",
+        *(f"a,{i},{i},ours,{3 + i},4" for i in range(3)),
+    ]
     (tmp_path / "ratings.csv").write_text("\r\n".join(rows), encoding="utf-8")
-    args = parse("evaluate", "folders", "--generated", f"ours={generated}", "--generated", f"same={target}", "--target",
-                 target, "--prompts", tmp_path / "prompts.json", "--vggish", weights.vggish, "--cnn14", weights.cnn14,
-                 "--test-set", "concatenation", "--out", tmp_path / "out", "--plots", "1", "--ratings",
-                 tmp_path / "ratings.csv")
+    args = parse(
+        "evaluate",
+        "folders",
+        "--generated",
+        f"ours={generated}",
+        "--generated",
+        f"same={target}",
+        "--target",
+        target,
+        "--prompts",
+        tmp_path / "prompts.json",
+        "--vggish",
+        weights.vggish,
+        "--cnn14",
+        weights.cnn14,
+        "--test-set",
+        "concatenation",
+        "--out",
+        tmp_path / "out",
+        "--plots",
+        "1",
+        "--ratings",
+        tmp_path / "ratings.csv",
+    )
     assert args.run(args) == 0
-    found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["sections"][0]
+    found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["sections"][
+        0
+    ]
     ours, same = found["systems"]
     expected = evaluate.evaluate(generated, target, weights=weights)
-    assert ours["scores"]["fad"] == pytest.approx(expected.scores["fad"]) and same["scores"]["fad"] < 1e-6
-    assert ours["scores"]["ovl"] == 4 and ours["per_clip"]["crow"].keys() == {"kl_softmax", "kl_sigmoid"}
+    assert (
+        ours["scores"]["fad"] == pytest.approx(expected.scores["fad"])
+        and same["scores"]["fad"] < 1e-6
+    )
+    assert ours["scores"]["ovl"] == 4 and ours["per_clip"]["crow"].keys() == {
+        "kl_softmax",
+        "kl_sigmoid",
+    }
     assert found["paper"]["DreamAudio-L"] == {"fad": 0.46, "kl": 0.92, "clap": 52.5, "clap_a": 87.7}
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
     assert "| DreamAudio (paper) |  | 0.50 | 0.90 |" in text
@@ -468,9 +554,27 @@ def test_the_command_generates_and_scores(tmp_path, weights, capsys):
         asked.update(name=name, **options)
         return Copying()
 
-    args = parse("evaluate", "ctta", "--model", "mini", "--test-set", "overlay", "--data", tmp_path / "data", "--out",
-                 tmp_path / "out", "--vggish", weights.vggish, "--limit", "2", "--steps", "3", "--plots", "2",
-                 load_generator=load)
+    args = parse(
+        "evaluate",
+        "ctta",
+        "--model",
+        "mini",
+        "--test-set",
+        "overlay",
+        "--data",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "out",
+        "--vggish",
+        weights.vggish,
+        "--limit",
+        "2",
+        "--steps",
+        "3",
+        "--plots",
+        "2",
+        load_generator=load,
+    )
     assert args.run(args) == 0
     assert asked == {"name": "mini", "device": "cpu", "steps": 3}
     text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
@@ -478,8 +582,19 @@ def test_the_command_generates_and_scores(tmp_path, weights, capsys):
 
 
 def test_mistakes_are_told_before_a_model_is_loaded(tmp_path):
-    args = parse("evaluate", "ctta", "--model", "mini", "--test-set", "overlay", "--data", tmp_path, "--out",
-                 tmp_path / "out", load_generator=lambda *_, **__: pytest.fail("a model was loaded"))
+    args = parse(
+        "evaluate",
+        "ctta",
+        "--model",
+        "mini",
+        "--test-set",
+        "overlay",
+        "--data",
+        tmp_path,
+        "--out",
+        tmp_path / "out",
+        load_generator=lambda *_, **__: pytest.fail("a model was loaded"),
+    )
     with pytest.raises(DreamAudioError, match="items.jsonl"):
         args.run(args)
     write_test_set(tmp_path)
@@ -488,7 +603,15 @@ def test_mistakes_are_told_before_a_model_is_loaded(tmp_path):
 
 
 def test_importing_the_command_line_needs_no_optional_package():
-    blocked = ("matplotlib", "scipy", "librosa", "torchlibrosa", "audiobox_aesthetics", "selenium", "pandas")
+    blocked = (
+        "matplotlib",
+        "scipy",
+        "librosa",
+        "torchlibrosa",
+        "audiobox_aesthetics",
+        "selenium",
+        "pandas",
+    )
     code = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in blocked)
     code += "import dreamaudio_core.evaluation.cli, dreamaudio_core.evaluation.aesthetics\n"
     code += "assert 'transformers' not in sys.modules"

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
-from dreamaudio_core.sampling import ddpm as diffusion, flow
 from dreamaudio_core.errors import InputError
+from dreamaudio_core.sampling import ddpm as diffusion
+from dreamaudio_core.sampling import flow
 from dreamaudio_core.sampling.flow import Guidance, branches
 
 
@@ -23,23 +24,31 @@ def test_path_ends_and_velocity():
 
 def test_loss_is_zero_for_the_true_velocity():
     noise, data = torch.randn(2, 2, 4, 4), torch.randn(2, 2, 4, 4)
-    perfect = flow.flow_loss(lambda z, t: data - (1 - flow.SIGMA) * noise, data, torch.tensor([0.2, 0.7]), noise)
+    perfect = flow.flow_loss(
+        lambda z, t: data - (1 - flow.SIGMA) * noise, data, torch.tensor([0.2, 0.7]), noise
+    )
     assert perfect < 1e-12
     assert flow.flow_loss(lambda z, t: torch.zeros_like(z), data, noise=noise) > 0.5
 
 
 def error(solver: str, steps: int) -> float:
     """Error against dz/dt = z cos t, whose solution is exp(sin t)."""
-    z = flow.SOLVERS[solver](lambda z, t: z * math.cos(t), torch.ones(1, dtype=torch.float64), flow.times(steps))
+    z = flow.SOLVERS[solver](
+        lambda z, t: z * math.cos(t), torch.ones(1, dtype=torch.float64), flow.times(steps)
+    )
     return abs(z.item() - math.exp(math.sin(1.0)))
 
 
-@pytest.mark.parametrize("solver, order", [("euler", 1), ("midpoint", 2), ("heun", 2), ("two-step", 2)])
+@pytest.mark.parametrize(
+    "solver, order", [("euler", 1), ("midpoint", 2), ("heun", 2), ("two-step", 2)]
+)
 def test_order_of_convergence(solver, order):
     assert math.log2(error(solver, 400) / error(solver, 800)) == pytest.approx(order, abs=0.15)
 
 
-@pytest.mark.parametrize("solver, per_step", [("euler", 1), ("midpoint", 2), ("heun", 2), ("two-step", 1)])
+@pytest.mark.parametrize(
+    "solver, per_step", [("euler", 1), ("midpoint", 2), ("heun", 2), ("two-step", 1)]
+)
 def test_evaluations_and_progress(solver, per_step):
     calls, seen = [], []
 
@@ -47,7 +56,9 @@ def test_evaluations_and_progress(solver, per_step):
         calls.append(t)
         return z
 
-    flow.SOLVERS[solver](velocity, torch.ones(1), flow.times(7), lambda i, n, z: seen.append((i, n)))
+    flow.SOLVERS[solver](
+        velocity, torch.ones(1), flow.times(7), lambda i, n, z: seen.append((i, n))
+    )
     assert len(calls) == 7 * per_step
     assert seen == [(i + 1, 7) for i in range(7)]
 
@@ -64,16 +75,28 @@ def test_two_step_keeps_its_order_on_shifted_times():
 def test_times():
     assert flow.times(4) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
     shifted = flow.times(4, shift=3.0)
-    assert shifted[0] == 0 and shifted[-1] == 1 and all(a < b for a, b in zip(flow.times(4), flow.times(4)[1:]))
+    assert (
+        shifted[0] == 0
+        and shifted[-1] == 1
+        and all(a < b for a, b in zip(flow.times(4), flow.times(4)[1:]))
+    )
     assert shifted[2] == pytest.approx(1 - 3 * 0.5 / (1 + 2 * 0.5))
     assert flow.times(4, shift=3.0, start=0.4)[0] == pytest.approx(0.4)
-    for bad in ({"steps": 0}, {"steps": -1}, {"steps": 2.5}, {"steps": 4, "shift": 0.0}, {"steps": 4, "start": 1.0}):
+    for bad in (
+        {"steps": 0},
+        {"steps": -1},
+        {"steps": 2.5},
+        {"steps": 4, "shift": 0.0},
+        {"steps": 4, "start": 1.0},
+    ):
         with pytest.raises(InputError):
             flow.times(**bad)
 
 
 def combine(guidance: Guidance, strengths: list[float], value) -> float:
-    return sum(w * value(prompt, references) for prompt, references, w in branches(guidance, strengths))
+    return sum(
+        w * value(prompt, references) for prompt, references, w in branches(guidance, strengths)
+    )
 
 
 def test_joint_guidance_costs_two_evaluations():
@@ -81,7 +104,10 @@ def test_joint_guidance_costs_two_evaluations():
     assert branches(Guidance(1.0), [1.0, 1.0]) == [(True, (0, 1), 1.0)]
 
 
-@pytest.mark.parametrize("text, reference, strengths", [(2.0, 3.0, [1.0, 1.0]), (3.5, 1.0, [0.5, 2.0]), (1.0, 1.0, [0.0, 1.0])])
+@pytest.mark.parametrize(
+    "text, reference, strengths",
+    [(2.0, 3.0, [1.0, 1.0]), (3.5, 1.0, [0.5, 2.0]), (1.0, 1.0, [0.0, 1.0])],
+)
 def test_branches_are_the_stated_sum(text, reference, strengths):
     """On a made-up velocity that is linear in prompt and references, guidance has a closed form."""
     gains = [5.0, 7.0]
@@ -90,7 +116,12 @@ def test_branches_are_the_stated_sum(text, reference, strengths):
         return 1.0 + 10.0 * prompt + sum(gains[k] for k in references)
 
     used = [k for k, s in enumerate(strengths) if s]
-    expected = 1.0 + text * 10.0 + reference * sum(gains[k] for k in used) + sum((strengths[k] - 1) * gains[k] for k in used)
+    expected = (
+        1.0
+        + text * 10.0
+        + reference * sum(gains[k] for k in used)
+        + sum((strengths[k] - 1) * gains[k] for k in used)
+    )
     assert combine(Guidance(text, reference), strengths, value) == pytest.approx(expected)
 
 
@@ -105,7 +136,12 @@ def test_weights_sum_to_one():
 
 
 def test_absurd_guidance_is_refused():
-    for bad in ({"text": -1.0}, {"text": 1e6}, {"references": float("nan")}, {"interval": (0.8, 0.2)}):
+    for bad in (
+        {"text": -1.0},
+        {"text": 1e6},
+        {"references": float("nan")},
+        {"interval": (0.8, 0.2)},
+    ):
         with pytest.raises(InputError):
             Guidance(**bad)
 
@@ -122,9 +158,13 @@ def test_ddpm_schedule_and_ddim():
     assert alphas[0].item() == pytest.approx(1 - 0.0015)
     last = 1 - (alphas[-1] / alphas[-2]).item()
     assert last == pytest.approx(0.0195)
-    data, noise = torch.randn(2, 2, 4, 4, dtype=torch.float64), torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    data, noise = (
+        torch.randn(2, 2, 4, 4, dtype=torch.float64),
+        torch.randn(2, 2, 4, 4, dtype=torch.float64),
+    )
     z = diffusion.start_latent(data, noise, 10, 0.0)
     seen = []
+
     # An oracle that knows the data sees each z's exact noise, so DDIM must return the data.
     def oracle(z, time):
         alpha = alphas[round(time * 1000)]

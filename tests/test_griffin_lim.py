@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from dreamaudio_core.audio import log_mel, read_audio, silence_log_mel
-from dreamaudio_core.config import AudioConfig
 from dreamaudio_core.audio.griffin_lim import GriffinLim
+from dreamaudio_core.config import AudioConfig
 
 CONFIG = AudioConfig()
 SOUND = Path(__file__).parent.parent / "dreamaudio_core" / "examples" / "cash_register.flac"
@@ -43,6 +43,8 @@ def test_batch_and_silence(sound):
     mel = log_mel(pair, CONFIG)
     both = GriffinLim(CONFIG).refine(0.5 * pair, mel, 6)
     assert both.shape == pair.shape
-    torch.testing.assert_close(GriffinLim(CONFIG).refine(0.5 * pair[1:], mel[1:], 6), both[1:], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        GriffinLim(CONFIG).refine(0.5 * pair[1:], mel[1:], 6), both[1:], atol=1e-5, rtol=1e-4
+    )
     silent = GriffinLim(CONFIG).refine(torch.zeros(1, 16_000), silence_log_mel(100, CONFIG), 6)
     assert torch.isfinite(silent).all() and silent.abs().max() < 1e-3

@@ -21,7 +21,7 @@ from dreamaudio_core.retrieval import library as module
 from dreamaudio_core.retrieval.embedding import TextEmbedder
 from dreamaudio_core.retrieval.store import INDEX
 
-EXAMPLES = Path(audio.__file__).parent / "examples"
+EXAMPLES = Path(audio.__file__).parents[1] / "examples"
 PROMPT = "a crow caws, then a cash register rings while a guitar plays"
 
 
@@ -84,7 +84,9 @@ def test_each_event_of_a_prompt_finds_its_own_reference(library, sounds):
     assert library.search("a crow caws", min_score=0.999)[0].path.name == "crow.flac"
     assert library.search("a volcano erupts", min_score=0.9) == []
     references = library.references("a crow caws")
-    assert references[0].caption == "a crow caws" and references[0].waveform.abs().max() == pytest.approx(0.5)
+    assert references[0].caption == "a crow caws" and references[
+        0
+    ].waveform.abs().max() == pytest.approx(0.5)
 
 
 def test_vectors_are_means_over_the_tokens_of_each_text(embedder):
@@ -94,7 +96,9 @@ def test_vectors_are_means_over_the_tokens_of_each_text(embedder):
     for text, vector in zip(texts, vectors):
         ids = encoder.tokenizer([text], return_tensors="pt")["input_ids"]
         mean = encoder(ids, torch.ones_like(ids, dtype=torch.bool))[0].mean(dim=0)
-        np.testing.assert_allclose(vector, torch.nn.functional.normalize(mean, dim=0).detach(), atol=1e-5)
+        np.testing.assert_allclose(
+            vector, torch.nn.functional.normalize(mean, dim=0).detach(), atol=1e-5
+        )
 
 
 def test_only_new_and_changed_files_are_read_again(library, sounds, monkeypatch):
@@ -102,7 +106,11 @@ def test_only_new_and_changed_files_are_read_again(library, sounds, monkeypatch)
     read = []
     for name in ("file_digest", "inspect_sound"):
         real = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda path, *a, n=name, real=real: (read.append((n, path.name)), real(path, *a))[1])
+        monkeypatch.setattr(
+            module,
+            name,
+            lambda path, *a, n=name, real=real: (read.append((n, path.name)), real(path, *a))[1],
+        )
     assert library.add(sounds).unchanged == 6 and read == []
     os.utime(sounds / "crow.flac")
     report = library.add(sounds)
@@ -112,7 +120,9 @@ def test_only_new_and_changed_files_are_read_again(library, sounds, monkeypatch)
     write_tone(sounds / "more" / "frog.wav", 500)
     report = library.add(sounds)
     assert (report.changed, report.added, report.unchanged) == (1, 1, 5)
-    assert sorted(read) == [(n, f) for n in ("file_digest", "inspect_sound") for f in ("dog_bark.wav", "frog.wav")]
+    assert sorted(read) == [
+        (n, f) for n in ("file_digest", "inspect_sound") for f in ("dog_bark.wav", "frog.wav")
+    ]
     assert {e.path.name: e.seconds for e in library.entries()}["dog_bark.wav"] == pytest.approx(0.5)
 
 
@@ -131,7 +141,9 @@ def test_tags_give_captions(library, tmp_path):
     assert [(e.caption, e.source) for e in library.entries()] == [("a kettle whistles", "tags")]
 
 
-def test_an_interrupted_run_keeps_its_batches_and_goes_on_behind_them(library, sounds, embedder, monkeypatch):
+def test_an_interrupted_run_keeps_its_batches_and_goes_on_behind_them(
+    library, sounds, embedder, monkeypatch
+):
     real, calls = embedder.embed, []
 
     def embed(texts):
@@ -202,7 +214,9 @@ def test_missing_and_changed_files_are_counted_kept_or_removed(library, sounds, 
     write_tone(sounds / "more" / "dog_bark.wav", 333, 0.7)
     result = library.verify()
     assert result.intact == 4 and {(p.path.name, p.kind) for p in result.problems} == {
-        ("crow.flac", "missing"), ("dog_bark.wav", "changed")}
+        ("crow.flac", "missing"),
+        ("dog_bark.wav", "changed"),
+    }
     assert "dog_bark.wav" not in names(library.search("a dog barks", 6))
     assert "passed over 2 files" in caplog.text
     used = names(library.search("a dog barks", 6, changed="use"))
@@ -226,7 +240,9 @@ def test_verify_reads_contents_where_asked(library, sounds):
 
 def test_unusable_sounds_are_named_skipped_or_refused(library, sounds, monkeypatch):
     more = sounds / "more"
-    soundfile.write(more / "nan.wav", np.array([0.1, np.nan, 0.2], dtype=np.float32), 16_000, subtype="FLOAT")
+    soundfile.write(
+        more / "nan.wav", np.array([0.1, np.nan, 0.2], dtype=np.float32), 16_000, subtype="FLOAT"
+    )
     soundfile.write(more / "silent.wav", np.zeros(100), 16_000)
     soundfile.write(more / "none.wav", np.zeros(0), 16_000)
     (more / "text.mp3").write_text("no sound at all")
@@ -235,8 +251,13 @@ def test_unusable_sounds_are_named_skipped_or_refused(library, sounds, monkeypat
     report = library.add(sounds)
     assert report.added == 5
     assert {p.path.name: p.kind for p in report.problems} == {
-        "nan.wav": "bad", "silent.wav": "bad", "none.wav": "bad", "text.mp3": "bad", "empty.ogg": "bad",
-        "dog_bark.wav": "uncaptioned"}
+        "nan.wav": "bad",
+        "silent.wav": "bad",
+        "none.wav": "bad",
+        "text.mp3": "bad",
+        "empty.ogg": "bad",
+        "dog_bark.wav": "uncaptioned",
+    }
     assert all(str(p.path) in p.reason or p.path.stem in p.reason for p in report.problems)
     assert len(library.verify().problems) == 6
     monkeypatch.setattr(module, "inspect_sound", None)
@@ -251,7 +272,11 @@ def test_unusable_sounds_are_named_skipped_or_refused(library, sounds, monkeypat
         library.add(sounds, bad="refuse")
     (more / "dog_bark.json").unlink()
     report = library.add(sounds, bad="refuse", missing="remove")
-    assert (report.unchanged, report.removed) == (5, 5) and len(library) == 6 and library.verify().problems == []
+    assert (
+        (report.unchanged, report.removed) == (5, 5)
+        and len(library) == 6
+        and library.verify().problems == []
+    )
 
 
 def test_names_without_words_and_without_other_captions_are_reported(library, tmp_path):
@@ -263,23 +288,40 @@ def test_names_without_words_and_without_other_captions_are_reported(library, tm
 
 def test_folders_and_options_are_checked(library, sounds, tmp_path):
     (tmp_path / "empty").mkdir()
-    for folder, message in ((tmp_path / "empty", "holds no sound files"), (tmp_path / "nowhere", "found nothing"),
-                            (sounds / "crow.flac", "found a file")):
+    for folder, message in (
+        (tmp_path / "empty", "holds no sound files"),
+        (tmp_path / "nowhere", "found nothing"),
+        (sounds / "crow.flac", "found a file"),
+    ):
         with pytest.raises(InputError, match=message):
             library.add(folder)
-    for options in ({"bad": "x"}, {"missing": "x"}, {"captions": ["x"]}, {"labels": ["a", "b"]}, {"labels": []},
-                    {"batch_size": 0}):
+    for options in (
+        {"bad": "x"},
+        {"missing": "x"},
+        {"captions": ["x"]},
+        {"labels": ["a", "b"]},
+        {"labels": []},
+        {"batch_size": 0},
+    ):
         with pytest.raises(InputError):
             library.add(sounds, **options)
     assert library.add(sounds, recursive=False).added == 3
-    for call in (lambda: library.search("  "), lambda: library.search("a", 0), lambda: library.search("a", by="x"),
-                 lambda: library.search("a", changed="x"), lambda: library.search("a", by="audio"),
-                 lambda: library.search_audio(sounds / "crow.flac"), lambda: library.remove(tmp_path / "nowhere")):
+    for call in (
+        lambda: library.search("  "),
+        lambda: library.search("a", 0),
+        lambda: library.search("a", by="x"),
+        lambda: library.search("a", changed="x"),
+        lambda: library.search("a", by="audio"),
+        lambda: library.search_audio(sounds / "crow.flac"),
+        lambda: library.remove(tmp_path / "nowhere"),
+    ):
         with pytest.raises(InputError):
             call()
     for name in ("search", "verify", "entries"):
         with pytest.raises(InputError, match="library add"):
-            getattr(Library.open(tmp_path / "none"), name)(*(["a crow caws"] if name == "search" else []))
+            getattr(Library.open(tmp_path / "none"), name)(
+                *(["a crow caws"] if name == "search" else [])
+            )
 
 
 def test_a_damaged_library_is_refused(library, sounds):
@@ -315,7 +357,10 @@ def test_removal_forgets_files_and_folders_and_frees_vectors(library, sounds, em
     library.remove("/made")
     (smaller,) = [p.stat().st_size for p in library.store.folder.glob("text-*.f32")]
     assert smaller == 2 * 384 * 4 < size
-    assert names(library.search("a cash register rings, then a guitar plays")) == ["cash_register.flac", "guitar.flac"]
+    assert names(library.search("a cash register rings, then a guitar plays")) == [
+        "cash_register.flac",
+        "guitar.flac",
+    ]
     (sounds / "guitar.flac").unlink()
     assert library.remove_missing() == 1 and len(library) == 1
 
@@ -329,7 +374,8 @@ def fill(library: Library, count: int, sound: Path) -> np.ndarray:
         db.executemany(
             "INSERT INTO files (path, size, mtime, digest, sidecars, state, reason, seconds, caption, source, text_row) "
             "VALUES (?, 1, 1, ?, '', 'ok', '', 1.0, ?, 'name', ?)",
-            ((f"/made/{i}.wav", f"{i}", f"caption {i}", row) for i, row in enumerate(rows)))
+            ((f"/made/{i}.wav", f"{i}", f"caption {i}", row) for i, row in enumerate(rows)),
+        )
     return vectors
 
 
@@ -337,12 +383,16 @@ def test_a_hundred_thousand_entries_are_searched_exactly(library, sounds, monkey
     library.add(sounds)
     vectors = fill(library, 100_000, sounds / "crow.flac")
     monkeypatch.setattr(module, "_compare", lambda *a: None)
-    query = vectors[[70_123, 5]] + 0.05 * np.random.default_rng(1).standard_normal((2, 384), dtype=np.float32)
+    query = vectors[[70_123, 5]] + 0.05 * np.random.default_rng(1).standard_normal(
+        (2, 384), dtype=np.float32
+    )
     query /= np.linalg.norm(query, axis=1, keepdims=True)
     monkeypatch.setattr(library._text, "embed", lambda texts: query[: len(texts)])
     hits = library.search("a crow caws", 50)
     expected = np.argsort(-(vectors.astype(np.float64) @ query[0]))[:50]
-    assert [int(hit.path.stem) for hit in hits if hit.path.parent.name == "made"][:45] == list(expected[:45])
+    assert [int(hit.path.stem) for hit in hits if hit.path.parent.name == "made"][:45] == list(
+        expected[:45]
+    )
     assert hits[0].path.stem == "70123"
     assert hits[0].score == pytest.approx(float(vectors[70_123] @ query[0]), abs=1e-5)
     two = library.search("a crow caws, then a bell rings")
@@ -391,7 +441,10 @@ def test_commands(sounds, tmp_path, capsys, embedder, monkeypatch):
     assert code == 0 and "6 added" in out and out.endswith("library: 6 sounds\n")
     code, out = run("search", PROMPT, "--json")
     assert code == 0 and [Path(hit["path"]).name for hit in json.loads(out)] == [
-        "crow.flac", "cash_register.flac", "guitar.flac"]
+        "crow.flac",
+        "cash_register.flac",
+        "guitar.flac",
+    ]
     code, out = run("search", "a crow caws", "--min-score", "1.5")
     assert (code, out) == (1, "nothing found\n")
     assert run("list")[1].count("\n") == 6

@@ -17,7 +17,7 @@ from dreamaudio_core.audio import read_audio
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.retrieval import Library
 
-EXAMPLES = Path(audio.__file__).parent / "examples"
+EXAMPLES = Path(audio.__file__).parents[1] / "examples"
 
 
 @pytest.fixture(scope="module")
@@ -25,16 +25,36 @@ def clap(tmp_path_factory) -> Path:
     """A CLAP folder of random weights with every file of a published one."""
     folder = tmp_path_factory.mktemp("clap")
     letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + ["Ġ", ","]
-    vocabulary = {token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters])}
+    vocabulary = {
+        token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters])
+    }
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
     RobertaTokenizer.from_pretrained(folder, model_max_length=30).save_pretrained(folder)
-    text = {"vocab_size": len(vocabulary), "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "intermediate_size": 32, "max_position_embeddings": 40, "pad_token_id": 1}
-    sound = {"hidden_size": 32, "patch_embeds_hidden_size": 8, "depths": [1, 1, 1], "num_attention_heads": [1, 2, 2],
-             "num_hidden_layers": 3, "spec_size": 256, "window_size": 8, "num_mel_bins": 64, "enable_fusion": False}
+    text = {
+        "vocab_size": len(vocabulary),
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "max_position_embeddings": 40,
+        "pad_token_id": 1,
+    }
+    sound = {
+        "hidden_size": 32,
+        "patch_embeds_hidden_size": 8,
+        "depths": [1, 1, 1],
+        "num_attention_heads": [1, 2, 2],
+        "num_hidden_layers": 3,
+        "spec_size": 256,
+        "window_size": 8,
+        "num_mel_bins": 64,
+        "enable_fusion": False,
+    }
     torch.manual_seed(0)
-    ClapModel(ClapConfig(text_config=text, audio_config=sound, projection_dim=12)).eval().save_pretrained(folder)
+    ClapModel(
+        ClapConfig(text_config=text, audio_config=sound, projection_dim=12)
+    ).eval().save_pretrained(folder)
     ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
     return folder
 
@@ -50,7 +70,9 @@ def test_sounds_are_found_by_sound_and_prompt(tmp_path, sounds, clap):
     for path in sorted(sounds.glob("*.flac")):
         hits = library.search_audio(path, 3)
         assert hits[0].path == path and hits[0].score == pytest.approx(1.0, abs=1e-3)
-        assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True) and len(hits) == 3
+        assert [h.score for h in hits] == sorted((h.score for h in hits), reverse=True) and len(
+            hits
+        ) == 3
     crow = read_audio(sounds / "crow.flac", 48_000)
     assert library.search_audio(crow, sample_rate=48_000)[0].path.name == "crow.flac"
     with pytest.raises(InputError, match="sample rate"):
@@ -63,7 +85,9 @@ def test_sounds_are_found_by_sound_and_prompt(tmp_path, sounds, clap):
         assert hit.score == pytest.approx(float(vectors[hit.path] @ wanted), abs=1e-3)
     by_caption = {h.path: h.score for h in library.search("a crow caws", 3)}
     for hit in library.search("a crow caws", 3, by="both"):
-        assert hit.score == pytest.approx((by_caption[hit.path] + float(vectors[hit.path] @ wanted)) / 2, abs=1e-3)
+        assert hit.score == pytest.approx(
+            (by_caption[hit.path] + float(vectors[hit.path] @ wanted)) / 2, abs=1e-3
+        )
     # The model that the sounds were embedded with is found again by itself.
     again = Library.open(tmp_path / "library")
     assert again.search_audio(sounds / "guitar.flac")[0].path.name == "guitar.flac"
@@ -93,7 +117,9 @@ def test_clap_chooses_captions_from_labels(tmp_path, clap):
     for index, path in enumerate(sorted(EXAMPLES.glob("*.flac"))):
         shutil.copy(path, folder / f"{index}.flac")
     time = np.arange(48_000) / 48_000
-    soundfile.write(folder / "clap_is_asked_before_the_name.wav", np.sin(2 * np.pi * 100 * time) * time, 48_000)
+    soundfile.write(
+        folder / "clap_is_asked_before_the_name.wav", np.sin(2 * np.pi * 100 * time) * time, 48_000
+    )
     library = Library.open(tmp_path / "library", clap=clap)
     assert library.add(folder, labels=labels).added == 4
     texts = library._clap.embed_texts(labels)

@@ -7,11 +7,19 @@ import torch
 
 from dreamaudio_core.config import PRESETS, MRCConfig
 from dreamaudio_core.errors import CheckpointError, InputError
-from dreamaudio_core.weights.info import flow_parameters
 from dreamaudio_core.networks.mrc import MRCUNet
+from dreamaudio_core.weights.info import flow_parameters
 
-TINY = MRCConfig(latent_channels=4, hidden=32, multipliers=(1, 2), attention_levels=(1,), num_res_blocks=1, head_dim=16,
-                 groups=8, text_dim=24)
+TINY = MRCConfig(
+    latent_channels=4,
+    hidden=32,
+    multipliers=(1, 2),
+    attention_levels=(1,),
+    num_res_blocks=1,
+    head_dim=16,
+    groups=8,
+    text_dim=24,
+)
 PLACED = dataclasses.replace(TINY, reference_fusion="placed", num_references=8)
 BANDS = 4
 
@@ -26,7 +34,14 @@ def randomise(network: MRCUNet, seed: int = 0) -> MRCUNet:
     return network.eval()
 
 
-def conditions(config: MRCConfig, batch: int = 2, k: int = 3, frames: int = 16, bands: int = BANDS, seed: int = 0) -> dict:
+def conditions(
+    config: MRCConfig,
+    batch: int = 2,
+    k: int = 3,
+    frames: int = 16,
+    bands: int = BANDS,
+    seed: int = 0,
+) -> dict:
     g = torch.Generator().manual_seed(seed)
     channels = config.latent_channels + (2 if config.reference_fusion == "placed" else 0)
     mask = torch.ones(batch, 6, dtype=torch.bool)
@@ -40,12 +55,19 @@ def conditions(config: MRCConfig, batch: int = 2, k: int = 3, frames: int = 16, 
     }
 
 
-def noise(config: MRCConfig, batch: int = 2, frames: int = 16, bands: int = BANDS, seed: int = 1) -> torch.Tensor:
-    return torch.randn(batch, config.latent_channels, frames, bands, generator=torch.Generator().manual_seed(seed))
+def noise(
+    config: MRCConfig, batch: int = 2, frames: int = 16, bands: int = BANDS, seed: int = 1
+) -> torch.Tensor:
+    return torch.randn(
+        batch, config.latent_channels, frames, bands, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 # Millions of parameters of noise encoder, reference encoder, middle, decoder and the whole.
-SIZES = {"dreamaudio": (56.2, 56.2, 21.9, 143.1, 277.6), "dreamaudio-l": (172.8, 172.8, 96.5, 446.4, 888.9)}
+SIZES = {
+    "dreamaudio": (56.2, 56.2, 21.9, 143.1, 277.6),
+    "dreamaudio-l": (172.8, 172.8, 96.5, 446.4, 888.9),
+}
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -69,14 +91,18 @@ def test_variants_keep_the_structure(name):
     assert unet.noise_encoder.stem.in_channels == 32
 
 
-@pytest.mark.parametrize("config", [
-    TINY,
-    PLACED,
-    dataclasses.replace(TINY, architecture="unet"),
-    dataclasses.replace(TINY, architecture="shared"),
-    dataclasses.replace(TINY, reference_time_conditioning=True),
-    dataclasses.replace(PLACED, reference_time_conditioning=True),
-], ids=["mrc", "placed", "unet", "shared", "timed", "timed-placed"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        PLACED,
+        dataclasses.replace(TINY, architecture="unet"),
+        dataclasses.replace(TINY, architecture="shared"),
+        dataclasses.replace(TINY, reference_time_conditioning=True),
+        dataclasses.replace(PLACED, reference_time_conditioning=True),
+    ],
+    ids=["mrc", "placed", "unet", "shared", "timed", "timed-placed"],
+)
 def test_forward_and_gradients(config):
     network = randomise(MRCUNet(config))
     inputs = conditions(config)
@@ -116,15 +142,23 @@ def test_placed_references_are_a_set():
     time = torch.tensor([0.4, 0.4])
     base = network(noise(PLACED), time, **inputs)
     order = [2, 0, 1]
-    turned = dict(inputs, references=inputs["references"][:, order], captions=inputs["captions"][:, order])
+    turned = dict(
+        inputs, references=inputs["references"][:, order], captions=inputs["captions"][:, order]
+    )
     torch.testing.assert_close(network(noise(PLACED), time, **turned), base, atol=1e-5, rtol=1e-4)
     wide = {
-        "references": torch.cat([inputs["references"], torch.randn(2, 5, *inputs["references"].shape[2:])], dim=1),
+        "references": torch.cat(
+            [inputs["references"], torch.randn(2, 5, *inputs["references"].shape[2:])], dim=1
+        ),
         "captions": torch.cat([inputs["captions"], torch.randn(2, 5, 6, 24)], dim=1),
-        "caption_mask": torch.ones(2, 8, 6, dtype=torch.bool).index_copy_(1, torch.arange(3), inputs["caption_mask"]),
+        "caption_mask": torch.ones(2, 8, 6, dtype=torch.bool).index_copy_(
+            1, torch.arange(3), inputs["caption_mask"]
+        ),
         "reference_mask": torch.tensor([[True] * 3 + [False] * 5] * 2),
     }
-    torch.testing.assert_close(network(noise(PLACED), time, **{**inputs, **wide}), base, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        network(noise(PLACED), time, **{**inputs, **wide}), base, atol=1e-5, rtol=1e-4
+    )
     fewer = dict(inputs, reference_mask=torch.tensor([[True, True, False]] * 2))
     assert (network(noise(PLACED), time, **fewer) - base).abs().max() > 1e-4
 
@@ -145,10 +179,15 @@ def test_no_references_is_the_zero_feature():
 def test_alignment_starts_as_identity():
     plain = randomise(MRCUNet(TINY))
     aligned = MRCUNet(dataclasses.replace(TINY, aligned_references=4)).eval()
-    state = {**plain.state_dict(), **{k: v for k, v in aligned.state_dict().items() if k.startswith("alignment.")}}
+    state = {
+        **plain.state_dict(),
+        **{k: v for k, v in aligned.state_dict().items() if k.startswith("alignment.")},
+    }
     aligned.load_state_dict(state)
     inputs, time = conditions(TINY), torch.tensor([0.1, 0.9])
-    torch.testing.assert_close(aligned(noise(TINY), time, **inputs), plain(noise(TINY), time, **inputs))
+    torch.testing.assert_close(
+        aligned(noise(TINY), time, **inputs), plain(noise(TINY), time, **inputs)
+    )
     four = conditions(TINY, k=4)
     aligned.alignment.weight[:, 12:].normal_()
     first = aligned(noise(TINY), time, **four)
@@ -175,21 +214,29 @@ def test_context_repeats_and_cuts(prompt):
     z, time = noise(PLACED, batch=4), torch.full((4,), 0.6)
     rows = {k: v.repeat_interleave(2, dim=0) for k, v in inputs.items()}
     whole = network(z, time, **rows)
-    torch.testing.assert_close(network.denoise(z, time, context.repeat(2)), whole, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        network.denoise(z, time, context.repeat(2)), whole, atol=1e-5, rtol=1e-4
+    )
     part = network.denoise(z[:2], time[:2], context.repeat(2).rows(slice(0, 2)))
     torch.testing.assert_close(part, whole[:2], atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("name, prompt", [("pooled", {"pooled_prompt": True}), ("envelope", {"envelope_bands": BANDS})])
+@pytest.mark.parametrize(
+    "name, prompt", [("pooled", {"pooled_prompt": True}), ("envelope", {"envelope_bands": BANDS})]
+)
 @pytest.mark.parametrize("fusion", ["placed", "concat"])
-def test_prompt_features_start_silent_and_then_read_the_prompt_without_its_padding(fusion, name, prompt):
+def test_prompt_features_start_silent_and_then_read_the_prompt_without_its_padding(
+    fusion, name, prompt
+):
     plain = dataclasses.replace(PLACED if fusion == "placed" else TINY)
     config = dataclasses.replace(plain, **prompt)
     base = randomise(MRCUNet(plain))
     network = MRCUNet(config)
     missing = network.load_state_dict(base.state_dict(), strict=False).missing_keys
-    assert missing and all(key.startswith(("prompt_embedding.", "prompt_envelope.")) for key in missing)
+    assert missing and all(
+        key.startswith(("prompt_embedding.", "prompt_envelope.")) for key in missing
+    )
     inputs, z, time = conditions(config), noise(config), torch.full((2,), 0.4)
     torch.testing.assert_close(network(z, time, **inputs), base(z, time, **inputs))
     randomise(network)
@@ -206,4 +253,9 @@ def test_envelope_is_estimated_per_channel_and_band():
     inputs = conditions(PLACED)
     assert MRCUNet(PLACED).envelope(inputs["prompt"], inputs["prompt_mask"]) is None
     network = MRCUNet(dataclasses.replace(PLACED, envelope_bands=BANDS))
-    assert network.envelope(inputs["prompt"], inputs["prompt_mask"]).shape == (2, PLACED.latent_channels, 1, BANDS)
+    assert network.envelope(inputs["prompt"], inputs["prompt_mask"]).shape == (
+        2,
+        PLACED.latent_channels,
+        1,
+        BANDS,
+    )

@@ -7,20 +7,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dreamaudio_core.networks.arranger import Arranger
 from dreamaudio_core.cache import Cache
-from dreamaudio_core.weights.checkpoint import save_weights
 from dreamaudio_core.config import TextConfig, VAEConfig
 from dreamaudio_core.errors import CheckpointError, InputError
-from dreamaudio_core.sampling.flow import SOLVERS, Guidance
+from dreamaudio_core.networks.arranger import Arranger
 from dreamaudio_core.networks.layers import Attention
 from dreamaudio_core.networks.mrc import MRCUNet
+from dreamaudio_core.networks.text_encoder import load_text_encoder
+from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.pipeline import load_model
 from dreamaudio_core.rendering.placing import silence_latent
+from dreamaudio_core.sampling.flow import SOLVERS, Guidance
 from dreamaudio_core.scene.reference import prepare_reference
-from dreamaudio_core.networks.text_encoder import load_text_encoder
 from dreamaudio_core.scene.timeline import MISSING, Placement
-from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.weights.checkpoint import save_weights
 from small_model import make_folder
 
 
@@ -40,8 +40,10 @@ def tone(frequency, seconds, rate=16_000):
 
 @pytest.fixture(scope="module")
 def references():
-    return [prepare_reference(tone(440, 0.8), 16_000, "a bell rings", start=0.5),
-            prepare_reference(tone(900, 0.6), 16_000, "a crow caws")]
+    return [
+        prepare_reference(tone(440, 0.8), 16_000, "a bell rings", start=0.5),
+        prepare_reference(tone(900, 0.6), 16_000, "a crow caws"),
+    ]
 
 
 def test_stages_and_shapes(model, references):
@@ -54,8 +56,12 @@ def test_stages_and_shapes(model, references):
     assert mel.shape == (2, 1, 208, 64)
     waveform = model.vocode(mel, 2.0)
     assert waveform.shape == (2, 32_000) and torch.isfinite(waveform).all()
-    torch.testing.assert_close(waveform, model.generate("a crow caws then a bell rings", references, seconds=2.0, seeds=[1, 2],
-                                                        steps=3))
+    torch.testing.assert_close(
+        waveform,
+        model.generate(
+            "a crow caws then a bell rings", references, seconds=2.0, seeds=[1, 2], steps=3
+        ),
+    )
 
 
 def test_fixed_start_is_on_the_canvas(model, references):
@@ -81,7 +87,9 @@ def test_frames_without_a_reference_stay_silent_where_nothing_is_missing(model, 
     # The bell fills frames 6 to 15 of 32, and two more on both sides are its own.
     away = [*range(4), *range(18, 32)]
     for missing in ("auto", "leave out"):
-        torch.testing.assert_close(latents[missing][:, :, away], silence.expand(2, 4, 18, 8), atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            latents[missing][:, :, away], silence.expand(2, 4, 18, 8), atol=1e-5, rtol=1e-5
+        )
     assert (latents["generate"][:, :, away] - silence).abs().mean() > 0.05
     assert (latents["leave out"][:, :, 4:18] - silence).abs().mean() > 0.05
     with pytest.raises(InputError, match="missing: expected one of auto, generate, leave out"):
@@ -90,11 +98,17 @@ def test_frames_without_a_reference_stay_silent_where_nothing_is_missing(model, 
 
 def test_silence_gives_way_to_free_references_to_none_and_to_a_start_latent(model, references):
     conditioning = model.condition("a bell rings", references[:1])
-    placed, free = (model.arrange(conditioning, 2.56, free=free, missing="leave out") for free in (False, True))
+    placed, free = (
+        model.arrange(conditioning, 2.56, free=free, missing="leave out") for free in (False, True)
+    )
     silence = silence_latent(model.vae, model.config.audio)
 
     def far(arrangement, some=conditioning, **options):
-        return (model.sample(some, arrangement, [1], steps=3, **options)[:, :, 20:] - silence).abs().mean()
+        return (
+            (model.sample(some, arrangement, [1], steps=3, **options)[:, :, 20:] - silence)
+            .abs()
+            .mean()
+        )
 
     assert far(placed) < 1e-5 < 0.05 < far(free)
     start = torch.randn(1, 4, 32, 8, generator=torch.Generator().manual_seed(0))
@@ -114,7 +128,9 @@ def test_the_arranger_says_whether_something_is_missing(tmp_path, references):
         torch.nn.init.constant_(arranger.complete.bias, bias)
         model.arranger = arranger
         conditioning = model.condition("a bell rings", references[:1])
-        answers[bias] = [model.arrange(conditioning, 2.56, missing=missing).complete for missing in MISSING]
+        answers[bias] = [
+            model.arrange(conditioning, 2.56, missing=missing).complete for missing in MISSING
+        ]
     assert answers == {-50.0: [False, False, True], 50.0: [True, False, True]}
 
 
@@ -197,9 +213,13 @@ def test_interval_with_references_that_follow_the_time(tmp_path, references):
     arrangement = model.arrange(conditioning, 0.64)
 
     def run(guidance):
-        return model.sample(conditioning, arrangement, [3], steps=4, solver="euler", guidance=guidance)
+        return model.sample(
+            conditioning, arrangement, [3], steps=4, solver="euler", guidance=guidance
+        )
 
-    torch.testing.assert_close(run(Guidance(4.0, interval=(1.0, 1.0))), run(Guidance(1.0)), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(
+        run(Guidance(4.0, interval=(1.0, 1.0))), run(Guidance(1.0)), atol=1e-5, rtol=1e-4
+    )
     assert (run(Guidance(4.0, interval=(0.0, 0.3))) - run(Guidance(4.0))).abs().max() > 1e-4
 
 
@@ -218,7 +238,10 @@ def test_strength(model, references):
 
 def test_any_number_of_references(model, references):
     for count in (0, 1, 8):
-        many = [prepare_reference(tone(200 + 90 * i, 0.5), 16_000, "a bell", start=0.1 * i) for i in range(count)]
+        many = [
+            prepare_reference(tone(200 + 90 * i, 0.5), 16_000, "a bell", start=0.1 * i)
+            for i in range(count)
+        ]
         waveform = model.generate("a bell rings", many, seconds=1.0, steps=1)
         assert waveform.shape == (1, 16_000) and torch.isfinite(waveform).all()
     with pytest.raises(InputError, match="at most 8, found 9"):
@@ -248,7 +271,9 @@ def test_variants_generate(tmp_path, references, architecture):
 def test_ddpm_variant(tmp_path, references):
     model = load_model(make_folder(tmp_path / "ddpm", "concat", objective="ddpm"))
     seen = []
-    waveform = model.generate("a bell", references, steps=4, callback=lambda i, n, z: seen.append((i, n)))
+    waveform = model.generate(
+        "a bell", references, steps=4, callback=lambda i, n, z: seen.append((i, n))
+    )
     assert waveform.shape == (1, 40_960) and seen[-1] == (4, 4)
 
 
@@ -268,9 +293,14 @@ def test_audio_to_audio(model, references):
     near = model.sample(conditioning, arrangement, [1], steps=4, start_latent=start, denoise=0.02)
     assert (near - start).abs().mean() < (far - start).abs().mean()
     fresh = model.sample(conditioning, arrangement, [1], steps=4)
-    torch.testing.assert_close(model.sample(conditioning, arrangement, [1], steps=4, start_latent=start, denoise=1.0), fresh)
+    torch.testing.assert_close(
+        model.sample(conditioning, arrangement, [1], steps=4, start_latent=start, denoise=1.0),
+        fresh,
+    )
     with pytest.raises(InputError, match="start latent"):
-        model.sample(conditioning, arrangement, [1], steps=4, start_latent=start[..., :4], denoise=0.5)
+        model.sample(
+            conditioning, arrangement, [1], steps=4, start_latent=start[..., :4], denoise=0.5
+        )
 
 
 def test_cancel_from_the_callback(model):
@@ -286,11 +316,20 @@ def test_cancel_from_the_callback(model):
     assert model.generate("a bell", steps=1, seconds=0.64).shape == (1, 10_240)
 
 
-@pytest.mark.parametrize("bad, words", [
-    ({"steps": 0}, "steps"), ({"steps": 10**6}, "steps"), ({"seconds": 0.0}, "seconds"), ({"seconds": 1e5}, "seconds"),
-    ({"solver": "rk45"}, "solver"), ({"seeds": []}, "seeds"), ({"seeds": [-1]}, "seed"), ({"denoise": 0.0}, "denoise"),
-    ({"shift": -1.0}, "shift"),
-])
+@pytest.mark.parametrize(
+    "bad, words",
+    [
+        ({"steps": 0}, "steps"),
+        ({"steps": 10**6}, "steps"),
+        ({"seconds": 0.0}, "seconds"),
+        ({"seconds": 1e5}, "seconds"),
+        ({"solver": "rk45"}, "solver"),
+        ({"seeds": []}, "seeds"),
+        ({"seeds": [-1]}, "seed"),
+        ({"denoise": 0.0}, "denoise"),
+        ({"shift": -1.0}, "shift"),
+    ],
+)
 def test_absurd_values_are_refused(model, bad, words):
     with pytest.raises(InputError, match=words):
         model.generate("a bell", **bad)
@@ -337,12 +376,28 @@ def test_half_precision_weights_and_operations(folder, references):
 
     full = load_model(folder).generate("a bell", references, seconds=0.64, steps=2)
     half = load_model(folder, dtype=torch.bfloat16, operations=Operations())
-    assert {"Conv2d", "Linear", "GroupNorm", "LayerNorm", "Conv1d", "ConvTranspose1d", "Embedding"} <= set(made)
+    assert {
+        "Conv2d",
+        "Linear",
+        "GroupNorm",
+        "LayerNorm",
+        "Conv1d",
+        "ConvTranspose1d",
+        "Embedding",
+    } <= set(made)
     assert half.generate("a bell", references, seconds=0.64, steps=2).shape == full.shape
 
 
-@pytest.mark.parametrize("part", ["flow.safetensors", "vae.safetensors", "vocoder.safetensors", "arranger.safetensors",
-                                  "text_encoder/config.json"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "flow.safetensors",
+        "vae.safetensors",
+        "vocoder.safetensors",
+        "arranger.safetensors",
+        "text_encoder/config.json",
+    ],
+)
 def test_missing_part_is_named(tmp_path, part):
     folder = make_folder(tmp_path / "m")
     (folder / part).unlink()
@@ -367,10 +422,15 @@ def test_swapped_and_foreign_parts(tmp_path, folder):
         load_model(tmp_path / "empty")
 
 
-@pytest.mark.parametrize("text, words", [
-    ("{", "not readable JSON"), ("[]", "dreamaudio"), ('{"format": "dreamaudio", "name": "x", "vea": {}}', "vea"),
-    ('{"format": "dreamaudio", "name": "x", "vae": {"chanels": 3}}', "chanels"),
-])
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("{", "not readable JSON"),
+        ("[]", "dreamaudio"),
+        ('{"format": "dreamaudio", "name": "x", "vea": {}}', "vea"),
+        ('{"format": "dreamaudio", "name": "x", "vae": {"chanels": 3}}', "chanels"),
+    ],
+)
 def test_broken_config(tmp_path, text, words):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(CheckpointError, match=words):

@@ -5,7 +5,7 @@ import torch
 
 from dreamaudio_core.audio import LogMel, read_audio
 from dreamaudio_core.config import AudioConfig, VAEConfig
-from dreamaudio_core.weights.info import MODELS
+from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.pipeline import build_vae
 from dreamaudio_core.rendering.placing import (
     canvas,
@@ -16,7 +16,7 @@ from dreamaudio_core.rendering.placing import (
     silence_latent,
 )
 from dreamaudio_core.scene.timeline import Placement
-from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.weights.info import MODELS
 
 AUDIO = AudioConfig()
 EXAMPLE = MODELS.parent / "examples" / "cash_register.flac"
@@ -25,8 +25,14 @@ EXAMPLE = MODELS.parent / "examples" / "cash_register.flac"
 @pytest.fixture(scope="module")
 def vae():
     torch.manual_seed(0)
-    config = VAEConfig(channels=8, multipliers=(1, 2, 2, 2), num_res_blocks=1, latent_channels=4, groups=4,
-                       middle_attention=False)
+    config = VAEConfig(
+        channels=8,
+        multipliers=(1, 2, 2, 2),
+        num_res_blocks=1,
+        latent_channels=4,
+        groups=4,
+        middle_attention=False,
+    )
     return AutoencoderKL(config).eval().requires_grad_(False)
 
 
@@ -91,7 +97,10 @@ def test_placed_and_free_references(vae, sound):
     assert (gone[4] == 0).all()
 
 
-@pytest.mark.skipif(not (MODELS / "mini" / "vae.safetensors").exists(), reason="the embedded model's weights are not here")
+@pytest.mark.skipif(
+    not (MODELS / "mini" / "vae.safetensors").exists(),
+    reason="the embedded model's weights are not here",
+)
 def test_embedded_vae_reconstructs_a_real_sound(sound):
     vae = build_vae(MODELS / "mini" / "vae.safetensors")
     mel = LogMel(AUDIO)(sound[: len(sound) // 1280 * 1280][None])

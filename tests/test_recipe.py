@@ -10,30 +10,59 @@ import pytest
 import torch
 
 import dreamaudio_core
-from dreamaudio_core.networks.arranger import Arranger
-from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors, save_weights
 from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig
 from dreamaudio_core.data.bank import BankEntry, write_manifest
 from dreamaudio_core.errors import CheckpointError
+from dreamaudio_core.networks.arranger import Arranger
+from dreamaudio_core.networks.bigvgan import BigVGAN
 from dreamaudio_core.networks.mrc import MRCUNet
+from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.pipeline import build_vae, load_flow, load_model
 from dreamaudio_core.training.cli import add_parser
-from dreamaudio_core.networks.vae import AutoencoderKL
-from dreamaudio_core.networks.bigvgan import BigVGAN
+from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors, save_weights
 from small_model import make_folder
 
 PACKAGE = Path(list(dreamaudio_core.__path__)[0])
 RECIPE = PACKAGE.parent / "recipes" / "mini"
 TEXT_ENCODER = PACKAGE / "models" / "mini" / "text_encoder"
-STAGES = "sounds bank vae vocoder latents flow arranger assemble evaluate scenarios card all".split()
-VAE = VAEConfig(channels=8, multipliers=(1, 2, 2, 2), num_res_blocks=1, latent_channels=4, groups=4, middle_attention=False,
-                scale_factor=0.7)
+STAGES = (
+    "sounds bank vae vocoder latents flow arranger assemble evaluate scenarios card all".split()
+)
+VAE = VAEConfig(
+    channels=8,
+    multipliers=(1, 2, 2, 2),
+    num_res_blocks=1,
+    latent_channels=4,
+    groups=4,
+    middle_attention=False,
+    scale_factor=0.7,
+)
 PARTS = {
     "vae": (AutoencoderKL, VAE),
-    "vocoder": (BigVGAN, VocoderConfig(upsample_initial_channel=32, resblock_kernel_sizes=(3,),
-                                       resblock_dilation_sizes=((1, 3, 5),), refinement_iterations=3)),
-    "flow": (MRCUNet, MRCConfig(latent_channels=4, hidden=32, multipliers=(1, 2), attention_levels=(1,), num_res_blocks=1,
-                                head_dim=16, groups=8, text_dim=384, num_references=8, reference_fusion="placed")),
+    "vocoder": (
+        BigVGAN,
+        VocoderConfig(
+            upsample_initial_channel=32,
+            resblock_kernel_sizes=(3,),
+            resblock_dilation_sizes=((1, 3, 5),),
+            refinement_iterations=3,
+        ),
+    ),
+    "flow": (
+        MRCUNet,
+        MRCConfig(
+            latent_channels=4,
+            hidden=32,
+            multipliers=(1, 2),
+            attention_levels=(1,),
+            num_res_blocks=1,
+            head_dim=16,
+            groups=8,
+            text_dim=384,
+            num_references=8,
+            reference_fusion="placed",
+        ),
+    ),
     "arranger": (Arranger, ArrangerConfig(hidden=48, layers=1, heads=2)),
 }
 
@@ -66,14 +95,24 @@ def folder(tmp_path):
 def test_assembled_parts_are_a_model_in_half_precision(tmp_path, folder):
     runs = write_runs(tmp_path / "runs")
     outcome = recipe("assemble").assemble(runs, folder)
-    assert all(outcome[part].startswith("taken") for part in PARTS) and outcome["text encoder"] == "kept"
+    assert (
+        all(outcome[part].startswith("taken") for part in PARTS)
+        and outcome["text encoder"] == "kept"
+    )
     for part in PARTS:
-        made, given = (read_safetensors(p / f"{part}.safetensors")[0] for p in (folder, runs / part))
+        made, given = (
+            read_safetensors(p / f"{part}.safetensors")[0] for p in (folder, runs / part)
+        )
         assert {t.dtype for t in made.values() if t.is_floating_point()} == {torch.float16}
         assert all(torch.equal(made[key], given[key].to(made[key].dtype)) for key in given)
     model = load_model(folder)
-    assert model.config == replace(PRESETS["mini"], vae=VAE, vocoder=PARTS["vocoder"][1], mrc=PARTS["flow"][1],
-                                   arranger=PARTS["arranger"][1])
+    assert model.config == replace(
+        PRESETS["mini"],
+        vae=VAE,
+        vocoder=PARTS["vocoder"][1],
+        mrc=PARTS["flow"][1],
+        arranger=PARTS["arranger"][1],
+    )
     assert model.vae.config.scale_factor == 0.7
     waveform = model.generate("a crow caws", seconds=1.0, steps=1)
     assert waveform.shape == (1, 16_000) and torch.isfinite(waveform).all()
@@ -84,12 +123,23 @@ def test_a_part_without_a_run_is_kept(tmp_path, folder):
     assemble(write_runs(tmp_path / "runs"), folder)
     before = {part: (folder / f"{part}.safetensors").read_bytes() for part in PARTS}
     changed = replace(VAE, scale_factor=0.9)
-    save_weights(tmp_path / "later" / "vae" / "vae.safetensors", AutoencoderKL(changed).state_dict(), "vae", changed)
+    save_weights(
+        tmp_path / "later" / "vae" / "vae.safetensors",
+        AutoencoderKL(changed).state_dict(),
+        "vae",
+        changed,
+    )
     outcome = assemble(tmp_path / "later", folder)
-    assert outcome["vae"].startswith("taken") and {outcome[p] for p in PARTS if p != "vae"} == {"kept"}
+    assert outcome["vae"].startswith("taken") and {outcome[p] for p in PARTS if p != "vae"} == {
+        "kept"
+    }
     after = {part: (folder / f"{part}.safetensors").read_bytes() for part in PARTS}
     assert {part for part in PARTS if after[part] != before[part]} == {"vae"}
-    assert load_weights(folder / "vae.safetensors", "vae", VAEConfig)[0] == load_model(folder).config.vae == changed
+    assert (
+        load_weights(folder / "vae.safetensors", "vae", VAEConfig)[0]
+        == load_model(folder).config.vae
+        == changed
+    )
 
 
 def test_a_part_that_is_nowhere_is_named_and_nothing_is_written(tmp_path, folder):
@@ -102,20 +152,37 @@ def test_a_part_that_is_nowhere_is_named_and_nothing_is_written(tmp_path, folder
 def test_card_states_what_was_measured_and_where_the_sounds_are_from(tmp_path, monkeypatch, capsys):
     model, work = make_folder(tmp_path / "model"), tmp_path / "work"
     (work / "evaluation").mkdir(parents=True)
-    results = {"concatenation-true": {"events": 1234, "items": 200, "alone": 0.8766, "bf16": False},
-               "codec": {"clips": 60, "vae_log_mel_l1": 0.4321,
-                         **{f"{name}_{figure}": 1.5 for name in ("vocoder", "bare_vocoder", "griffin_lim")
-                            for figure in ("log_mel_l1", "stft")}}}
+    results = {
+        "concatenation-true": {"events": 1234, "items": 200, "alone": 0.8766, "bf16": False},
+        "codec": {
+            "clips": 60,
+            "vae_log_mel_l1": 0.4321,
+            **{
+                f"{name}_{figure}": 1.5
+                for name in ("vocoder", "bare_vocoder", "griffin_lim")
+                for figure in ("log_mel_l1", "stft")
+            },
+        },
+    }
     (work / "evaluation" / "evaluation.json").write_text(json.dumps(results))
     sound = dict(path="a", caption="a frog croaks", kind="event", licence="CC0")
     (work / "bank").mkdir()
-    write_manifest(work / "bank" / "manifest.jsonl", [
-        BankEntry(**sound, label="p/frog", split="train", seconds=90.0, source="pond"),
-        BankEntry(**sound, label="p/frog", split="train", seconds=90.0, source="pond"),
-        BankEntry(**{**sound, "licence": "MIT"}, label="p/toad", split="train", seconds=120.0, source="pond"),
-        BankEntry(**sound, label="q/newt", split="train", seconds=60.0, source="ditch"),
-        BankEntry(**sound, label="q/eel", split="test", seconds=6000.0, source="sea"),
-    ])
+    write_manifest(
+        work / "bank" / "manifest.jsonl",
+        [
+            BankEntry(**sound, label="p/frog", split="train", seconds=90.0, source="pond"),
+            BankEntry(**sound, label="p/frog", split="train", seconds=90.0, source="pond"),
+            BankEntry(
+                **{**sound, "licence": "MIT"},
+                label="p/toad",
+                split="train",
+                seconds=120.0,
+                source="pond",
+            ),
+            BankEntry(**sound, label="q/newt", split="train", seconds=60.0, source="ditch"),
+            BankEntry(**sound, label="q/eel", split="test", seconds=6000.0, source="sea"),
+        ],
+    )
     write_card = recipe("write_card")
     monkeypatch.setattr("sys.argv", ["write_card.py", str(work), "--model", str(model)])
     write_card.main()
@@ -134,7 +201,12 @@ def test_card_states_what_was_measured_and_where_the_sounds_are_from(tmp_path, m
 
 
 def test_card_counts_the_weights(tmp_path):
-    save_weights(tmp_path / "vae.safetensors", {"a": torch.zeros(1000, 1200), "b": torch.zeros(50_000)}, "vae", VAE)
+    save_weights(
+        tmp_path / "vae.safetensors",
+        {"a": torch.zeros(1000, 1200), "b": torch.zeros(50_000)},
+        "vae",
+        VAE,
+    )
     assert recipe("write_card").parameters(tmp_path / "vae.safetensors") == "1.2 M"
 
 
@@ -150,7 +222,9 @@ def test_run_is_a_shell_script_that_names_its_stages(tmp_path):
     assert os.access(run, os.X_OK)
     subprocess.run(["sh", "-n", str(run)], check=True)
     for words in (["nonsense", "work"], []):
-        found = subprocess.run(["sh", str(run), *words], cwd=tmp_path, capture_output=True, text=True)
+        found = subprocess.run(
+            ["sh", str(run), *words], cwd=tmp_path, capture_output=True, text=True
+        )
         assert found.returncode == 2
         assert found.stderr.split("stages: ")[1].split() == STAGES
     assert not list(tmp_path.iterdir())
@@ -162,8 +236,13 @@ def run_stages(stage, folder, python):
     script.write_text(f"#!/bin/sh\necho \"$*\" >> '{folder}/calls'\n{python}\n")
     script.chmod(0o755)
     environment = {**os.environ, "PYTHON": "./python"}
-    found = subprocess.run(["sh", str(RECIPE / "run"), stage, "made"], cwd=folder, env=environment, capture_output=True,
-                           text=True)
+    found = subprocess.run(
+        ["sh", str(RECIPE / "run"), stage, "made"],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     calls = folder / "calls"
     return found, calls.read_text().splitlines() if calls.exists() else []
 
@@ -179,7 +258,9 @@ def test_training_stages_call_the_package_with_known_options(tmp_path):
             words = call.split()
             assert words[:4] == ["-m", "dreamaudio_core", "train", stage]
             args = parser.parse_args(words[2:])
-            assert args.model == "mini" and args.run_folder.is_relative_to(tmp_path / stage / "made" / "runs")
+            assert args.model == "mini" and args.run_folder.is_relative_to(
+                tmp_path / stage / "made" / "runs"
+            )
             assert 0 < args.warmup < args.steps
 
 
@@ -201,8 +282,12 @@ def test_widened_parts_keep_what_the_old_channels_knew(tmp_path, monkeypatch):
     g = torch.Generator().manual_seed(1)
     z, references = torch.randn(1, 6, 8, 8, generator=g), torch.randn(1, 2, 8, 8, 8, generator=g)
     kept = torch.tensor([0, 1, 2, 3, 6, 7])
-    text = {"prompt": torch.randn(1, 3, 24, generator=g), "prompt_mask": torch.ones(1, 3, dtype=torch.bool),
-            "captions": torch.randn(1, 2, 3, 24, generator=g), "caption_mask": torch.ones(1, 2, 3, dtype=torch.bool)}
+    text = {
+        "prompt": torch.randn(1, 3, 24, generator=g),
+        "prompt_mask": torch.ones(1, 3, dtype=torch.bool),
+        "captions": torch.randn(1, 2, 3, 24, generator=g),
+        "caption_mask": torch.ones(1, 2, 3, dtype=torch.bool),
+    }
     time = torch.tensor([0.4])
     old = narrow(z[:, :4], time, **text, references=references[:, :, kept])
     new = wide(z, time, **text, references=references)

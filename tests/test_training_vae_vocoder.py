@@ -1,5 +1,6 @@
-"""Training of the VAE and the vocoder on tiny networks and a tiny bank: losses, discriminators, resume, export."""
-
+"""Training of the VAE and the vocoder on tiny networks and a tiny bank: losses, discriminators,
+resume, export.
+"""
 
 import json
 import os
@@ -38,8 +39,14 @@ def banks(tmp_path_factory):
         for number in range(10):
             time = np.arange(int(rng.uniform(2000, 16000))) / 16000
             wave = 0.5 * np.sin(2 * np.pi * rng.uniform(100, 3000) * time) * np.exp(-3 * time)
-            writer.add(wave, path=f"{number}.wav", caption="a bell rings", label=f"bell-{number}",
-                       split="test" if number > 7 else "train", **COMMON)
+            writer.add(
+                wave,
+                path=f"{number}.wav",
+                caption="a bell rings",
+                label=f"bell-{number}",
+                split="test" if number > 7 else "train",
+                **COMMON,
+            )
     return Bank(folder / "manifest.jsonl", "train"), Bank(folder / "manifest.jsonl", "test")
 
 
@@ -58,8 +65,16 @@ def config(folder):
 
 
 def options(run, **changes):
-    values = {"steps": 4, "batch": 2, "warmup": 0, "ema": 0.5, "log_every": 2, "device": "cpu", "progress": False,
-              "sample_every": 1000}
+    values = {
+        "steps": 4,
+        "batch": 2,
+        "warmup": 0,
+        "ema": 0.5,
+        "log_every": 2,
+        "device": "cpu",
+        "progress": False,
+        "sample_every": 1000,
+    }
     return LoopOptions(run, **{**values, **changes})
 
 
@@ -82,7 +97,9 @@ def curves(part, choices):
 
 
 @pytest.mark.parametrize("make,last", [(vae_part, "vae/l1"), (vocoder_part, "vocoder/mel")])
-def test_loss_falls_and_the_weights_load_into_the_pipeline(make, last, config, banks, folder, tmp_path):
+def test_loss_falls_and_the_weights_load_into_the_pipeline(
+    make, last, config, banks, folder, tmp_path
+):
     part = make(config, banks, rate=5e-3)
     found = [values[last] for values in curves(part, options(tmp_path, steps=24))]
     assert sum(found[-5:]) < 0.85 * sum(found[:5])
@@ -104,7 +121,9 @@ def test_loss_falls_and_the_weights_load_into_the_pipeline(make, last, config, b
 
     board = EventAccumulator(str(tmp_path / "tensorboard"))
     board.Reload()
-    assert last in board.Tags()["scalars"] and "validation/0 (true, " in " ".join(board.Tags()["images"])
+    assert last in board.Tags()["scalars"] and "validation/0 (true, " in " ".join(
+        board.Tags()["images"]
+    )
     assert bool(board.Tags()["audio"]) == (part.name == "vocoder")
 
 
@@ -122,13 +141,18 @@ def test_both_optimizers_resume_bit_equal(make, config, banks, tmp_path):
     parts = curves(make(config, banks), options(tmp_path / "parts", steps=3))
     parts += curves(make(config, banks), options(tmp_path / "parts"))
     assert parts == whole
-    one, two = (torch.load(saved_checkpoints(tmp_path / name)[-1][1], weights_only=True) for name in ("whole", "parts"))
+    one, two = (
+        torch.load(saved_checkpoints(tmp_path / name)[-1][1], weights_only=True)
+        for name in ("whole", "parts")
+    )
     assert len(one["objectives"]) == 2
     for name, state in one["objectives"].items():
         assert all(torch.equal(state[k], two["objectives"][name][k]) for k in state)
 
 
-def test_the_patch_discriminator_starts_late_and_leaves_the_vae_to_its_own_optimizer(config, banks, tmp_path):
+def test_the_patch_discriminator_starts_late_and_leaves_the_vae_to_its_own_optimizer(
+    config, banks, tmp_path
+):
     part = vae_part(config, banks)
     untouched = {k: v.clone() for k, v in part.turns[0].objective.state_dict().items()}
     found = curves(part, options(tmp_path, steps=3))
@@ -161,15 +185,26 @@ def test_discriminator_sets_have_the_published_sizes():
     assert [len(m) for m in maps] == [6, 6, 6] and all(s.shape[0] == 2 for s in scores)
 
 
-def test_vocoder_learns_from_the_mel_loss_alone_until_its_discriminators_start(config, banks, tmp_path):
+def test_vocoder_learns_from_the_mel_loss_alone_until_its_discriminators_start(
+    config, banks, tmp_path
+):
     part = vocoder_part(config, banks, discriminator_start=2)
     before = {k: v.clone() for k, v in part.turns[0].objective.state_dict().items()}
     found = curves(part, options(tmp_path / "late", steps=2))
-    assert all("vocoder/adversarial" not in step and "discriminators/loss" not in step for step in found)
-    assert all(step["vocoder/loss"] == pytest.approx(45.0 * step["vocoder/mel"], rel=1e-5) for step in found)
+    assert all(
+        "vocoder/adversarial" not in step and "discriminators/loss" not in step for step in found
+    )
+    assert all(
+        step["vocoder/loss"] == pytest.approx(45.0 * step["vocoder/mel"], rel=1e-5)
+        for step in found
+    )
     assert all(torch.equal(v, before[k]) for k, v in part.turns[0].objective.state_dict().items())
-    found = curves(vocoder_part(config, banks, discriminator_start=2), options(tmp_path / "late", steps=4))
-    assert len(found) == 2 and all(step["discriminators/loss"] > 0 and "vocoder/features" in step for step in found)
+    found = curves(
+        vocoder_part(config, banks, discriminator_start=2), options(tmp_path / "late", steps=4)
+    )
+    assert len(found) == 2 and all(
+        step["discriminators/loss"] > 0 and "vocoder/features" in step for step in found
+    )
 
 
 def test_losses_have_their_minimum_where_they_should():
@@ -186,9 +221,15 @@ def test_losses_have_their_minimum_where_they_should():
 
 
 def test_multi_scale_and_bf16_take_a_step(config, banks, tmp_path):
-    found = curves(vocoder_part(config, banks, multi_scale=True), options(tmp_path / "a", steps=1, precision="bf16"))
+    found = curves(
+        vocoder_part(config, banks, multi_scale=True),
+        options(tmp_path / "a", steps=1, precision="bf16"),
+    )
     assert np.isfinite(found[0]["vocoder/loss"])
-    found = curves(vae_part(config, banks, discriminator_start=0), options(tmp_path / "b", steps=1, precision="bf16"))
+    found = curves(
+        vae_part(config, banks, discriminator_start=0),
+        options(tmp_path / "b", steps=1, precision="bf16"),
+    )
     assert np.isfinite(found[0]["vae/loss"]) and np.isfinite(found[0]["discriminator/loss"])
 
 
@@ -227,13 +268,33 @@ def test_two_gloo_processes_give_the_curves_of_one(config, banks, folder, tmp_pa
         port = free.getsockname()[1]
     tests = Path(__file__).resolve().parent
     (tmp_path / "train.py").write_text(SCRIPT.format(root=str(tests.parent), tests=str(tests)))
-    common = {**os.environ, "OMP_NUM_THREADS": "1", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1",
-              "MASTER_PORT": str(port)}
-    command = [sys.executable, str(tmp_path / "train.py"), str(folder), str(banks[0].manifest), str(tmp_path)]
-    pair = [subprocess.Popen(command, env={**common, "RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE)
-            for r in range(2)]
-    one = {"vae": curves(vae_part(config, banks, discriminator_start=1), options(tmp_path / "a", steps=3)),
-           "vocoder": curves(vocoder_part(config, banks), options(tmp_path / "b", steps=3))}
+    common = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+    }
+    command = [
+        sys.executable,
+        str(tmp_path / "train.py"),
+        str(folder),
+        str(banks[0].manifest),
+        str(tmp_path),
+    ]
+    pair = [
+        subprocess.Popen(
+            command, env={**common, "RANK": str(r), "LOCAL_RANK": str(r)}, stderr=subprocess.PIPE
+        )
+        for r in range(2)
+    ]
+    one = {
+        "vae": curves(
+            vae_part(config, banks, discriminator_start=1), options(tmp_path / "a", steps=3)
+        ),
+        "vocoder": curves(vocoder_part(config, banks), options(tmp_path / "b", steps=3)),
+    }
     for process in pair:
         try:
             process.wait(timeout=300)

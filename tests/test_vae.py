@@ -1,4 +1,6 @@
-"""The VAE: parity with diffusers under the same weights, and every checkpoint format it is found in."""
+"""The VAE: parity with diffusers under the same weights, and every checkpoint format it is found
+in.
+"""
 
 import dataclasses
 import json
@@ -8,12 +10,12 @@ import torch
 from diffusers import AutoencoderKL as DiffusersVAE
 from safetensors.torch import save_file
 
-from dreamaudio_core.weights.checkpoint import load_state, load_vae, save_weights
 from dreamaudio_core.config import PRESETS, VAEConfig
-from dreamaudio_core.weights.convert import convert
 from dreamaudio_core.errors import CheckpointError
-from dreamaudio_core.pipeline import build_vae
 from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.pipeline import build_vae
+from dreamaudio_core.weights.checkpoint import load_state, load_vae, save_weights
+from dreamaudio_core.weights.convert import convert
 
 SCALE = 0.4110932946205139
 
@@ -22,9 +24,16 @@ SCALE = 0.4110932946205139
 def reference():
     torch.manual_seed(0)
     return DiffusersVAE(
-        in_channels=1, out_channels=1, down_block_types=("DownEncoderBlock2D",) * 3,
-        up_block_types=("UpDecoderBlock2D",) * 3, block_out_channels=(32, 64, 128), layers_per_block=2,
-        latent_channels=8, norm_num_groups=32, scaling_factor=SCALE, sample_size=64,
+        in_channels=1,
+        out_channels=1,
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(32, 64, 128),
+        layers_per_block=2,
+        latent_channels=8,
+        norm_num_groups=32,
+        scaling_factor=SCALE,
+        sample_size=64,
     ).eval()
 
 
@@ -47,7 +56,9 @@ def test_parity_with_diffusers(reference, ours):
     torch.testing.assert_close(posterior.mean, expected.mean, atol=1e-4, rtol=0)
     torch.testing.assert_close(posterior.logvar, expected.logvar, atol=1e-4, rtol=0)
     latent = torch.randn(2, 8, 16, 16)
-    torch.testing.assert_close(ours.decode(latent * SCALE), reference.decode(latent).sample, atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        ours.decode(latent * SCALE), reference.decode(latent).sample, atol=1e-4, rtol=0
+    )
     torch.testing.assert_close(posterior.kl(), expected.kl(), rtol=1e-4, atol=1e-2)
     assert ours.config.scale_factor == SCALE
 
@@ -66,13 +77,23 @@ def ldm_state(ours: AutoencoderKL) -> dict:
 def test_reads_pickled_checkpoints(ours, tmp_path, lightning):
     content = {"state_dict": ldm_state(ours)}
     if lightning:
-        content.update({"epoch": 3, "global_step": 1000, "pytorch-lightning_version": "2.1.0", "loops": {}, "callbacks": {}})
+        content.update(
+            {
+                "epoch": 3,
+                "global_step": 1000,
+                "pytorch-lightning_version": "2.1.0",
+                "loops": {},
+                "callbacks": {},
+            }
+        )
     path = tmp_path / "model.ckpt"
     torch.save(content, path)
     with pytest.raises(CheckpointError, match="convert"):
         load_vae(path)
     config, state = load_vae(path, allow_pickle=True)
-    assert config == dataclasses.replace(ours.config, scale_factor=pytest.approx(0.9227914214134216))
+    assert config == dataclasses.replace(
+        ours.config, scale_factor=pytest.approx(0.9227914214134216)
+    )
     for key, tensor in ours.state_dict().items():
         assert torch.equal(state[key], tensor)
     out = tmp_path / "vae.safetensors"
@@ -85,7 +106,9 @@ def test_reads_pickled_checkpoints(ours, tmp_path, lightning):
 
 def test_reads_ldm_safetensors_and_our_own(ours, tmp_path):
     save_file(ldm_state(ours), tmp_path / "ldm.safetensors")
-    assert load_vae(tmp_path / "ldm.safetensors")[0].scale_factor == pytest.approx(0.9227914214134216)
+    assert load_vae(tmp_path / "ldm.safetensors")[0].scale_factor == pytest.approx(
+        0.9227914214134216
+    )
     save_weights(tmp_path / "own.safetensors", ours.state_dict(), "vae", ours.config, torch.float16)
     assert build_vae(tmp_path / "own.safetensors").config == ours.config
     assert not list(tmp_path.glob("*.part"))
@@ -109,9 +132,13 @@ def test_damaged_files_are_named(ours, folder, tmp_path):
     torch.save({"state_dict": object}, tmp_path / "code.ckpt")
     save_file({"x": torch.zeros(1)}, tmp_path / "foreign.safetensors")
     cases = {
-        cut: "not a complete safetensors", empty: "empty", tmp_path / "noscale.ckpt": "scale_factor",
-        tmp_path / "foreign.ckpt": "first_stage_model", tmp_path / "garbage.ckpt": "weights-only",
-        tmp_path / "code.ckpt": "weights-only", tmp_path / "foreign.safetensors": "first_stage_model",
+        cut: "not a complete safetensors",
+        empty: "empty",
+        tmp_path / "noscale.ckpt": "scale_factor",
+        tmp_path / "foreign.ckpt": "first_stage_model",
+        tmp_path / "garbage.ckpt": "weights-only",
+        tmp_path / "code.ckpt": "weights-only",
+        tmp_path / "foreign.safetensors": "first_stage_model",
         tmp_path / "absent.safetensors": "no such file",
     }
     for path, words in cases.items():
@@ -128,7 +155,9 @@ def test_damaged_files_are_named(ours, folder, tmp_path):
 def test_wrong_shape_names_key_expected_and_found(ours):
     state = dict(ours.state_dict())
     state["quant_conv.weight"] = torch.zeros(2, 2, 1, 1)
-    with pytest.raises(CheckpointError, match=r"here.*quant_conv.weight.*\[16, 16, 1, 1\].*\[2, 2, 1, 1\]"):
+    with pytest.raises(
+        CheckpointError, match=r"here.*quant_conv.weight.*\[16, 16, 1, 1\].*\[2, 2, 1, 1\]"
+    ):
         load_state(AutoencoderKL(ours.config, device="meta"), state, "here")
     del state["quant_conv.weight"]
     with pytest.raises(CheckpointError, match="'quant_conv.weight' is missing"):
@@ -149,7 +178,9 @@ def test_full_size():
 
 
 def test_sample_is_reproducible_and_spread():
-    vae = AutoencoderKL(VAEConfig(channels=8, multipliers=(1, 2), num_res_blocks=1, latent_channels=2, groups=4))
+    vae = AutoencoderKL(
+        VAEConfig(channels=8, multipliers=(1, 2), num_res_blocks=1, latent_channels=2, groups=4)
+    )
     posterior = vae.posterior(torch.randn(1, 1, 16, 16))
     draws = [posterior.sample(torch.Generator().manual_seed(s)) for s in (1, 1, 2)]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])

@@ -21,11 +21,19 @@ from dreamaudio_core.networks.bigvgan import (
 
 SMALL = VocoderConfig(upsample_initial_channel=32)
 V2 = {"use_bias_at_final": False, "use_tanh_at_final": False}
-TRAINING_FIELDS = {"batch_size": 4, "learning_rate": 1e-4, "hop_size": 160, "segment_size": 8000, "fmax": None}
+TRAINING_FIELDS = {
+    "batch_size": 4,
+    "learning_rate": 1e-4,
+    "hop_size": 160,
+    "segment_size": 8000,
+    "fmax": None,
+}
 
 
 def official(config, seed=0):
-    """Random official generator whose snakes differ from channel to channel and whose output is loud enough to compare."""
+    """Random official generator whose snakes differ from channel to channel and whose output is
+    loud enough to compare.
+    """
     torch.manual_seed(seed)
     model = OfficialBigVGAN(AttrDict(dataclasses.asdict(config))).eval()
     with torch.no_grad():
@@ -40,7 +48,9 @@ def official(config, seed=0):
 def save_official(folder, config, model, name="bigvgan_generator.pt"):
     folder.mkdir(exist_ok=True)
     torch.save({"generator": model.state_dict()}, folder / name)
-    (folder / "config.json").write_text(json.dumps({**dataclasses.asdict(config), **TRAINING_FIELDS}))
+    (folder / "config.json").write_text(
+        json.dumps({**dataclasses.asdict(config), **TRAINING_FIELDS})
+    )
     return folder
 
 
@@ -65,7 +75,9 @@ def checkpoint(tmp_path_factory):
 @pytest.mark.parametrize("logscale", [True, False], ids=["log", "linear"])
 @pytest.mark.parametrize("resblock", ["1", "2"])
 def test_parity_with_official(tmp_path, final, activation, logscale, resblock):
-    config = dataclasses.replace(SMALL, activation=activation, snake_logscale=logscale, resblock=resblock, **final)
+    config = dataclasses.replace(
+        SMALL, activation=activation, snake_logscale=logscale, resblock=resblock, **final
+    )
     reference = official(config)
     model = ours(save_official(tmp_path / "checkpoint", config, reference))
     mel = random_mel(2, 41)
@@ -96,8 +108,11 @@ def test_state_dict_names_are_official(config):
     plain = BigVGAN(config, device="meta").state_dict()
     with torch.device("meta"):
         named = OfficialBigVGAN(AttrDict(dataclasses.asdict(config))).state_dict()
-    expected = {key.replace("weight_v", "weight"): value.shape for key, value in named.items()
-                if not key.endswith((".filter", "weight_g"))}
+    expected = {
+        key.replace("weight_v", "weight"): value.shape
+        for key, value in named.items()
+        if not key.endswith((".filter", "weight_g"))
+    }
     assert {key: value.shape for key, value in plain.items()} == expected
 
 
@@ -109,11 +124,20 @@ def test_filter_is_the_official_one():
 @pytest.mark.parametrize("chunk", [1, 7, 40, 59, 512])
 @pytest.mark.parametrize("resblock", ["1", "2"])
 def test_chunks_equal_the_whole(chunk, resblock):
-    config = dataclasses.replace(SMALL, resblock=resblock, resblock_kernel_sizes=(3, 7),
-                                 resblock_dilation_sizes=((1, 3), (1, 5)))
+    config = dataclasses.replace(
+        SMALL,
+        resblock=resblock,
+        resblock_kernel_sizes=(3, 7),
+        resblock_dilation_sizes=((1, 3), (1, 5)),
+    )
     model = BigVGAN(config)
-    model.load_state_dict({k: v for k, v in fold_weight_norm(official(config).state_dict()).items()
-                           if not k.endswith(".filter")})
+    model.load_state_dict(
+        {
+            k: v
+            for k, v in fold_weight_norm(official(config).state_dict()).items()
+            if not k.endswith(".filter")
+        }
+    )
     mel = random_mel(1, 130)
     with torch.no_grad():
         whole = model(mel)
@@ -121,14 +145,19 @@ def test_chunks_equal_the_whole(chunk, resblock):
     torch.testing.assert_close(model.vocode(mel, chunk_frames=chunk), whole, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("config", [
-    SMALL,
-    dataclasses.replace(SMALL, resblock="2"),
-    dataclasses.replace(SMALL, upsample_rates=(4, 4, 2), upsample_kernel_sizes=(8, 9, 4)),
-    PRESETS["mini"].vocoder,
-])
+@pytest.mark.parametrize(
+    "config",
+    [
+        SMALL,
+        dataclasses.replace(SMALL, resblock="2"),
+        dataclasses.replace(SMALL, upsample_rates=(4, 4, 2), upsample_kernel_sizes=(8, 9, 4)),
+        PRESETS["mini"].vocoder,
+    ],
+)
 def test_receptive_field_is_true(config):
-    """In float64 no frame beyond it changes a sample, and the farthest one within two frames of it does."""
+    """In float64 no frame beyond it changes a sample, and the farthest one within two frames of it
+    does.
+    """
     torch.manual_seed(0)
     model = BigVGAN(config).double()
     field = model.receptive_field()
@@ -142,7 +171,9 @@ def test_receptive_field_is_true(config):
 
 def test_memory_of_chunks_does_not_grow():
     """The longest stretch that the network sees is the chunk and its context, whatever the length."""
-    model = BigVGAN(dataclasses.replace(SMALL, resblock_kernel_sizes=(3,), resblock_dilation_sizes=((1,),)))
+    model = BigVGAN(
+        dataclasses.replace(SMALL, resblock_kernel_sizes=(3,), resblock_dilation_sizes=((1,),))
+    )
     seen = []
     model.conv_pre.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
     assert model.vocode(random_mel(1, 600), chunk_frames=50).shape == (1, 1, 96_000)
@@ -171,15 +202,20 @@ def test_layers_come_from_operations():
 
     model = BigVGAN(SMALL, operations=Operations, dtype=torch.bfloat16)
     assert made.count("transposed") == 5 and made.count("conv") == 2 + 5 * 3 * 6
-    assert all(isinstance(m, (nn.Conv1d, nn.ConvTranspose1d)) for m in model.modules() if not list(m.children())
-               and "weight" in m._parameters)
+    assert all(
+        isinstance(m, (nn.Conv1d, nn.ConvTranspose1d))
+        for m in model.modules()
+        if not list(m.children()) and "weight" in m._parameters
+    )
     assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
     found = model(random_mel(1, 6).bfloat16())
     assert found.dtype == torch.bfloat16 and found.isfinite().all()
 
 
 def test_snakes_follow_the_activation():
-    """A host may keep the snakes' values in half precision while the convolutions compute in float32."""
+    """A host may keep the snakes' values in half precision while the convolutions compute in
+    float32.
+    """
     model = BigVGAN(SMALL)
     expected = model(random_mel(1, 5))
     for name, parameter in model.named_parameters():
@@ -193,12 +229,15 @@ def test_fold_weight_norm_of_both_kinds():
     for wrap in (nn.utils.weight_norm, nn.utils.parametrizations.weight_norm):
         layer = wrap(nn.ConvTranspose1d(4, 3, 5))
         with torch.no_grad():
-            next(p for n, p in layer.named_parameters() if n.endswith(("weight_g", "original0"))).mul_(1.7)
+            next(
+                p for n, p in layer.named_parameters() if n.endswith(("weight_g", "original0"))
+            ).mul_(1.7)
         state = fold_weight_norm({f"ups.0.0.{k}": v for k, v in layer.state_dict().items()})
         assert set(state) == {"ups.0.0.weight", "ups.0.0.bias"}
         x = torch.randn(1, 4, 9)
         torch.testing.assert_close(
-            nn.functional.conv_transpose1d(x, state["ups.0.0.weight"], state["ups.0.0.bias"]), layer(x)
+            nn.functional.conv_transpose1d(x, state["ups.0.0.weight"], state["ups.0.0.bias"]),
+            layer(x),
         )
 
 
@@ -235,7 +274,10 @@ def _change_config(**changes):
     def change(folder):
         values = json.loads((folder / "config.json").read_text())
         values.update(changes)
-        (folder / "config.json").write_text(json.dumps({k: v for k, v in values.items() if v is not ...}))
+        (folder / "config.json").write_text(
+            json.dumps({k: v for k, v in values.items() if v is not ...})
+        )
+
     return change
 
 
@@ -243,6 +285,7 @@ def _change_weights(edit):
     def change(folder):
         content = torch.load(folder / "bigvgan_generator.pt", weights_only=True)
         torch.save(edit(content), folder / "bigvgan_generator.pt")
+
     return change
 
 
@@ -255,26 +298,55 @@ class _Foreign:
     """Something that only a full unpickling could bring back."""
 
 
-@pytest.mark.parametrize("damage, expected", [
-    (_truncate, r"bigvgan_generator\.pt.*expected a whole PyTorch weight file"),
-    (lambda f: (f / "bigvgan_generator.pt").write_bytes(b""), r"bigvgan_generator\.pt.*expected a whole"),
-    (lambda f: torch.save(_Foreign(), f / "bigvgan_generator.pt"), r"bigvgan_generator\.pt.*expected a whole"),
-    (lambda f: (f / "bigvgan_generator.pt").unlink(), r"expected bigvgan_generator\.pt or g_XXXXXXXX"),
-    (lambda f: (f / "config.json").unlink(), r"config\.json.*found none"),
-    (lambda f: (f / "config.json").write_text("{"), r"config\.json.*expected a JSON file"),
-    (lambda f: (f / "config.json").write_text("[]"), r"config\.json.*expected a JSON object, found list"),
-    (_change_config(upsample_rates=...), r"config\.json.*'upsample_rates', found none"),
-    (_change_config(num_mels="64"), r"config\.json.*num_mels must be of type int, found '64'"),
-    (_change_config(activation="relu"), r"config\.json.*activation must be 'snake' or 'snakebeta', found 'relu'"),
-    (_change_config(upsample_rates=[5, 4]), r"config\.json.*upsample_kernel_sizes"),
-    (_change_config(hop_size=256), r"config\.json.*hop_size.*160, found 256"),
-    (_change_config(upsample_initial_channel=64),
-     r"bigvgan_generator\.pt.*conv_pre\.weight.*expected shape \[64, 64, 7\].*found \[32, 64, 7\]"),
-    (_change_config(resblock="2"), r"bigvgan_generator\.pt.*resblocks\.0\.convs\.0\.weight.*found no such key"),
-    (_change_config(activation="snake"), r"bigvgan_generator\.pt.*\.beta.*expected no such key"),
-    (_change_weights(lambda c: {"discriminator": c["generator"]}), r"'generator'.*found discriminator"),
-    (_change_weights(lambda c: [1]), r"'generator'.*found list"),
-])
+@pytest.mark.parametrize(
+    "damage, expected",
+    [
+        (_truncate, r"bigvgan_generator\.pt.*expected a whole PyTorch weight file"),
+        (
+            lambda f: (f / "bigvgan_generator.pt").write_bytes(b""),
+            r"bigvgan_generator\.pt.*expected a whole",
+        ),
+        (
+            lambda f: torch.save(_Foreign(), f / "bigvgan_generator.pt"),
+            r"bigvgan_generator\.pt.*expected a whole",
+        ),
+        (
+            lambda f: (f / "bigvgan_generator.pt").unlink(),
+            r"expected bigvgan_generator\.pt or g_XXXXXXXX",
+        ),
+        (lambda f: (f / "config.json").unlink(), r"config\.json.*found none"),
+        (lambda f: (f / "config.json").write_text("{"), r"config\.json.*expected a JSON file"),
+        (
+            lambda f: (f / "config.json").write_text("[]"),
+            r"config\.json.*expected a JSON object, found list",
+        ),
+        (_change_config(upsample_rates=...), r"config\.json.*'upsample_rates', found none"),
+        (_change_config(num_mels="64"), r"config\.json.*num_mels must be of type int, found '64'"),
+        (
+            _change_config(activation="relu"),
+            r"config\.json.*activation must be 'snake' or 'snakebeta', found 'relu'",
+        ),
+        (_change_config(upsample_rates=[5, 4]), r"config\.json.*upsample_kernel_sizes"),
+        (_change_config(hop_size=256), r"config\.json.*hop_size.*160, found 256"),
+        (
+            _change_config(upsample_initial_channel=64),
+            r"bigvgan_generator\.pt.*conv_pre\.weight.*expected shape \[64, 64, 7\].*found \[32, 64, 7\]",
+        ),
+        (
+            _change_config(resblock="2"),
+            r"bigvgan_generator\.pt.*resblocks\.0\.convs\.0\.weight.*found no such key",
+        ),
+        (
+            _change_config(activation="snake"),
+            r"bigvgan_generator\.pt.*\.beta.*expected no such key",
+        ),
+        (
+            _change_weights(lambda c: {"discriminator": c["generator"]}),
+            r"'generator'.*found discriminator",
+        ),
+        (_change_weights(lambda c: [1]), r"'generator'.*found list"),
+    ],
+)
 def test_damaged_checkpoints_are_explained(tmp_path, checkpoint, damage, expected):
     folder = tmp_path / "damaged"
     shutil.copytree(checkpoint, folder)
@@ -290,18 +362,25 @@ def test_missing_path_is_explained(tmp_path):
 
 
 def test_compiled_gradients_equal_autograd():
-    """The training kernel's hand-written gradient, run uncompiled so that the test needs no C++ compiler."""
-    from dreamaudio_core.training.snake import SnakeKernels, fast_snake
+    """The training kernel's hand-written gradient, run uncompiled so that the test needs no C++
+    compiler.
+    """
     from dreamaudio_core.networks.bigvgan import antialiased_snake
+    from dreamaudio_core.training.snake import SnakeKernels, fast_snake
 
     torch.manual_seed(0)
     kernels = SnakeKernels(compiled=False)
     for length in (1, 2, 3, 8, 37):
         x = torch.randn(2, 3, length, dtype=torch.float64, requires_grad=True)
-        frequency, amplitude = (torch.rand(3, 1, dtype=torch.float64).add(0.5).requires_grad_() for _ in range(2))
+        frequency, amplitude = (
+            torch.rand(3, 1, dtype=torch.float64).add(0.5).requires_grad_() for _ in range(2)
+        )
         given = (x, frequency, amplitude)
         expected, found = antialiased_snake(*given), fast_snake(*given, kernels)
         gradient = torch.randn_like(expected)
         torch.testing.assert_close(found, expected)
-        for a, b in zip(torch.autograd.grad(found, given, gradient), torch.autograd.grad(expected, given, gradient)):
+        for a, b in zip(
+            torch.autograd.grad(found, given, gradient),
+            torch.autograd.grad(expected, given, gradient),
+        ):
             torch.testing.assert_close(a, b)

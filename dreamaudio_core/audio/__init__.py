@@ -40,23 +40,29 @@ def _reason(error: Exception) -> str:
 def _check_rate(rate: int, what: str) -> int:
     low, high = _RATES
     if isinstance(rate, bool) or int(rate) != rate or not low <= rate <= high:
-        raise AudioError(f"{what}: sample rate {rate} Hz; expected a whole number from {low} to {high}")
+        raise AudioError(
+            f"{what}: sample rate {rate} Hz; expected a whole number from {low} to {high}"
+        )
     return int(rate)
 
 
 def _check_audible(waveform: torch.Tensor, what: str) -> None:
     if waveform.abs().max() < SILENT_PEAK:
-        raise AudioError(f"{what} is silent: choose a sound whose peak lies above {20 * math.log10(SILENT_PEAK):.0f} dB")
+        raise AudioError(
+            f"{what} is silent: choose a sound whose peak lies above {20 * math.log10(SILENT_PEAK):.0f} dB"
+        )
 
 
 # Reading and checking
 
 
-def read_audio(path: str | os.PathLike, sample_rate: int = 16_000, *, what: str = "audio") -> torch.Tensor:
+def read_audio(
+    path: str | os.PathLike, sample_rate: int = 16_000, *, what: str = "audio"
+) -> torch.Tensor:
     """Read a sound file as a mono waveform.
 
-    The file is decoded, mixed to mono (mean of its channels) and resampled block by block, so that memory grows
-    with the returned waveform only, not with the file's rate and channels.
+    The file is decoded, mixed to mono (mean of its channels) and resampled block by block, so that
+    memory grows with the returned waveform only, not with the file's rate and channels.
 
     Parameters
     ----------
@@ -75,7 +81,8 @@ def read_audio(path: str | os.PathLike, sample_rate: int = 16_000, *, what: str 
     Raises
     ------
     AudioError
-        If the file is missing, a folder, empty, not decodable, without samples, not finite or silent.
+        If the file is missing, a folder, empty, not decodable, without samples, not finite or
+        silent.
     """
     name = _named(what, path)
     sample_rate = _check_rate(sample_rate, what)
@@ -91,7 +98,9 @@ def read_audio(path: str | os.PathLike, sample_rate: int = 16_000, *, what: str 
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise AudioError(f"{name} cannot be opened ({_reason(error)}): check its permissions") from error
+        raise AudioError(
+            f"{name} cannot be opened ({_reason(error)}): check its permissions"
+        ) from error
     try:
         sound = soundfile.SoundFile(os.fspath(path))
     # soundfile raises TypeError for headerless files, recognised by their suffix alone.
@@ -128,7 +137,9 @@ def _mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[torch.Tensor
         yield mono
 
 
-def check_waveform(waveform: torch.Tensor, sample_rate: int, *, what: str = "audio") -> torch.Tensor:
+def check_waveform(
+    waveform: torch.Tensor, sample_rate: int, *, what: str = "audio"
+) -> torch.Tensor:
     """Check a waveform that comes from outside.
 
     Parameters
@@ -153,7 +164,9 @@ def check_waveform(waveform: torch.Tensor, sample_rate: int, *, what: str = "aud
     _check_rate(sample_rate, what)
     if not isinstance(waveform, torch.Tensor) or not waveform.is_floating_point():
         found = waveform.dtype if isinstance(waveform, torch.Tensor) else type(waveform).__name__
-        raise AudioError(f"{what}: expected a floating-point tensor with samples in [-1, 1], found {found}")
+        raise AudioError(
+            f"{what}: expected a floating-point tensor with samples in [-1, 1], found {found}"
+        )
     if waveform.dim() not in (1, 2) or (waveform.dim() == 2 and waveform.shape[0] > _MAX_CHANNELS):
         raise AudioError(
             f"{what}: expected shape [samples] or [channels, samples] with at most {_MAX_CHANNELS} channels, "
@@ -192,7 +205,9 @@ def to_mono(
     AudioError
         As `check_waveform`, and if nothing audible remains in the mono mix.
     """
-    mono = resample(check_waveform(waveform, sample_rate, what=what).mean(dim=0), sample_rate, target_rate)
+    mono = resample(
+        check_waveform(waveform, sample_rate, what=what).mean(dim=0), sample_rate, target_rate
+    )
     _check_audible(mono, what)
     return mono
 
@@ -206,12 +221,13 @@ _MAX_RATIO_TERM = 2560
 
 
 def resample(waveform: torch.Tensor, orig: int, new: int) -> torch.Tensor:
-    """Change the sample rate with a linear-phase polyphase filter (Kaiser-windowed sinc), without delay.
+    """Change the sample rate with a linear-phase polyphase filter (Kaiser-windowed sinc), without
+    delay.
 
-    The pass band reaches 92 % of the lower Nyquist frequency; what lies above it is attenuated by more than 80 dB.
-    All usual rates from 8 to 192 kHz convert exactly. A pair whose reduced ratio has a term above 2560 (44,101 Hz to
-    16 kHz, say) uses the nearest ratio that has none, which changes speed and pitch by less than 0.04 %, mostly far
-    less. Work is done chunk by chunk.
+    The pass band reaches 92 % of the lower Nyquist frequency; what lies above it is attenuated by
+    more than 80 dB. All usual rates from 8 to 192 kHz convert exactly. A pair whose reduced ratio
+    has a term above 2560 (44,101 Hz to 16 kHz, say) uses the nearest ratio that has none, which
+    changes speed and pitch by less than 0.04 %, mostly far less. Work is done chunk by chunk.
 
     Parameters
     ----------
@@ -240,7 +256,9 @@ def resample(waveform: torch.Tensor, orig: int, new: int) -> torch.Tensor:
 
 
 def _polyphase(chunks: Iterable[torch.Tensor], orig: int, new: int) -> Iterator[torch.Tensor]:
-    """Resample consecutive chunks [..., T_i] of one signal, yielding the consecutive pieces of the result."""
+    """Resample consecutive chunks [..., T_i] of one signal, yielding the consecutive pieces of the
+    result.
+    """
     if orig == new:
         yield from chunks
         return
@@ -288,7 +306,9 @@ def _ratio(orig: int, new: int) -> tuple[int, int]:
 
 
 def _sinc_bank(up: int, down: int, like: torch.Tensor) -> tuple[torch.Tensor, int]:
-    """Filter bank [down + 2 half + 1, up] for signals like `like`, and the input samples `half` that it looks back."""
+    """Filter bank [down + 2 half + 1, up] for signals like `like`, and the input samples `half`
+    that it looks back.
+    """
     cutoff = _ROLLOFF * min(1.0, up / down)
     half = math.ceil(_SINC_LOBES / cutoff)
     numerators = torch.arange(up) * down
@@ -332,7 +352,10 @@ def check_output(path: str | os.PathLike) -> None:
 
 
 def write_audio(
-    path: str | os.PathLike, waveform: torch.Tensor, sample_rate: int = 16_000, subtype: str | None = None
+    path: str | os.PathLike,
+    waveform: torch.Tensor,
+    sample_rate: int = 16_000,
+    subtype: str | None = None,
 ) -> None:
     """Write a sound file; the file appears whole or not at all.
 
@@ -358,16 +381,24 @@ def write_audio(
     name = _named("", path).strip()
     fmt, default = _format(path, name)
     if waveform.dim() not in (1, 2) or waveform.numel() == 0:
-        raise AudioError(f"cannot write {name}: expected [samples] or [channels, samples], found {list(waveform.shape)}")
+        raise AudioError(
+            f"cannot write {name}: expected [samples] or [channels, samples], found {list(waveform.shape)}"
+        )
     samples = waveform.detach().to("cpu", torch.float32)
     if not torch.isfinite(samples).all():
         raise AudioError(f"cannot write {name}: the waveform holds NaN or infinite samples")
     samples = samples.clamp(-1, 1).reshape(-1, samples.shape[-1]).T.contiguous().numpy()
-    # Encoding in memory leaves plain file writing, whose errors (such as a full disk) are all reported.
+    # Encoding in memory leaves plain file writing, whose errors (such as a full disk) are all
+    # reported.
     encoded = io.BytesIO()
     try:
         with soundfile.SoundFile(
-            encoded, "w", _check_rate(sample_rate, f"cannot write {name}"), samples.shape[1], subtype or default, format=fmt
+            encoded,
+            "w",
+            _check_rate(sample_rate, f"cannot write {name}"),
+            samples.shape[1],
+            subtype or default,
+            format=fmt,
         ) as sound:
             for start in range(0, len(samples), _READ_BLOCK):
                 sound.write(samples[start : start + _READ_BLOCK])
@@ -399,8 +430,8 @@ def write_audio(
 def mel_filterbank(config: AudioConfig) -> torch.Tensor:
     """Triangular mel filters on Slaney's scale, each of unit area over frequency in Hz.
 
-    The scale is linear (200/3 Hz a mel) up to 1 kHz and logarithmic above, 27 mels for a factor of 6.4 (Slaney,
-    Auditory Toolbox, 1998).
+    The scale is linear (200/3 Hz a mel) up to 1 kHz and logarithmic above, 27 mels for a factor of
+    6.4 (Slaney, Auditory Toolbox, 1998).
 
     Parameters
     ----------
@@ -417,13 +448,21 @@ def mel_filterbank(config: AudioConfig) -> torch.Tensor:
     def to_mel(hz: float) -> float:
         return hz / hz_per_mel if hz < knee else knee / hz_per_mel + math.log(hz / knee) / log_step
 
-    mels = torch.linspace(to_mel(config.fmin), to_mel(config.fmax), config.n_mels + 2, dtype=torch.float64)
-    edges = torch.where(
-        mels < knee / hz_per_mel, mels * hz_per_mel, knee * torch.exp((mels - knee / hz_per_mel) * log_step)
+    mels = torch.linspace(
+        to_mel(config.fmin), to_mel(config.fmax), config.n_mels + 2, dtype=torch.float64
     )
-    bins = torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * config.sample_rate / config.n_fft
+    edges = torch.where(
+        mels < knee / hz_per_mel,
+        mels * hz_per_mel,
+        knee * torch.exp((mels - knee / hz_per_mel) * log_step),
+    )
+    bins = (
+        torch.arange(config.n_fft // 2 + 1, dtype=torch.float64) * config.sample_rate / config.n_fft
+    )
     low, centre, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
-    triangles = torch.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clamp(min=0)
+    triangles = torch.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)).clamp(
+        min=0
+    )
     return (triangles * 2 / (high - low)).float()
 
 
@@ -437,8 +476,9 @@ def magnitude_spectrogram(
 ) -> torch.Tensor:
     """Magnitude of the short-time Fourier transform.
 
-    Each side is extended by (n_fft - hop) / 2 reflected samples, so that frame i is centred on hop i and a multiple
-    of the hop gives exactly T / hop frames. Other lengths, and ones too short to reflect, are first extended by zeros.
+    Each side is extended by (n_fft - hop) / 2 reflected samples, so that frame i is centred on hop
+    i and a multiple of the hop gives exactly T / hop frames. Other lengths, and ones too short to
+    reflect, are first extended by zeros.
 
     Parameters
     ----------
@@ -488,7 +528,9 @@ class LogMel(torch.nn.Module):
         self.register_buffer("window", _hann(config, torch.float32).to(device), persistent=False)
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-        """Analyse waveforms [B, T] as natural logarithms [B, 1, ceil(T / hop), n_mels], floored at ln(config.floor)."""
+        """Analyse waveforms [B, T] as natural logarithms [B, 1, ceil(T / hop), n_mels], floored at
+        ln(config.floor).
+        """
         # The floor is subnormal in float16, so half precision is only the dtype of the result.
         exact = waveform.float() if waveform.dtype in (torch.float16, torch.bfloat16) else waveform
         mel = self.linear(exact).clamp(min=self.config.floor).log()
@@ -519,7 +561,9 @@ def log_mel(waveform: torch.Tensor, config: AudioConfig) -> torch.Tensor:
 
 
 def silence_log_mel(frames: int, config: AudioConfig) -> torch.Tensor:
-    """Log-mel spectrogram of digital silence: ln(config.floor) everywhere, [1, 1, frames, n_mels], float32."""
+    """Log-mel spectrogram of digital silence: ln(config.floor) everywhere, [1, 1, frames, n_mels],
+    float32.
+    """
     return torch.full((1, 1, frames, config.n_mels), math.log(config.floor))
 
 
@@ -569,7 +613,8 @@ def loudest_stretch(waveform: torch.Tensor, length: int) -> int:
     Returns
     -------
     int
-        Index of the window's first sample, the earliest of equals; 0 where the waveform is no longer than the window.
+        Index of the window's first sample, the earliest of equals; 0 where the waveform is no
+        longer than the window.
     """
     if length >= waveform.shape[-1]:
         return 0
@@ -578,11 +623,18 @@ def loudest_stretch(waveform: torch.Tensor, length: int) -> int:
 
 
 def normalize_reference(waveform: torch.Tensor) -> torch.Tensor:
-    """Remove the mean of samples [..., T] and scale their peak to 0.5; all-constant samples become zeros."""
-    # In double precision the sum does not depend on how many threads share it, so prepared sounds are the same everywhere.
-    waveform = waveform - waveform.mean(dim=-1, keepdim=True, dtype=torch.float64).to(waveform.dtype)
+    """Remove the mean of samples [..., T] and scale their peak to 0.5; all-constant samples become
+    zeros.
+    """
+    # In double precision the sum does not depend on how many threads share it, so prepared sounds
+    # are the same everywhere.
+    waveform = waveform - waveform.mean(dim=-1, keepdim=True, dtype=torch.float64).to(
+        waveform.dtype
+    )
     peak = waveform.abs().amax(dim=-1, keepdim=True)
-    return torch.where(peak < 1e-7, torch.zeros_like(waveform), 0.5 * waveform / peak.clamp(min=1e-7))
+    return torch.where(
+        peak < 1e-7, torch.zeros_like(waveform), 0.5 * waveform / peak.clamp(min=1e-7)
+    )
 
 
 def fade_edges(waveform: torch.Tensor, samples: int) -> torch.Tensor:
@@ -602,6 +654,8 @@ def fade_edges(waveform: torch.Tensor, samples: int) -> torch.Tensor:
     """
     length = waveform.shape[-1]
     samples = max(0, min(samples, length // 2))
-    position = (torch.arange(samples, dtype=waveform.dtype, device=waveform.device) + 0.5) / max(samples, 1)
+    position = (torch.arange(samples, dtype=waveform.dtype, device=waveform.device) + 0.5) / max(
+        samples, 1
+    )
     ramp = 0.5 - 0.5 * torch.cos(math.pi * position)
     return waveform * torch.cat((ramp, ramp.new_ones(length - 2 * samples), ramp.flip(0)))

@@ -1,9 +1,11 @@
-"""Griffin-Lim refinement: make a vocoder's waveform agree with the mel spectrogram it was made from.
+"""Griffin-Lim refinement: make a vocoder's waveform agree with the mel spectrogram it was made
+from.
 
-The method of Griffin and Lim (1984), with the momentum of Perraudin et al. (2013), alternates between wanted magnitudes and
-a consistent short-time spectrum. Here it starts at the vocoder's waveform, and the wanted magnitudes lie half way (in
-decibels) between two: the waveform's own, corrected band by band to the mel, which keep the fine structure that the
-vocoder made, and the smooth ones that the mel alone implies. It lends small vocoders accuracy; large ones need none.
+The method of Griffin and Lim (1984), with the momentum of Perraudin et al. (2013), alternates
+between wanted magnitudes and a consistent short-time spectrum. Here it starts at the vocoder's
+waveform, and the wanted magnitudes lie half way (in decibels) between two: the waveform's own,
+corrected band by band to the mel, which keep the fine structure that the vocoder made, and the
+smooth ones that the mel alone implies. It lends small vocoders accuracy; large ones need none.
 """
 
 from __future__ import annotations
@@ -12,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import mel_filterbank
 from ..config import AudioConfig
+from . import mel_filterbank
 
 MAX_GAIN = 100.0
 MOMENTUM = 0.99
@@ -36,7 +38,8 @@ class GriffinLim:
     def __init__(self, config: AudioConfig, device: torch.device | str = "cpu"):
         self.config = config
         self.basis = mel_filterbank(config).to(device)
-        # Each bin takes the mean correction of the bands over it; bins under no band are left alone.
+        # Each bin takes the mean correction of the bands over it; bins under no band are left
+        # alone.
         weight = self.basis.sum(dim=0)
         self.covered = weight > 0
         self.spread = (self.basis / weight.clamp(min=1e-12)).T.contiguous()
@@ -77,10 +80,16 @@ class GriffinLim:
             spectrum = torch.fft.rfft(self._frames(waveform))
             corrected = self._correct(spectrum.abs().clamp(min=TINY), bands)
             if iterations - i > CLOSING:
-                ahead = spectrum if previous is None else (1.0 + MOMENTUM) * spectrum - MOMENTUM * previous
+                ahead = (
+                    spectrum
+                    if previous is None
+                    else (1.0 + MOMENTUM) * spectrum - MOMENTUM * previous
+                )
                 previous = spectrum
                 spectrum, corrected = ahead, (corrected * smooth).sqrt()
-            waveform = self._overlap_add(torch.fft.irfft(torch.polar(corrected, spectrum.angle()), self.config.n_fft))
+            waveform = self._overlap_add(
+                torch.fft.irfft(torch.polar(corrected, spectrum.angle()), self.config.n_fft)
+            )
         return waveform
 
     def _correct(self, magnitude: Tensor, bands: Tensor) -> Tensor:

@@ -22,9 +22,11 @@ _FULL_SCALE = 32767.0
 
 
 def clean_stem(name: str) -> str:
-    """Lower-case, hyphen-separated words of a file stem: camel case is split, digits and separators collapse to `-`.
+    """Lower-case, hyphen-separated words of a file stem: camel case is split, digits and separators
+    collapse to `-`.
 
-    `"FootStepGrass2"` gives `"foot-step-grass"`, `"drake-hit-3"` gives `"drake-hit"`; a stem of digits only gives `""`.
+    `"FootStepGrass2"` gives `"foot-step-grass"`, `"drake-hit-3"` gives `"drake-hit"`; a stem of
+    digits only gives `""`.
     """
     name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
     name = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
@@ -32,7 +34,9 @@ def clean_stem(name: str) -> str:
 
 
 def is_held_out(source: str, stem: str) -> bool:
-    """Whether the label with this package and cleaned stem belongs to the tenth that no training stage may see."""
+    """Whether the label with this package and cleaned stem belongs to the tenth that no training
+    stage may see.
+    """
     digest = hashlib.sha256(f"{source}/{stem}".encode()).hexdigest()
     return int(digest, 16) % 10 == 0
 
@@ -44,7 +48,8 @@ class BankEntry:
     Parameters
     ----------
     path
-        Audio file relative to the manifest. In a packed bank it only tells where the samples came from.
+        Audio file relative to the manifest. In a packed bank it only tells where the samples came
+        from.
     caption
         A short sentence with subject and verb.
     label
@@ -156,7 +161,9 @@ class Bank:
 
 
 class BankWriter:
-    """Writes a packed bank: samples as they come, the manifest last, both renamed into place only when complete."""
+    """Writes a packed bank: samples as they come, the manifest last, both renamed into place only
+    when complete.
+    """
 
     def __init__(self, directory: str | os.PathLike):
         self.directory = Path(directory)
@@ -178,12 +185,19 @@ class BankWriter:
         write_manifest(self.directory / "manifest.jsonl", self._entries)
 
     def add(self, waveform: np.ndarray, sample_rate: int = 16_000, **fields: Any) -> None:
-        """Append one recording, float [T] in [-1, 1]; `fields` are those of `BankEntry` that are not measured."""
-        quantised = np.clip(np.round(np.asarray(waveform) * _FULL_SCALE), -32767, 32767).astype("<i2")
+        """Append one recording, float [T] in [-1, 1]; `fields` are those of `BankEntry` that are
+        not measured.
+        """
+        quantised = np.clip(np.round(np.asarray(waveform) * _FULL_SCALE), -32767, 32767).astype(
+            "<i2"
+        )
         self._file.write(quantised.tobytes())
         self._entries.append(
             BankEntry(
-                seconds=round(len(quantised) / sample_rate, 4), offset=self._written, samples=len(quantised), **fields
+                seconds=round(len(quantised) / sample_rate, 4),
+                offset=self._written,
+                samples=len(quantised),
+                **fields,
             )
         )
         self._written += len(quantised)
@@ -212,7 +226,9 @@ def _read_manifest(path: Path) -> list[BankEntry]:
         if not line.strip():
             continue
         try:
-            entries.append(BankEntry(**{key: value for key, value in json.loads(line).items() if key in known}))
+            entries.append(
+                BankEntry(**{key: value for key, value in json.loads(line).items() if key in known})
+            )
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: line {number}: expected one JSON object with the fields of a bank entry, "

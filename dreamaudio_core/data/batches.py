@@ -55,7 +55,9 @@ def chance(probability: float, generator: torch.Generator) -> bool:
     return torch.rand((), generator=generator).item() < probability
 
 
-def mask_span(parts: list[tuple[int, Tensor]], silence: Tensor, generator: torch.Generator) -> list[tuple[int, Tensor]]:
+def mask_span(
+    parts: list[tuple[int, Tensor]], silence: Tensor, generator: torch.Generator
+) -> list[tuple[int, Tensor]]:
     """Silence a contiguous 10 to 50 % of each part (start frame, latent [C, t, F])."""
     masked = []
     for start, latent in parts:
@@ -78,8 +80,13 @@ def pad_tokens(rows: list[Tensor], length: int) -> tuple[Tensor, Tensor]:
     return tokens, mask
 
 
-def placed_batch(items: list[CachedItem], silence: Tensor, empty_text: Tensor, augmentation: Augmentation,
-                 generator: torch.Generator) -> Batch:
+def placed_batch(
+    items: list[CachedItem],
+    silence: Tensor,
+    empty_text: Tensor,
+    augmentation: Augmentation,
+    generator: torch.Generator,
+) -> Batch:
     """Draw augmentations and posterior samples, and join items of one length.
 
     Parameters
@@ -119,13 +126,25 @@ def placed_batch(items: list[CachedItem], silence: Tensor, empty_text: Tensor, a
     for i, (rows, words) in enumerate(zip(canvases, captions)):
         for k, row in enumerate(rows):
             references[i, k], reference_mask[i, k] = row, True
-        caption_tokens[i], caption_mask[i] = pad_tokens([*words, *[empty_text] * (slots - len(words))], longest)
+        caption_tokens[i], caption_mask[i] = pad_tokens(
+            [*words, *[empty_text] * (slots - len(words))], longest
+        )
     prompt, prompt_mask = pad_tokens(prompts, longest)
-    return Batch(torch.stack(data), prompt, prompt_mask, caption_tokens, caption_mask, references, reference_mask)
+    return Batch(
+        torch.stack(data),
+        prompt,
+        prompt_mask,
+        caption_tokens,
+        caption_mask,
+        references,
+        reference_mask,
+    )
 
 
 def join_batches(batches: list[Batch]) -> Batch:
-    """One batch of several whose targets have the same shape; slots and tokens are padded with masked zeros."""
+    """One batch of several whose targets have the same shape; slots and tokens are padded with
+    masked zeros.
+    """
     slots = max(b.references.shape[1] for b in batches)
     longest = max(max(b.prompt.shape[1], b.captions.shape[2]) for b in batches)
 
@@ -134,6 +153,18 @@ def join_batches(batches: list[Batch]) -> Batch:
         out[(slice(None), *(slice(size) for size in x.shape[1 : 1 + len(sizes)]))] = x
         return out
 
-    sizes = {"data": (), "prompt": (longest,), "prompt_mask": (longest,), "captions": (slots, longest),
-             "caption_mask": (slots, longest), "references": (slots,), "reference_mask": (slots,)}
-    return Batch(**{name: torch.cat([grow(getattr(b, name), *size) for b in batches]) for name, size in sizes.items()})
+    sizes = {
+        "data": (),
+        "prompt": (longest,),
+        "prompt_mask": (longest,),
+        "captions": (slots, longest),
+        "caption_mask": (slots, longest),
+        "references": (slots,),
+        "reference_mask": (slots,),
+    }
+    return Batch(
+        **{
+            name: torch.cat([grow(getattr(b, name), *size) for b in batches])
+            for name, size in sizes.items()
+        }
+    )

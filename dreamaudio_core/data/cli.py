@@ -15,15 +15,22 @@ COMPOSED = "composed"
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add the command `data`; each of its sub-commands sets `run`, a function of the arguments to an exit code."""
-    parser = subparsers.add_parser("data", help="build sound banks, data sets and caches",
-                                   description="From published sound collections to training data and test sets.")
+    """Add the command `data`; each of its sub-commands sets `run`, a function of the arguments to
+    an exit code.
+    """
+    parser = subparsers.add_parser(
+        "data",
+        help="build sound banks, data sets and caches",
+        description="From published sound collections to training data and test sets.",
+    )
     commands = parser.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
 
     scan = commands.add_parser("scan", help="list a collection in a manifest")
     scan.add_argument("layout", choices=("audiocaps", "wavcaps", "urbansound8k", "esc50", "folder"))
     scan.add_argument("folder", type=Path, help="top folder of the collection")
-    scan.add_argument("--out", type=Path, required=True, metavar="MANIFEST", help="JSON-lines file to write")
+    scan.add_argument(
+        "--out", type=Path, required=True, metavar="MANIFEST", help="JSON-lines file to write"
+    )
     scan.add_argument("--licence", help="in place of the collection's own")
     scan.set_defaults(run=_scan)
 
@@ -41,23 +48,35 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     compose.set_defaults(run=_compose)
 
     cache = commands.add_parser("cache", help="compute latents and text features once")
-    cache.add_argument("dataset", choices=(*(name for name in DATASETS if "train" in COUNTS[name]), COMPOSED),
-                       help=f"{COMPOSED}: items with timelines, for placed references")
+    cache.add_argument(
+        "dataset",
+        choices=(*(name for name in DATASETS if "train" in COUNTS[name]), COMPOSED),
+        help=f"{COMPOSED}: items with timelines, for placed references",
+    )
     cache.add_argument("manifest", type=Path, help="bank manifest")
     cache.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    cache.add_argument("--model", required=True, help="preset, embedded model or model folder: decides sizes")
+    cache.add_argument(
+        "--model", required=True, help="preset, embedded model or model folder: decides sizes"
+    )
     cache.add_argument("--vae", type=Path, help="VAE weights (default: the model folder's)")
     cache.add_argument("--text-encoder", help="folder or hub id (default: the model's own)")
     cache.add_argument("--split", default="train", choices=("train", "test"))
     cache.add_argument("--shard-items", type=int, default=128, metavar="N")
-    cache.add_argument("--share", default="1/1", metavar="K/N", help="cache only the K-th of N shares of the shards")
+    cache.add_argument(
+        "--share",
+        default="1/1",
+        metavar="K/N",
+        help="cache only the K-th of N shares of the shards",
+    )
     cache.add_argument("--device", default="cpu")
     cache.set_defaults(run=_cache)
 
     for command in (compose, cache):
         command.add_argument("--seed", type=int, default=0)
         command.add_argument("--count", type=int, help="items (default: as in the paper)")
-        command.add_argument("--groups", type=int, default=3, help="references that the events are grouped into")
+        command.add_argument(
+            "--groups", type=int, default=3, help="references that the events are grouped into"
+        )
     return parser
 
 
@@ -95,6 +114,7 @@ def _scan(args: argparse.Namespace) -> int:
     lengths = args.out.with_name(args.out.name + ".lengths")
     known = {**_seconds(args.out), **_seconds(lengths)}
     with open(lengths, "a", encoding="utf-8") as log, _bar(None, args.layout, "file") as bar:
+
         def each(entry: Any) -> None:
             bar.update()
             if entry is not None and entry.path not in known:
@@ -114,7 +134,9 @@ def _scan(args: argparse.Namespace) -> int:
     for entry in found.entries:
         splits[entry.split] = splits.get(entry.split, 0) + 1
     hours = sum(entry.seconds for entry in found.entries) / 3600
-    print(f"{args.out}: {len(found.entries)} sounds ({', '.join(f'{k} {v}' for k, v in splits.items())}), {hours:.2f} h")
+    print(
+        f"{args.out}: {len(found.entries)} sounds ({', '.join(f'{k} {v}' for k, v in splits.items())}), {hours:.2f} h"
+    )
     return 0
 
 
@@ -134,7 +156,9 @@ def _dataset(args: argparse.Namespace) -> Any:
 
     if args.count is not None and args.count < 1:
         raise InputError(f"--count: expected at least 1, found {args.count}")
-    return DATASETS[args.dataset](Bank(args.manifest), args.split, args.seed, args.count, args.groups)
+    return DATASETS[args.dataset](
+        Bank(args.manifest), args.split, args.seed, args.count, args.groups
+    )
 
 
 def _compose(args: argparse.Namespace) -> int:
@@ -157,9 +181,9 @@ def _share(text: str) -> tuple[int, int]:
 def _cache(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
+    from ..networks.text_encoder import load_text_encoder
     from ..pipeline import build_vae
     from ..weights.settings import find_model
-    from ..networks.text_encoder import load_text_encoder
     from .bank import Bank
     from .composer import Composer
     from .export import write_cache
@@ -172,30 +196,56 @@ def _cache(args: argparse.Namespace) -> int:
     config, folder = find_model(args.model)
     vae_path = args.vae or (folder / "vae.safetensors" if folder else None)
     if vae_path is None:
-        raise InputError(f"--vae: expected VAE weights, because {args.model!r} is a preset without any; name a file or a "
-                         "model folder")
+        raise InputError(
+            f"--vae: expected VAE weights, because {args.model!r} is a preset without any; name a file or a "
+            "model folder"
+        )
     vae = build_vae(vae_path)
-    if vae.config.latent_channels != config.vae.latent_channels or vae.config.stride != config.vae.stride:
-        raise InputError(f"--vae: {vae_path} makes {vae.config.latent_channels} channels at stride {vae.config.stride}, the "
-                         f"model expects {config.vae.latent_channels} at {config.vae.stride}")
+    if (
+        vae.config.latent_channels != config.vae.latent_channels
+        or vae.config.stride != config.vae.stride
+    ):
+        raise InputError(
+            f"--vae: {vae_path} makes {vae.config.latent_channels} channels at stride {vae.config.stride}, the "
+            f"model expects {config.vae.latent_channels} at {config.vae.stride}"
+        )
     own = folder / config.text.source if folder else None
     source = args.text_encoder or (own if own is not None and own.is_dir() else config.text.source)
-    text_encoder = load_text_encoder(source, config.text, allow_download=args.text_encoder is not None)
+    text_encoder = load_text_encoder(
+        source, config.text, allow_download=args.text_encoder is not None
+    )
     config = replace(config, vae=vae.config)
     if args.dataset == COMPOSED:
-        composers = Composer(Bank(args.manifest, kinds=("event", "speech")),
-                             Bank(args.manifest, kinds=("ambience", "music")), _full_length(), args.split)
+        composers = Composer(
+            Bank(args.manifest, kinds=("event", "speech")),
+            Bank(args.manifest, kinds=("ambience", "music")),
+            _full_length(),
+            args.split,
+        )
         count, encoder = args.count or 20_000, LatentEncoder(config, vae, text_encoder, args.device)
 
         def item(index: int) -> Any:
             return composers.item(args.seed, index)
     else:
         dataset = _dataset(args)
-        count, encoder, item = len(dataset), GroupedEncoder(config, vae, text_encoder, args.device), dataset.__getitem__
-    origin = {"dataset": args.dataset, "split": args.split, "seed": args.seed, "groups": args.groups,
-              "manifest": args.manifest.name, "vae": str(vae_path.name), "text encoder": str(source)}
+        count, encoder, item = (
+            len(dataset),
+            GroupedEncoder(config, vae, text_encoder, args.device),
+            dataset.__getitem__,
+        )
+    origin = {
+        "dataset": args.dataset,
+        "split": args.split,
+        "seed": args.seed,
+        "groups": args.groups,
+        "manifest": args.manifest.name,
+        "vae": str(vae_path.name),
+        "text encoder": str(source),
+    }
     with _bar(count, f"caching {args.dataset}", "item") as bar:
-        written = write_cache(item, count, encoder, args.out, origin, args.shard_items, share, bar.update)
+        written = write_cache(
+            item, count, encoder, args.out, origin, args.shard_items, share, bar.update
+        )
     print(f"{args.out}: {written} shards written, {count} items in all")
     return 0
 

@@ -1,27 +1,34 @@
 """Training items with timelines: references, a target mixed from them, and a prompt that says how.
 
-An item is a function of (seed, index) alone, so every worker and machine composes the same. All starts lie on the
-grid of the latent (`ComposerConfig.grid`). With T the length of the target, the arrangement follows from the prompt,
-the lengths of the references and T by these rules, which are what the arranger can learn:
+An item is a function of (seed, index) alone, so every worker and machine composes the same. All
+starts lie on the grid of the latent (`ComposerConfig.grid`). With T the length of the target, the
+arrangement follows from the prompt, the lengths of the references and T by these rules, which are
+what the arranger can learn:
 
-- A reference of at most `max_event` seconds (scaled by T / 10.24) is used whole. A longer one gives one stretch, its
-  loudest: in a sequence an equal share of the time that the short parts leave, elsewhere half of T, at most
-  `max_event`.
-- Sequence ("then", "followed by", "before", "after", "and", full stops): the first event starts at `lead`, each next
-  one `gap` after the end of the one before (plus or minus one grid step). "After a pause" widens the gap to
-  `short_pause`, "after a long pause" to `long_pause`. The order is that of the meaning: "b after a" and "before b, a"
-  put a first.
+- A reference of at most `max_event` seconds (scaled by T / 10.24) is used whole. A longer one gives
+one stretch, its
+  loudest: in a sequence an equal share of the time that the short parts leave, elsewhere half of T,
+  at most `max_event`.
+- Sequence ("then", "followed by", "before", "after", "and", full stops): the first event starts at
+`lead`, each next
+  one `gap` after the end of the one before (plus or minus one grid step). "After a pause" widens
+  the gap to `short_pause`, "after a long pause" to `long_pause`. The order is that of the meaning:
+  "b after a" and "before b, a" put a first.
 - Together ("while", "as", "at the same time" between events): all start at `lead`.
-- Background (music, ambience): the base starts at 0 and lasts as long as its reference, which is mostly as long as T.
+- Background (music, ambience): the base starts at 0 and lasts as long as its reference, which is
+mostly as long as T.
   What is heard before it is laid out as a sequence, or together, and its block is centred in T.
-- "twice", "three times", "again and again" (four): the event is repeated in sequence; "again" returns to it after
+- "twice", "three times", "again and again" (four): the event is repeated in sequence; "again"
+returns to it after
   another event.
 - "at the end": the event ends at T; "at the beginning" and "at the start": it starts at `lead`.
-- "in the first half": at `lead`; "in the second half", "halfway through": at T / 2; "in the middle": centred in T.
+- "in the first half": at `lead`; "in the second half", "halfway through": at T / 2; "in the
+middle": centred in T.
 - "at k seconds", "after k seconds", "k seconds in": at k.
 - A reference that the prompt does not mention, or denies ("without ..."), does not occur.
 
-Mixes are made first and scaled after as a whole, so a signal-to-noise ratio drawn for an overlay is kept.
+Mixes are made first and scaled after as a whole, so a signal-to-noise ratio drawn for an overlay is
+kept.
 """
 
 from __future__ import annotations
@@ -35,11 +42,11 @@ import torch
 
 from ..audio import fade_edges, loudest_stretch
 from ..errors import InputError
+from ..language import wording
+from ..language.wording import Phrase
 from ..rendering.placing import FADE_SECONDS, cut_part
 from ..scene.timeline import Placement
-from ..language import wording
 from .bank import Bank
-from ..language.wording import Phrase
 
 SAMPLE_RATE = 16_000
 FULL_SECONDS = 10.24
@@ -71,7 +78,8 @@ class ComposerConfig:
     counts
         Weights of 1, 2, ... events in a sequence.
     max_event, min_event
-        Longest part taken of one event in a target of 10.24 s, and the shortest recording used, in seconds.
+        Longest part taken of one event in a target of 10.24 s, and the shortest recording used, in
+        seconds.
     grid, lead, gap, short_pause, long_pause
         Seconds of the timing rules in the module's description.
     snr_db
@@ -79,10 +87,11 @@ class ComposerConfig:
     level_db
         Half range of the level of events in sequence.
     long_reference
-        Probability that a reference is longer than its part: the recording in full, or several takes of its label with
-        pauses and a noise floor.
+        Probability that a reference is longer than its part: the recording in full, or several
+        takes of its label with pauses and a noise floor.
     distractor, denial
-        Probability of references that the prompt does not ask for, and that it then denies one of them.
+        Probability of references that the prompt does not ask for, and that it then denies one of
+        them.
     unreferenced
         Probability that an asked event comes without its reference.
     adverb
@@ -147,7 +156,8 @@ class ComposedEvent:
     reference
         Waveform [T], trimmed, peak 0.5, at 16 kHz; it may be longer than the part that is used.
     placements
-        Its occurrences: start on the grid, duration, gain in dB from `reference` to the target, offset in `reference`.
+        Its occurrences: start on the grid, duration, gain in dB from `reference` to the target,
+        offset in `reference`.
     asked, has_reference
         Whether the prompt asks for it; whether the model is given its reference.
     background
@@ -184,7 +194,9 @@ class Composition:
 
 @dataclass
 class _Part:
-    """An event while it is being arranged: `places` holds (start, duration), `level` dB before the mix is scaled."""
+    """An event while it is being arranged: `places` holds (start, duration), `level` dB before the
+    mix is scaled.
+    """
 
     index: int
     background: bool
@@ -207,7 +219,8 @@ class Composer:
     Parameters
     ----------
     events, backgrounds
-        Banks of short events (speech among them) and of long bases; only entries of `split` are used.
+        Banks of short events (speech among them) and of long bases; only entries of `split` are
+        used.
     config
         What is drawn.
     split
@@ -220,13 +233,19 @@ class Composer:
     """
 
     def __init__(
-        self, events: Bank, backgrounds: Bank, config: ComposerConfig | None = None, split: str | None = "train"
+        self,
+        events: Bank,
+        backgrounds: Bank,
+        config: ComposerConfig | None = None,
+        split: str | None = "train",
     ):
         self.events, self.backgrounds = events, backgrounds
         self.config = config or ComposerConfig()
         unknown = sorted(set(self.config.kinds) - set(KINDS))
         if unknown:
-            raise InputError(f"kinds: {unknown[0]!r} is not a kind of composition; choose from {', '.join(KINDS)}")
+            raise InputError(
+                f"kinds: {unknown[0]!r} is not a kind of composition; choose from {', '.join(KINDS)}"
+            )
         self._by_label = events.by_label()
         usable = [
             i
@@ -234,15 +253,21 @@ class Composer:
             if (split is None or e.split == split) and e.seconds >= self.config.min_event
         ]
         self._pools = {
-            name: self._pool(events, [i for i in usable if (events.entries[i].kind == "speech") == (name == "speech")])
+            name: self._pool(
+                events,
+                [i for i in usable if (events.entries[i].kind == "speech") == (name == "speech")],
+            )
             for name in ("event", "speech")
         }
         bases = [
-            i for i, e in enumerate(backgrounds.entries) if (split is None or e.split == split) and e.seconds >= 2.5
+            i
+            for i, e in enumerate(backgrounds.entries)
+            if (split is None or e.split == split) and e.seconds >= 2.5
         ]
         self._base_pools = {
             name: self._pool(
-                backgrounds, [i for i in bases if (backgrounds.entries[i].kind == "music") == (name == "music")]
+                backgrounds,
+                [i for i in bases if (backgrounds.entries[i].kind == "music") == (name == "music")],
             )
             for name in ("ambience", "music")
         }
@@ -262,7 +287,9 @@ class Composer:
 
     @staticmethod
     def _pool(bank: Bank, indices: list[int]) -> tuple[list[list[int]], np.ndarray]:
-        """Recordings by label, and the labels' cumulative probabilities; a source weighs as the root of its labels."""
+        """Recordings by label, and the labels' cumulative probabilities; a source weighs as the
+        root of its labels.
+        """
         table: dict[str, list[int]] = {}
         for index in indices:
             table.setdefault(bank.entries[index].label, []).append(index)
@@ -274,7 +301,9 @@ class Composer:
 
     # Choosing
 
-    def _draw_index(self, rng: np.random.Generator, pool: tuple[list[list[int]], np.ndarray]) -> int:
+    def _draw_index(
+        self, rng: np.random.Generator, pool: tuple[list[list[int]], np.ndarray]
+    ) -> int:
         groups, cumulative = pool
         group = groups[min(int(np.searchsorted(cumulative, rng.random())), len(groups) - 1)]
         return group[int(rng.integers(len(group)))]
@@ -289,22 +318,32 @@ class Composer:
     ) -> _Part:
         limit = self._limit(seconds)
         for attempt in range(40):
-            name = "speech" if self._pools["speech"][0] and rng.random() < self.config.speech else "event"
+            name = (
+                "speech"
+                if self._pools["speech"][0] and rng.random() < self.config.speech
+                else "event"
+            )
             index = self._draw_index(rng, self._pools[name])
             entry = self.events.entries[index]
-            if entry.caption in taken or (longest is not None and entry.seconds > longest and attempt < 30):
+            if entry.caption in taken or (
+                longest is not None and entry.seconds > longest and attempt < 30
+            ):
                 continue
             break
         taken.add(entry.caption)
         waveform = self.events.waveform(index)
         if long_allowed and rng.random() < self.config.long_reference:
-            return _Part(index, False, entry.caption, entry.label, self._lengthen(rng, index, waveform), True)
+            return _Part(
+                index, False, entry.caption, entry.label, self._lengthen(rng, index, waveform), True
+            )
         waveform = _loudest(waveform, min(limit, longest or limit))
         return _Part(index, False, entry.caption, entry.label, _to_peak(waveform), False)
 
     def _draw_base(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> _Part:
         for _ in range(20):
-            music = self._base_pools["music"][0] and (not self._base_pools["ambience"][0] or rng.random() < 0.5)
+            music = self._base_pools["music"][0] and (
+                not self._base_pools["ambience"][0] or rng.random() < 0.5
+            )
             index = self._draw_index(rng, self._base_pools["music" if music else "ambience"])
             entry = self.backgrounds.entries[index]
             if entry.caption not in taken:
@@ -321,14 +360,22 @@ class Composer:
         part = fade_edges(part, round(FADE_SECONDS * SAMPLE_RATE))
         return _Part(index, True, entry.caption, entry.label, _to_peak(part), False)
 
-    def _lengthen(self, rng: np.random.Generator, index: int, waveform: torch.Tensor) -> torch.Tensor:
-        """A reference of 6 to 10.24 s: the recording if it is long, else takes of its label with pauses and a floor."""
+    def _lengthen(
+        self, rng: np.random.Generator, index: int, waveform: torch.Tensor
+    ) -> torch.Tensor:
+        """A reference of 6 to 10.24 s: the recording if it is long, else takes of its label with
+        pauses and a floor.
+        """
         most = round(FULL_SECONDS * SAMPLE_RATE)
         if len(waveform) >= 6 * SAMPLE_RATE:
             return _to_peak(waveform[:most])
         wanted = int(rng.uniform(6.0, FULL_SECONDS) * SAMPLE_RATE)
         entry = self.events.entries[index]
-        takes = [i for i in self._by_label[entry.label] if self.events.entries[i].caption == entry.caption]
+        takes = [
+            i
+            for i in self._by_label[entry.label]
+            if self.events.entries[i].caption == entry.caption
+        ]
         siblings = takes if rng.random() < 0.5 else [index]
         pieces, length, take = [], 0, waveform
         while length < wanted:
@@ -356,7 +403,9 @@ class Composer:
         longs = sum(part.long for part in parts)
         if not longs:
             return 0.0
-        left = seconds - self.config.lead - gaps - sum(part.seconds for part in parts if not part.long)
+        left = (
+            seconds - self.config.lead - gaps - sum(part.seconds for part in parts if not part.long)
+        )
         return max(8 * self.config.grid, self._down(min(self._limit(seconds), left / longs)))
 
     def _gap(self, rng: np.random.Generator, kind: str = "") -> float:
@@ -366,8 +415,12 @@ class Composer:
             return self.config.long_pause
         return self.config.gap + self.config.grid * float(rng.integers(-1, 2))
 
-    def _lay(self, parts: list[_Part], gaps: list[float], seconds: float, begin: float | None = None) -> None:
-        """Place parts one after another from `begin` (default `lead`), or centred in `seconds` if it is negative."""
+    def _lay(
+        self, parts: list[_Part], gaps: list[float], seconds: float, begin: float | None = None
+    ) -> None:
+        """Place parts one after another from `begin` (default `lead`), or centred in `seconds` if
+        it is negative.
+        """
         share = self._share(parts, seconds, sum(gaps) + self.config.grid * len(parts))
         durations = [share if part.long else part.seconds for part in parts]
         starts, end = [], 0.0
@@ -384,11 +437,15 @@ class Composer:
     def _lay_together(self, parts: list[_Part], seconds: float, centred: bool = False) -> None:
         half = self._down(min(self._limit(seconds), seconds / 2))
         durations = [half if part.long else part.seconds for part in parts]
-        start = max(0.0, self._down((seconds - max(durations)) / 2)) if centred else self.config.lead
+        start = (
+            max(0.0, self._down((seconds - max(durations)) / 2)) if centred else self.config.lead
+        )
         for part, duration in zip(parts, durations):
             part.places.append((start, duration))
 
-    def _fit(self, rng: np.random.Generator, count: int, seconds: float, taken: set[str]) -> list[_Part]:
+    def _fit(
+        self, rng: np.random.Generator, count: int, seconds: float, taken: set[str]
+    ) -> list[_Part]:
         """At most `count` parts that fit into `seconds` in sequence."""
         parts: list[_Part] = []
         left = seconds - self.config.lead
@@ -398,7 +455,9 @@ class Composer:
             if need <= left:
                 parts.append(part)
                 left -= need
-        return parts or [self._draw_part(rng, seconds, taken, longest=self._limit(seconds), long_allowed=False)]
+        return parts or [
+            self._draw_part(rng, seconds, taken, longest=self._limit(seconds), long_allowed=False)
+        ]
 
     # Composing
 
@@ -420,11 +479,16 @@ class Composer:
             text = wording.deny_text(rng, text, wording.draw_phrase(rng, distractors[0].caption))
         prompt = wording.finish(rng, text)
         target, gain = self._mix(parts, seconds)
-        events = [self._event(rng, part, prompt, gain, part.phrase is not None) for part in parts + distractors]
+        events = [
+            self._event(rng, part, prompt, gain, part.phrase is not None)
+            for part in parts + distractors
+        ]
         order = rng.permutation(len(events))
         return Composition(prompt, seconds, target, tuple(events[i] for i in order), kind)
 
-    def _compose_sequence(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> tuple[list[_Part], str]:
+    def _compose_sequence(
+        self, rng: np.random.Generator, seconds: float, taken: set[str]
+    ) -> tuple[list[_Part], str]:
         counts = self.config.counts
         count = 1 + int(rng.choice(len(counts), p=np.array(counts) / sum(counts)))
         parts = self._fit(rng, count, seconds, taken)
@@ -440,7 +504,9 @@ class Composer:
         self._levels(rng, parts)
         return parts, text
 
-    def _compose_together(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> tuple[list[_Part], str]:
+    def _compose_together(
+        self, rng: np.random.Generator, seconds: float, taken: set[str]
+    ) -> tuple[list[_Part], str]:
         count = int(rng.choice([2, 3, 4], p=[0.6, 0.25, 0.15]))
         parts = [self._draw_part(rng, seconds, taken) for _ in range(count)]
         self._words(rng, parts)
@@ -448,7 +514,9 @@ class Composer:
         self._levels(rng, parts)
         return parts, wording.together_text(rng, [part.phrase for part in parts])
 
-    def _compose_background(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> tuple[list[_Part], str]:
+    def _compose_background(
+        self, rng: np.random.Generator, seconds: float, taken: set[str]
+    ) -> tuple[list[_Part], str]:
         base = self._draw_base(rng, seconds, taken)
         base.phrase = wording.draw_phrase(rng, base.caption)
         parts = self._fit(rng, int(rng.choice([1, 2, 3], p=[0.45, 0.35, 0.2])), seconds, taken)
@@ -470,10 +538,14 @@ class Composer:
         base.places.append((0.0, min(base.seconds, seconds)))
         for part in parts:
             snr = rng.uniform(*ranges[level])
-            part.level = float(np.clip(snr + _rms_db(base.reference) - _rms_db(part.reference), -20.0, 20.0))
+            part.level = float(
+                np.clip(snr + _rms_db(base.reference) - _rms_db(part.reference), -20.0, 20.0)
+            )
         return [base, *parts], wording.behind_text(rng, base.phrase, text, level)
 
-    def _compose_repeat(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> tuple[list[_Part], str]:
+    def _compose_repeat(
+        self, rng: np.random.Generator, seconds: float, taken: set[str]
+    ) -> tuple[list[_Part], str]:
         style = rng.random()
         brief = seconds / 5.5
         part = self._brief(rng, seconds, taken, brief)
@@ -486,7 +558,9 @@ class Composer:
             room = seconds - self.config.lead - (other.seconds + 0.32 if other else 0.0)
             times = max(2, min(times, int(room / (part.seconds + 0.32))))
             first = bool(rng.random() < 0.5)
-            text = wording.repeat_text(rng, part.phrase, times, other.phrase if other else None, first)
+            text = wording.repeat_text(
+                rng, part.phrase, times, other.phrase if other else None, first
+            )
             chain = [part] * times
             if other is not None:
                 chain = [other, *chain] if first else [*chain, other]
@@ -502,14 +576,18 @@ class Composer:
         self._levels(rng, parts)
         return parts, text
 
-    def _brief(self, rng: np.random.Generator, seconds: float, taken: set[str], longest: float) -> _Part:
+    def _brief(
+        self, rng: np.random.Generator, seconds: float, taken: set[str], longest: float
+    ) -> _Part:
         for _ in range(20):
             part = self._draw_part(rng, seconds, taken, longest=longest, long_allowed=False)
             if not {"once", "twice", "times"} & set(part.caption.split()):
                 break
         return part
 
-    def _compose_end(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> tuple[list[_Part], str]:
+    def _compose_end(
+        self, rng: np.random.Generator, seconds: float, taken: set[str]
+    ) -> tuple[list[_Part], str]:
         last = self._draw_part(rng, seconds, taken, long_allowed=False)
         last.phrase = wording.draw_phrase(rng, last.caption)
         last.places.append((self._down(seconds - last.seconds), last.seconds))
@@ -530,7 +608,10 @@ class Composer:
             text = wording.ended_text(rng, text, last.phrase)
         for part in parts:
             if part.long:
-                part.reference, part.long = _to_peak(_loudest(part.reference, self._limit(last.places[0][0]))), False
+                part.reference, part.long = (
+                    _to_peak(_loudest(part.reference, self._limit(last.places[0][0]))),
+                    False,
+                )
         if together:
             self._lay_together(parts, last.places[0][0])
         else:
@@ -538,7 +619,9 @@ class Composer:
         self._levels(rng, [*parts, last])
         return [*parts, last], text
 
-    def _compose_halves(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> tuple[list[_Part], str]:
+    def _compose_halves(
+        self, rng: np.random.Generator, seconds: float, taken: set[str]
+    ) -> tuple[list[_Part], str]:
         half = self._up(seconds / 2)
         first = self._draw_part(rng, seconds, taken, long_allowed=False)
         first.phrase = wording.draw_phrase(rng, first.caption)
@@ -548,15 +631,21 @@ class Composer:
             start = self._down((seconds - first.seconds) / 2) if middle else half
             first.places.append((start, first.seconds))
             self._levels(rng, [first])
-            return [first], wording.template_text(rng, wording.MIDDLE if middle else wording.SECOND_HALF, first.phrase)
+            return [first], wording.template_text(
+                rng, wording.MIDDLE if middle else wording.SECOND_HALF, first.phrase
+            )
         second = self._draw_part(rng, seconds, taken, long_allowed=False)
         second.phrase = wording.draw_phrase(rng, second.caption)
         first.places.append((self.config.lead, first.seconds))
         second.places.append((half, second.seconds))
         self._levels(rng, [first, second])
-        return [first, second], wording.template_text(rng, wording.HALVES, first.phrase, second.phrase)
+        return [first, second], wording.template_text(
+            rng, wording.HALVES, first.phrase, second.phrase
+        )
 
-    def _compose_clock(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> tuple[list[_Part], str]:
+    def _compose_clock(
+        self, rng: np.random.Generator, seconds: float, taken: set[str]
+    ) -> tuple[list[_Part], str]:
         last = self._brief(rng, seconds, taken, seconds / 3)
         last.phrase = wording.draw_phrase(rng, last.caption)
         latest = int(seconds - last.seconds)
@@ -571,7 +660,9 @@ class Composer:
         first.places.append((self.config.lead, first.seconds))
         last.places.append((self._up(at), last.seconds))
         self._levels(rng, [first, last])
-        return [first, last], wording.template_text(rng, wording.CLOCK, first.phrase, last.phrase, seconds=at)
+        return [first, last], wording.template_text(
+            rng, wording.CLOCK, first.phrase, last.phrase, seconds=at
+        )
 
     def _words(self, rng: np.random.Generator, parts: list[_Part], adverbs: bool = True) -> None:
         for part in parts:
@@ -590,11 +681,15 @@ class Composer:
         for part in parts:
             part.level += float(rng.uniform(-self.config.level_db, self.config.level_db))
 
-    def _distractors(self, rng: np.random.Generator, seconds: float, taken: set[str]) -> list[_Part]:
+    def _distractors(
+        self, rng: np.random.Generator, seconds: float, taken: set[str]
+    ) -> list[_Part]:
         if rng.random() >= self.config.distractor:
             return []
         return [
-            self._draw_base(rng, seconds, taken) if rng.random() < 0.15 else self._draw_part(rng, seconds, taken)
+            self._draw_base(rng, seconds, taken)
+            if rng.random() < 0.15
+            else self._draw_part(rng, seconds, taken)
             for _ in range(int(rng.integers(1, 3)))
         ]
 
@@ -613,11 +708,17 @@ class Composer:
         placements = []
         for start, duration in sorted(part.places):
             length = round(duration * SAMPLE_RATE)
-            offset = loudest_stretch(part.reference, length) / SAMPLE_RATE if length < len(part.reference) else 0.0
+            offset = (
+                loudest_stretch(part.reference, length) / SAMPLE_RATE
+                if length < len(part.reference)
+                else 0.0
+            )
             placements.append(Placement(start, duration, part.level + gain, offset))
         return tuple(placements)
 
-    def _event(self, rng: np.random.Generator, part: _Part, prompt: str, gain: float, asked: bool) -> ComposedEvent:
+    def _event(
+        self, rng: np.random.Generator, part: _Part, prompt: str, gain: float, asked: bool
+    ) -> ComposedEvent:
         phrase = part.phrase or wording.draw_phrase(rng, part.caption)
         forms = (phrase.clause, phrase.noun, phrase.perfect, phrase.plain)
         words = next((form for form in forms if form.lower() in prompt.lower()), phrase.plain)
@@ -635,15 +736,17 @@ class Composer:
         )
 
 
-def timeline_targets(composition: Composition, max_references: int = 8, max_repeats: int = 4) -> dict[str, np.ndarray]:
+def timeline_targets(
+    composition: Composition, max_references: int = 8, max_repeats: int = 4
+) -> dict[str, np.ndarray]:
     """What the arranger should answer for the references of a composition, in their order.
 
     Returns
     -------
     dict
-        `seconds` [R] lengths of the references, `present` [R] which rows are in use, `occurs` [R], `counts` [R] how
-        often,
-        and `starts`, `durations` (seconds), `gains` (dB), `used` (which are in use), each [R, P] in order of time.
+        `seconds` [R] lengths of the references, `present` [R] which rows are in use, `occurs` [R],
+        `counts` [R] how often, and `starts`, `durations` (seconds), `gains` (dB), `used` (which are
+        in use), each [R, P] in order of time.
 
     Raises
     ------
@@ -663,7 +766,10 @@ def timeline_targets(composition: Composition, max_references: int = 8, max_repe
         "occurs": np.zeros(max_references, np.float32),
         "counts": np.zeros(max_references, np.int64),
         "used": np.zeros((max_references, max_repeats), bool),
-        **{name: np.zeros((max_references, max_repeats), np.float32) for name in ("starts", "durations", "gains")},
+        **{
+            name: np.zeros((max_references, max_repeats), np.float32)
+            for name in ("starts", "durations", "gains")
+        },
     }
     for row, event in enumerate(references):
         out["seconds"][row] = len(event.reference) / SAMPLE_RATE

@@ -1,4 +1,6 @@
-"""Batches for the concatenating fusion, with the paper's augmentations event by event (paper, section IV-A)."""
+"""Batches for the concatenating fusion, with the paper's augmentations event by event (paper,
+section IV-A).
+"""
 
 from __future__ import annotations
 
@@ -19,13 +21,20 @@ def as_grouped(item: CachedItem | GroupedItem) -> GroupedItem:
     return GroupedItem(item.mean, item.std, item.prompt, references)
 
 
-def concat_batch(items: list[CachedItem | GroupedItem], silence: Tensor, empty_text: Tensor, slots: int,
-                 augmentation: Augmentation, generator: torch.Generator) -> Batch:
+def concat_batch(
+    items: list[CachedItem | GroupedItem],
+    silence: Tensor,
+    empty_text: Tensor,
+    slots: int,
+    augmentation: Augmentation,
+    generator: torch.Generator,
+) -> Batch:
     """Draw augmentations and posterior samples, and join items of one length.
 
-    Each event of a reference is dropped on its own (its sound becomes silence, its words leave the reference's caption),
-    or loses a span of its frames; the target keeps it. References come in random order, empty slots last; of more
-    references than slots a random choice is taken. `augmentation.free` has no meaning here: nothing is placed.
+    Each event of a reference is dropped on its own (its sound becomes silence, its words leave the
+    reference's caption), or loses a span of its frames; the target keeps it. References come in
+    random order, empty slots last; of more references than slots a random choice is taken.
+    `augmentation.free` has no meaning here: nothing is placed.
 
     Parameters
     ----------
@@ -70,4 +79,12 @@ def concat_batch(items: list[CachedItem | GroupedItem], silence: Tensor, empty_t
     captions, caption_mask = pad_tokens([t for texts in words for t in texts], longest)
     captions = captions.unflatten(0, (len(items), slots))
     caption_mask = caption_mask.unflatten(0, (len(items), slots))
-    return Batch(torch.stack(data), prompt, prompt_mask, captions, caption_mask, torch.stack(rows), reference_mask)
+    return Batch(
+        torch.stack(data),
+        prompt,
+        prompt_mask,
+        captions,
+        caption_mask,
+        torch.stack(rows),
+        reference_mask,
+    )

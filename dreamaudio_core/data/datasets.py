@@ -1,7 +1,9 @@
-"""The paper's datasets, drawn from a bank: AudioCaps-General, Customized-Concatenation, -Overlay and -Fantasy (section IV).
+"""The paper's datasets, drawn from a bank: AudioCaps-General, Customized-Concatenation, -Overlay
+and -Fantasy (section IV).
 
-Item i is a function of (seed, i) alone: the same on every worker and machine. Clips are trimmed of silence and brought to
-a peak of 0.5; mixes are made first and scaled after, as a whole, so that a signal-to-noise ratio is kept.
+Item i is a function of (seed, i) alone: the same on every worker and machine. Clips are trimmed of
+silence and brought to a peak of 0.5; mixes are made first and scaled after, as a whole, so that a
+signal-to-noise ratio is kept.
 """
 
 from __future__ import annotations
@@ -34,22 +36,46 @@ COUNTS = {
 }
 
 # Captions of real collections are clauses of any form; these joints fit all of them.
-JOINTS = (", then {b}", " and then {b}", ", after that {b}", ", next {b}", ", and afterwards {b}", "; then {b}",
-          ", and after that {b}", "; later {b}", ", and later {b}", ". Then {b}")
+JOINTS = (
+    ", then {b}",
+    " and then {b}",
+    ", after that {b}",
+    ", next {b}",
+    ", and afterwards {b}",
+    "; then {b}",
+    ", and after that {b}",
+    "; later {b}",
+    ", and later {b}",
+    ". Then {b}",
+)
 OVERLAY = {
-    (True, True): ("{base}, while first {front} and then {back}", "first {front}, then {back}, while {base}",
-                   "{base}; at the beginning {front}, and towards the end {back}", "as {base}, {front}, then {back}",
-                   "in the background {base}; first {front}, later {back}"),
-    (True, False): ("at the beginning {front} while {base}", "{base}; at the beginning {front}", "first {front} while {base}",
-                    "in the background {base}; at the start {front}"),
-    (False, True): ("towards the end {back} while {base}", "{base}, and later {back}", "{base}; towards the end {back}",
-                    "in the background {base}; later {back}"),
+    (True, True): (
+        "{base}, while first {front} and then {back}",
+        "first {front}, then {back}, while {base}",
+        "{base}; at the beginning {front}, and towards the end {back}",
+        "as {base}, {front}, then {back}",
+        "in the background {base}; first {front}, later {back}",
+    ),
+    (True, False): (
+        "at the beginning {front} while {base}",
+        "{base}; at the beginning {front}",
+        "first {front} while {base}",
+        "in the background {base}; at the start {front}",
+    ),
+    (False, True): (
+        "towards the end {back} while {base}",
+        "{base}, and later {back}",
+        "{base}; towards the end {back}",
+        "in the background {base}; later {back}",
+    ),
     (False, False): ("{base}",),
 }
 
 
 def as_clause(caption: str) -> str:
-    """A caption as it stands within a sentence: no full stop, no capital unless a name or acronym follows."""
+    """A caption as it stands within a sentence: no full stop, no capital unless a name or acronym
+    follows.
+    """
     text = caption.strip().rstrip(".").strip()
     first = text.split(" ", 1)[0]
     return text if len(first) > 1 and first.isupper() else text[:1].lower() + text[1:]
@@ -93,9 +119,18 @@ class PaperDataset:
 
     name = ""
 
-    def __init__(self, bank: Bank, split: str = "train", seed: int = 0, count: int | None = None, groups: int = 3):
+    def __init__(
+        self,
+        bank: Bank,
+        split: str = "train",
+        seed: int = 0,
+        count: int | None = None,
+        groups: int = 3,
+    ):
         if split not in COUNTS[self.name]:
-            raise InputError(f"split: {self.name} has {' and '.join(COUNTS[self.name])}, found {split!r}")
+            raise InputError(
+                f"split: {self.name} has {' and '.join(COUNTS[self.name])}, found {split!r}"
+            )
         if groups < 1:
             raise InputError(f"groups: expected at least 1, found {groups}")
         self.bank, self.split, self.seed, self.groups = bank, split, seed, groups
@@ -107,12 +142,18 @@ class PaperDataset:
 
     def _need(self, found: list[int], least: int, what: str) -> None:
         if len(found) < least:
-            raise InputError(f"{self.bank.manifest}: {self.name} needs at least {least} {what} in split {self.split!r}, "
-                             f"found {len(found)}; build a larger bank")
+            raise InputError(
+                f"{self.bank.manifest}: {self.name} needs at least {least} {what} in split {self.split!r}, "
+                f"found {len(found)}; build a larger bank"
+            )
 
     def _entries(self, **limits: float) -> list[int]:
         low, high = limits.get("low", 0.0), limits.get("high", float("inf"))
-        return [i for i, e in enumerate(self.bank.entries) if e.split == self.split and low <= e.seconds <= high]
+        return [
+            i
+            for i, e in enumerate(self.bank.entries)
+            if e.split == self.split and low <= e.seconds <= high
+        ]
 
     def __len__(self) -> int:
         return self._count
@@ -120,7 +161,9 @@ class PaperDataset:
     def _rng(self, index: int) -> np.random.Generator:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        return np.random.default_rng((self.seed, list(COUNTS).index(self.name), self.split == "test", index))
+        return np.random.default_rng(
+            (self.seed, list(COUNTS).index(self.name), self.split == "test", index)
+        )
 
     def __getitem__(self, index: int) -> PaperItem:
         raise NotImplementedError
@@ -148,7 +191,8 @@ class AudioCapsGeneral(PaperDataset):
     def _choose(self) -> None:
         own = [i for i in self._entries() if self.bank.entries[i].source == "AudioCaps"]
         self._need(own, 1, "clips of AudioCaps")
-        # Which of the published clips the paper could still fetch is not known; the first of the table stand for them.
+        # Which of the published clips the paper could still fetch is not known; the first of the
+        # table stand for them.
         self._pool = own[: COUNTS[self.name][self.split]]
 
     def __len__(self) -> int:
@@ -158,15 +202,19 @@ class AudioCapsGeneral(PaperDataset):
         self._rng(index)
         entry = self._pool[index]
         target = _to_peak(self.bank.waveform(entry)[: round(SECONDS * SAMPLE_RATE)])
-        return PaperItem(self.bank.entries[entry].caption, target, (),
-                         (TargetEvent(entry, 0.0, len(target) / SAMPLE_RATE),))
+        return PaperItem(
+            self.bank.entries[entry].caption,
+            target,
+            (),
+            (TargetEvent(entry, 0.0, len(target) / SAMPLE_RATE),),
+        )
 
 
 class CustomizedConcatenation(PaperDataset):
     """One to five clips of at most 5 s after one another, in 10 s (CC).
 
-    The number of clips is drawn evenly; those that no longer fit are left out. They are then dealt at random to the
-    reference audios, none of which stays empty while another holds two.
+    The number of clips is drawn evenly; those that no longer fit are left out. They are then dealt
+    at random to the reference audios, none of which stays empty while another holds two.
     """
 
     name = "concatenation"
@@ -196,7 +244,9 @@ class CustomizedConcatenation(PaperDataset):
             text += JOINTS[int(rng.integers(len(JOINTS)))].format(b=self._clause(entry))
         return PaperItem(as_sentence(text), _to_peak(target), self._deal(rng, clips), tuple(events))
 
-    def _deal(self, rng: np.random.Generator, clips: list[tuple[int, Tensor]]) -> tuple[ReferenceGroup, ...]:
+    def _deal(
+        self, rng: np.random.Generator, clips: list[tuple[int, Tensor]]
+    ) -> tuple[ReferenceGroup, ...]:
         piles: list[list[tuple[int, Tensor]]] = [[] for _ in range(min(self.groups, len(clips)))]
         for place, k in enumerate(rng.permutation(len(clips))):
             piles[place % len(piles)].append(clips[k])
@@ -211,10 +261,11 @@ class CustomizedConcatenation(PaperDataset):
 
 
 class CustomizedOverlay(PaperDataset):
-    """A base of 10 s with a clip of at most 5 s over its front half, its back half, both or neither (CO).
+    """A base of 10 s with a clip of at most 5 s over its front half, its back half, both or neither
+    (CO).
 
-    The number of events, one to three, is drawn evenly. Each clip has its own signal-to-noise ratio: the mean power of
-    the clip over that of the base, in dB, drawn evenly from -15 to 15.
+    The number of events, one to three, is drawn evenly. Each clip has its own signal-to-noise
+    ratio: the mean power of the clip over that of the base, in dB, drawn evenly from -15 to 15.
     """
 
     name = "overlay"
@@ -254,7 +305,9 @@ class CustomizedOverlay(PaperDataset):
             duration = len(clip) / SAMPLE_RATE
             start = round((begin + rng.random() * (SECONDS / 2 - duration)) * SAMPLE_RATE)
             snr = float(rng.uniform(*SNR_DB))
-            gain = (power / max(float(clip.double().square().mean()), 1e-12) * 10 ** (snr / 10)) ** 0.5
+            gain = (
+                power / max(float(clip.double().square().mean()), 1e-12) * 10 ** (snr / 10)
+            ) ** 0.5
             mix[start : start + len(clip)] += gain * clip
             words[name] = self._clause(entry)
             groups.append(ReferenceGroup((GroupEvent(clip, words[name], 0.0, entry),)))
@@ -266,14 +319,17 @@ class CustomizedOverlay(PaperDataset):
 
 @lru_cache(maxsize=1)
 def fantasy_table() -> dict[str, Any]:
-    """`fantasy.json`: the events, by label, with their captions, and the scenarios: a prompt and its events."""
+    """`fantasy.json`: the events, by label, with their captions, and the scenarios: a prompt and
+    its events.
+    """
     return json.loads(Path(__file__).with_name("fantasy.json").read_text(encoding="utf-8"))
 
 
 class CustomizedFantasy(PaperDataset):
     """Scenarios that nobody has recorded: a prompt and references, no target (CF).
 
-    The events are the classes of ESC-50 and UrbanSound8K; which recording of its class stands for an event is drawn.
+    The events are the classes of ESC-50 and UrbanSound8K; which recording of its class stands for
+    an event is drawn.
     """
 
     name = "fantasy"
@@ -285,11 +341,14 @@ class CustomizedFantasy(PaperDataset):
         self._scenarios = fantasy_table()["scenarios"]
         for label in fantasy_table()["events"]:
             if label not in by_label:
-                raise InputError(f"{self.bank.manifest}: fantasy needs a sound with the label {label!r}, found none; scan "
-                                 "ESC-50 and UrbanSound8K into the bank")
+                raise InputError(
+                    f"{self.bank.manifest}: fantasy needs a sound with the label {label!r}, found none; scan "
+                    "ESC-50 and UrbanSound8K into the bank"
+                )
         # Held-out recordings first: the scenarios are a test.
         self._by_label = {
-            label: [i for i in found if self.bank.entries[i].split == "test"] or found for label, found in by_label.items()
+            label: [i for i in found if self.bank.entries[i].split == "test"] or found
+            for label, found in by_label.items()
         }
 
     def __len__(self) -> int:
@@ -303,10 +362,13 @@ class CustomizedFantasy(PaperDataset):
             pool = self._by_label[label]
             entry = pool[int(rng.integers(len(pool)))]
             clip = self._clip(entry, SECONDS)
-            groups.append(ReferenceGroup((GroupEvent(clip, fantasy_table()["events"][label], 0.0, entry),)))
+            groups.append(
+                ReferenceGroup((GroupEvent(clip, fantasy_table()["events"][label], 0.0, entry),))
+            )
         return PaperItem(scenario["prompt"], None, tuple(groups))
 
 
 DATASETS: dict[str, type[PaperDataset]] = {
-    kind.name: kind for kind in (AudioCapsGeneral, CustomizedConcatenation, CustomizedOverlay, CustomizedFantasy)
+    kind.name: kind
+    for kind in (AudioCapsGeneral, CustomizedConcatenation, CustomizedOverlay, CustomizedFantasy)
 }

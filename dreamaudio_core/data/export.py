@@ -18,10 +18,14 @@ from .paper_items import SAMPLE_RATE
 Each = Callable[[], Any]
 
 
-def write_test_set(dataset: PaperDataset, folder: Path, count: int | None = None, each: Each | None = None) -> int:
-    """Write the items of `dataset` in the layout that `evaluation.items` reads; returns their number.
+def write_test_set(
+    dataset: PaperDataset, folder: Path, count: int | None = None, each: Each | None = None
+) -> int:
+    """Write the items of `dataset` in the layout that `evaluation.items` reads; returns their
+    number.
 
-    A folder that was begun with the same dataset is completed; `origin.json` tells what it was begun with.
+    A folder that was begun with the same dataset is completed; `origin.json` tells what it was
+    begun with.
 
     Raises
     ------
@@ -29,8 +33,16 @@ def write_test_set(dataset: PaperDataset, folder: Path, count: int | None = None
         If the folder was begun with another dataset, seed or split.
     """
     count = len(dataset) if count is None else min(count, len(dataset))
-    _same_origin(folder, {"dataset": dataset.name, "split": dataset.split, "seed": dataset.seed, "groups": dataset.groups,
-                          "sounds": len(dataset.bank)})
+    _same_origin(
+        folder,
+        {
+            "dataset": dataset.name,
+            "split": dataset.split,
+            "seed": dataset.seed,
+            "groups": dataset.groups,
+            "sounds": len(dataset.bank),
+        },
+    )
     lines = []
     for index in range(count):
         name = f"{index:05d}"
@@ -55,8 +67,16 @@ def write_test_set(dataset: PaperDataset, folder: Path, count: int | None = None
     return count
 
 
-def write_cache(items: Callable[[int], Any], count: int, encoder: LatentEncoder, folder: Path, origin: dict[str, Any],
-                size: int = 128, share: tuple[int, int] = (0, 1), each: Each | None = None) -> int:
+def write_cache(
+    items: Callable[[int], Any],
+    count: int,
+    encoder: LatentEncoder,
+    folder: Path,
+    origin: dict[str, Any],
+    size: int = 128,
+    share: tuple[int, int] = (0, 1),
+    each: Each | None = None,
+) -> int:
     """Cache items 0 .. count - 1 in shards; returns how many shards were written now.
 
     Parameters
@@ -80,7 +100,11 @@ def write_cache(items: Callable[[int], Any], count: int, encoder: LatentEncoder,
         first, last = number * size, min((number + 1) * size, count)
         path = folder / f"{number:06d}.safetensors"
         if number % share[1] == share[0] and not _complete(path):
-            write_shard(path, encoder.shard(items(i) for i in range(first, last)), {**origin, "first": first})
+            write_shard(
+                path,
+                encoder.shard(items(i) for i in range(first, last)),
+                {**origin, "first": first},
+            )
             written += 1
         if each is not None:
             for _ in range(first, last):
@@ -102,8 +126,10 @@ def _same_origin(folder: Path, origin: dict[str, Any]) -> None:
         found = json.loads(path.read_text(encoding="utf-8"))
         for name in sorted({*found, *origin}):
             if found.get(name) != origin.get(name):
-                raise InputError(f"{folder}: was begun with {name} {found.get(name)!r}, found {origin.get(name)!r}; choose "
-                                 "another folder")
+                raise InputError(
+                    f"{folder}: was begun with {name} {found.get(name)!r}, found {origin.get(name)!r}; choose "
+                    "another folder"
+                )
         return
     folder.mkdir(parents=True, exist_ok=True)
     beside = folder / "origin.json.part"

@@ -1,8 +1,9 @@
-"""Cached items of the paper's datasets: references that hold several events, each of which can be left out.
+"""Cached items of the paper's datasets: references that hold several events, each of which can be
+left out.
 
-A shard is that of `latents`, with one row of `references` a group (item), its events in `parts` (reference, start frame,
-begin, end) and, in `captions` (reference, events, text), the features of its caption for every choice of events: `events`
-is a number whose bit i says that event i is heard.
+A shard is that of `latents`, with one row of `references` a group (item), its events in `parts`
+(reference, start frame, begin, end) and, in `captions` (reference, events, text), the features of
+its caption for every choice of events: `events` is a number whose bit i says that event i is heard.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ MOST_EVENTS = 4
 
 @dataclass
 class GroupedReference:
-    """Events (start frame, latent [C, t, F]) of one reference, and caption features [L, D] by the events left in it."""
+    """Events (start frame, latent [C, t, F]) of one reference, and caption features [L, D] by the
+    events left in it.
+    """
 
     parts: list[tuple[int, Tensor]]
     captions: dict[int, Tensor]
@@ -32,7 +35,9 @@ class GroupedReference:
 
 @dataclass
 class GroupedItem:
-    """Target posterior (mean and standard deviation [C, T, F], scaled), prompt features [L, D] and references."""
+    """Target posterior (mean and standard deviation [C, T, F], scaled), prompt features [L, D] and
+    references.
+    """
 
     mean: Tensor
     std: Tensor
@@ -61,8 +66,10 @@ class GroupedEncoder(LatentEncoder):
         samples = frames * self.config.audio.hop_length
         for number, item in enumerate(items):
             if item.target is None:
-                raise InputError(f"item {number} of the shard: expected a target sound, found none; a test set without "
-                                 "targets cannot be cached for training")
+                raise InputError(
+                    f"item {number} of the shard: expected a target sound, found none; a test set without "
+                    "targets cannot be cached for training"
+                )
             target = item.target[:samples]
             target = torch.nn.functional.pad(target, (0, samples - len(target)))
             mean, std = self._posterior(target)
@@ -72,8 +79,10 @@ class GroupedEncoder(LatentEncoder):
             texts.append(item.prompt)
             for group in item.groups:
                 if len(group.events) > MOST_EVENTS:
-                    raise InputError(f"item {number} of the shard: a reference holds {len(group.events)} events, expected "
-                                     f"at most {MOST_EVENTS}; choose more groups")
+                    raise InputError(
+                        f"item {number} of the shard: a reference holds {len(group.events)} events, expected "
+                        f"at most {MOST_EVENTS}; choose more groups"
+                    )
                 row = len(tables["references"])
                 tables["references"].append([number, 0, 0, 0])
                 for event in group.events:
@@ -88,10 +97,13 @@ class GroupedEncoder(LatentEncoder):
         spans, tokens = self._tokens(texts)
         empty = torch.zeros(0, *means[0].shape[::2])
         return {
-            "mean": torch.stack(means).half(), "std": torch.stack(stds).half(),
+            "mean": torch.stack(means).half(),
+            "std": torch.stack(stds).half(),
             "silence": silence_latent(self.vae, self.config.audio).half().cpu(),
             "sounds": (torch.cat(sounds) if sounds else empty).half(),
-            "tokens": tokens.half(), "texts": torch.tensor(spans), "prompts": torch.tensor(prompts),
+            "tokens": tokens.half(),
+            "texts": torch.tensor(spans),
+            "prompts": torch.tensor(prompts),
             "references": torch.tensor(tables["references"], dtype=torch.long).reshape(-1, 4),
             "parts": torch.tensor(tables["parts"], dtype=torch.long).reshape(-1, 4),
             "captions": torch.tensor(tables["captions"], dtype=torch.long).reshape(-1, 3),
@@ -114,7 +126,12 @@ class GroupedShard(LatentShard):
             captions = {present: self._text(text) for present, text in self._captions[row].items()}
             references.append(GroupedReference(parts, captions))
         prompt = self._text(int(self.tensors["prompts"][item]))
-        return GroupedItem(self.tensors["mean"][item].float(), self.tensors["std"][item].float(), prompt, references)
+        return GroupedItem(
+            self.tensors["mean"][item].float(),
+            self.tensors["std"][item].float(),
+            prompt,
+            references,
+        )
 
 
 def open_shard(path: Path, lazy: bool = True) -> LatentShard:

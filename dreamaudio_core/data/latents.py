@@ -1,7 +1,8 @@
-"""Cached training items: latents of targets and references and token features, in safetensors shards.
+"""Cached training items: latents of targets and references and token features, in safetensors
+shards.
 
-One shard holds items of one length. Variable-length rows (tokens, sounds) are joined along time; integer tables say
-where each begins and ends.
+One shard holds items of one length. Variable-length rows (tokens, sounds) are joined along time;
+integer tables say where each begins and ends.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from torch import Tensor
 from ..audio import LogMel
 from ..config import ModelConfig
 from ..errors import CheckpointError
-from ..rendering.placing import cut_part, encode_sound, silence_latent
 from ..networks.text_encoder import TextEncoder
-from ..scene.timeline import Placement
 from ..networks.vae import AutoencoderKL
+from ..rendering.placing import cut_part, encode_sound, silence_latent
+from ..scene.timeline import Placement
 from .composer import Composition
 
 
@@ -31,8 +32,9 @@ from .composer import Composition
 class CachedReference:
     """One reference of a cached item.
 
-    `parts` are the placed occurrences (start frame, latent [C, t, F]), empty where the prompt does not ask for it; `whole`
-    is the reference at its own time; `tokens` are its caption's features [L, D].
+    `parts` are the placed occurrences (start frame, latent [C, t, F]), empty where the prompt does
+    not ask for it; `whole` is the reference at its own time; `tokens` are its caption's features
+    [L, D].
     """
 
     parts: list[tuple[int, Tensor]]
@@ -42,7 +44,9 @@ class CachedReference:
 
 @dataclass
 class CachedItem:
-    """Target posterior (mean and standard deviation [C, T, F], scaled), prompt features [L, D] and references."""
+    """Target posterior (mean and standard deviation [C, T, F], scaled), prompt features [L, D] and
+    references.
+    """
 
     mean: Tensor
     std: Tensor
@@ -53,8 +57,13 @@ class CachedItem:
 class LatentEncoder:
     """Turns compositions into shards."""
 
-    def __init__(self, config: ModelConfig, vae: AutoencoderKL, text_encoder: TextEncoder,
-                 device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        config: ModelConfig,
+        vae: AutoencoderKL,
+        text_encoder: TextEncoder,
+        device: torch.device | str = "cpu",
+    ):
         self.config, self.device = config, torch.device(device)
         self.vae, self.text_encoder = vae.to(device), text_encoder.to(device)
         self.log_mel = LogMel(config.audio, device)
@@ -84,7 +93,9 @@ class LatentEncoder:
             prompts.append(len(texts))
             texts.append(item.prompt)
             for event in item.references:
-                whole = cut_part(event.reference, Placement(0.0, min(limit, len(event.reference) / rate)), rate)
+                whole = cut_part(
+                    event.reference, Placement(0.0, min(limit, len(event.reference) / rate)), rate
+                )
                 row = len(tables["references"])
                 tables["references"].append([number, len(texts), *add(self._encode(whole))])
                 texts.append(event.reference_caption)
@@ -93,10 +104,15 @@ class LatentEncoder:
                     tables["parts"].append([row, round(place.start / self.frame_seconds), *span])
         spans, tokens = self._tokens(texts)
         return {
-            "mean": torch.stack(means).half(), "std": torch.stack(stds).half(),
+            "mean": torch.stack(means).half(),
+            "std": torch.stack(stds).half(),
             "silence": silence_latent(self.vae, self.config.audio).half().cpu(),
-            "sounds": torch.cat(sounds).half() if sounds else torch.zeros(0, *means[0].shape[::2]).half(),
-            "tokens": tokens.half(), "texts": torch.tensor(spans), "prompts": torch.tensor(prompts),
+            "sounds": torch.cat(sounds).half()
+            if sounds
+            else torch.zeros(0, *means[0].shape[::2]).half(),
+            "tokens": tokens.half(),
+            "texts": torch.tensor(spans),
+            "prompts": torch.tensor(prompts),
             "references": torch.tensor(tables["references"], dtype=torch.long).reshape(-1, 4),
             "parts": torch.tensor(tables["parts"], dtype=torch.long).reshape(-1, 4),
         }
@@ -116,7 +132,9 @@ class LatentEncoder:
             chosen = order[begin : begin + batch]
             ids, mask = self.text_encoder.tokenize([texts[i] for i in chosen])
             longest = int(mask.sum(dim=1).max())
-            features = self.text_encoder(ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)).cpu()
+            features = self.text_encoder(
+                ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)
+            ).cpu()
             for i, row, length in zip(chosen, features, mask.sum(dim=1)):
                 rows[i] = row[:length]
         ends = torch.tensor([len(r) for r in rows]).cumsum(0).tolist()
@@ -127,7 +145,11 @@ def write_shard(path: Path, tensors: dict[str, Tensor], facts: dict) -> None:
     """Write a shard beside its place, then rename it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_suffix(".part")
-    save_file({k: v.contiguous() for k, v in tensors.items()}, beside, metadata={"facts": json.dumps(facts)})
+    save_file(
+        {k: v.contiguous() for k, v in tensors.items()},
+        beside,
+        metadata={"facts": json.dumps(facts)},
+    )
     os.replace(beside, path)
 
 
@@ -140,7 +162,9 @@ class LazyTensors(Mapping):
         self.path = path
         self._file = safe_open(path, framework="pt")
         self._names = list(self._file.keys())
-        self._tables = {key: self._file.get_tensor(key) for key in self._names if key not in self.LARGE}
+        self._tables = {
+            key: self._file.get_tensor(key) for key in self._names if key not in self.LARGE
+        }
 
     def __getitem__(self, key: str) -> Any:
         if key in self._tables:
@@ -167,7 +191,11 @@ class LatentShard:
     def __init__(self, path: Path, lazy: bool = False):
         try:
             with safe_open(path, framework="pt") as file:
-                self.tensors = LazyTensors(path) if lazy else {key: file.get_tensor(key) for key in file.keys()}
+                self.tensors = (
+                    LazyTensors(path)
+                    if lazy
+                    else {key: file.get_tensor(key) for key in file.keys()}
+                )
                 self.facts = json.loads(file.metadata()["facts"])
                 self.shape = tuple(file.get_slice("mean").get_shape()[1:])
                 self.text_dim = file.get_slice("tokens").get_shape()[1]
@@ -178,7 +206,9 @@ class LatentShard:
             for row, *rest in self.tensors["parts"].tolist():
                 self._parts.setdefault(row, []).append(rest)
         except (SafetensorError, OSError, KeyError, TypeError) as error:
-            raise CheckpointError(f"{path}: not a complete shard of cached latents ({error}); cache it again") from error
+            raise CheckpointError(
+                f"{path}: not a complete shard of cached latents ({error}); cache it again"
+            ) from error
 
     def __len__(self) -> int:
         return len(self._by_item)
@@ -207,4 +237,9 @@ class LatentShard:
             parts = [(start, self._sound(b, e)) for start, b, e in self._parts.get(row, [])]
             references.append(CachedReference(parts, self._sound(begin, end), self._text(text)))
         prompt = self._text(int(self.tensors["prompts"][item]))
-        return CachedItem(self.tensors["mean"][item].float(), self.tensors["std"][item].float(), prompt, references)
+        return CachedItem(
+            self.tensors["mean"][item].float(),
+            self.tensors["std"][item].float(),
+            prompt,
+            references,
+        )

@@ -1,4 +1,6 @@
-"""Packing scanned collections into one bank of 16-bit samples at 16 kHz, from where an interrupted run left off."""
+"""Packing scanned collections into one bank of 16-bit samples at 16 kHz, from where an interrupted
+run left off.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,12 @@ def read_manifests(paths: Sequence[Path]) -> list[tuple[Path, BankEntry]]:
     return [(path.parent, entry) for path in map(Path, paths) for entry in _read_manifest(path)]
 
 
-def pack_bank(sources: list[tuple[Path, BankEntry]], folder: Path, max_seconds: float | None = None,
-              each: Callable[[], Any] | None = None) -> list[str]:
+def pack_bank(
+    sources: list[tuple[Path, BankEntry]],
+    folder: Path,
+    max_seconds: float | None = None,
+    each: Callable[[], Any] | None = None,
+) -> list[str]:
     """Write a packed bank.
 
     Parameters
@@ -75,20 +81,29 @@ def pack_bank(sources: list[tuple[Path, BankEntry]], folder: Path, max_seconds: 
             if each is not None:
                 each()
     packed = [
-        dataclasses.replace(entry, offset=line["offset"], samples=line["samples"],
-                            seconds=round(line["samples"] / SAMPLE_RATE, 4))
-        for (_, entry), line in zip(sources, done) if "offset" in line
+        dataclasses.replace(
+            entry,
+            offset=line["offset"],
+            samples=line["samples"],
+            seconds=round(line["samples"] / SAMPLE_RATE, 4),
+        )
+        for (_, entry), line in zip(sources, done)
+        if "offset" in line
     ]
     if not packed:
-        raise InputError(f"{folder}: none of the {len(sources)} sounds could be read"
-                         + (f", the first: {problems[0]}" if problems else ""))
+        raise InputError(
+            f"{folder}: none of the {len(sources)} sounds could be read"
+            + (f", the first: {problems[0]}" if problems else "")
+        )
     os.replace(partial, folder / PACKED_NAME)
     write_manifest(folder / "manifest.jsonl", packed)
     journal.unlink()
     return problems
 
 
-def _resume(partial: Path, journal: Path, sources: list[tuple[Path, BankEntry]]) -> list[dict[str, Any]]:
+def _resume(
+    partial: Path, journal: Path, sources: list[tuple[Path, BankEntry]]
+) -> list[dict[str, Any]]:
     """Lines of the journal that hold, with the audio cut to what they account for."""
     done: list[dict[str, Any]] = []
     if journal.exists() and partial.exists():
@@ -99,12 +114,18 @@ def _resume(partial: Path, journal: Path, sources: list[tuple[Path, BankEntry]])
                 break
         for line, (_, entry) in zip(done, sources):
             if line["source"] != entry.path:
-                raise InputError(f"{journal}: packing was begun with other sounds ({line['source']} in place of {entry.path}); "
-                                 "give the same manifests in the same order, or remove this file")
+                raise InputError(
+                    f"{journal}: packing was begun with other sounds ({line['source']} in place of {entry.path}); "
+                    "give the same manifests in the same order, or remove this file"
+                )
         if len(done) > len(sources):
-            raise InputError(f"{journal}: packing was begun with more sounds than the {len(sources)} given now; give the same "
-                             "manifests, or remove this file")
-    size = max((2 * (line["offset"] + line["samples"]) for line in done if "offset" in line), default=0)
+            raise InputError(
+                f"{journal}: packing was begun with more sounds than the {len(sources)} given now; give the same "
+                "manifests, or remove this file"
+            )
+    size = max(
+        (2 * (line["offset"] + line["samples"]) for line in done if "offset" in line), default=0
+    )
     if done and partial.stat().st_size < size:
         done, size = [], 0
     with open(partial, "ab") as audio:

@@ -1,4 +1,6 @@
-"""Items of the paper's datasets: a prompt, a target, and references that may hold several events each."""
+"""Items of the paper's datasets: a prompt, a target, and references that may hold several events
+each.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ SAMPLE_RATE = 16_000
 
 @dataclass(frozen=True)
 class GroupEvent:
-    """One event of a reference: waveform [T] at 16 kHz, caption, start in the reference (seconds), bank entry."""
+    """One event of a reference: waveform [T] at 16 kHz, caption, start in the reference (seconds),
+    bank entry.
+    """
 
     waveform: Tensor
     caption: str
@@ -46,7 +50,9 @@ class ReferenceGroup:
 
 @dataclass(frozen=True)
 class TargetEvent:
-    """Where an event lies in the target: start and duration in seconds, level over the base in dB (None without a base)."""
+    """Where an event lies in the target: start and duration in seconds, level over the base in dB
+    (None without a base).
+    """
 
     entry: int
     start: float
@@ -56,7 +62,9 @@ class TargetEvent:
 
 @dataclass(frozen=True)
 class PaperItem:
-    """A prompt, its target [T] (None for Customized-Fantasy), its references, and the events of the target."""
+    """A prompt, its target [T] (None for Customized-Fantasy), its references, and the events of the
+    target.
+    """
 
     prompt: str
     target: Tensor | None

@@ -1,1 +1,3 @@
-"""Measures of generated audio: Frechet distance, class divergence, CLAP similarity, aesthetics and listening tests."""
+"""Measures of generated audio: Frechet distance, class divergence, CLAP similarity, aesthetics and
+listening tests.
+"""

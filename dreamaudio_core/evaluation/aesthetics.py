@@ -1,6 +1,8 @@
-"""AudioBox-Aesthetics (Tjandra et al., "Meta Audiobox Aesthetics"): production quality and content usefulness.
+"""AudioBox-Aesthetics (Tjandra et al., "Meta Audiobox Aesthetics"): production quality and content
+usefulness.
 
-Needs the optional package `audiobox_aesthetics`; only its network is used, not its downloading or audio reading.
+Needs the optional package `audiobox_aesthetics`; only its network is used, not its downloading or
+audio reading.
 """
 
 from __future__ import annotations
@@ -13,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..weights.checkpoint import load_state, read_pickle
 from ..errors import AudioError, CheckpointError
+from ..weights.checkpoint import load_state, read_pickle
 from .extractor import file_digest, folder_digest
 
 PUBLISHED = (
@@ -59,19 +61,29 @@ def load_aesthetics(source: str | Path, device: torch.device | str = "cpu") -> n
             found = read_pickle(source)
             settings = {k: found["model_cfg"][k] for k in _SETTINGS}
             network = AesMultiOutput(**settings, target_transform=found["target_transform"])
-            load_state(network, {re.sub(r"^model\.", "", k): v for k, v in found["state_dict"].items()}, source)
+            load_state(
+                network,
+                {re.sub(r"^model\.", "", k): v for k, v in found["state_dict"].items()},
+                source,
+            )
     except CheckpointError:
         raise
-    except Exception as error:  # the package checks nothing itself, so a foreign file fails in many ways
+    except (
+        Exception
+    ) as error:  # the package checks nothing itself, so a foreign file fails in many ways
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise CheckpointError(f"{source}: no readable AudioBox-Aesthetics weights ({reason}); {PUBLISHED}") from error
+        raise CheckpointError(
+            f"{source}: no readable AudioBox-Aesthetics weights ({reason}); {PUBLISHED}"
+        ) from error
     return network.eval().requires_grad_(False).to(device)
 
 
 def _resolve(source: str | Path) -> Path:
     path = Path(source).expanduser()
     if not path.exists():
-        raise CheckpointError(f"{path}: expected AudioBox-Aesthetics weights, found nothing; {PUBLISHED}")
+        raise CheckpointError(
+            f"{path}: expected AudioBox-Aesthetics weights, found nothing; {PUBLISHED}"
+        )
     for name in ("config.json", "model.safetensors") if path.is_dir() else ():
         if not (path / name).is_file():
             raise CheckpointError(f"{path}: the file {name} is missing; {PUBLISHED}")
@@ -81,8 +93,8 @@ def _resolve(source: str | Path) -> Path:
 class AestheticsExtractor:
     """Clips at 16 kHz to scores [PQ, CU] on the model's scale of 1 to 10.
 
-    The network is read when the first clip comes. A clip is cut into windows of 10 s, the last one extended by zeros
-    under a mask; the windows' scores are averaged with their lengths as weights.
+    The network is read when the first clip comes. A clip is cut into windows of 10 s, the last one
+    extended by zeros under a mask; the windows' scores are averaged with their lengths as weights.
 
     Parameters
     ----------
@@ -99,7 +111,9 @@ class AestheticsExtractor:
         self.source = _resolve(source)
         self.device = device
         self.digest = (
-            folder_digest(self.source, (".json", ".safetensors")) if self.source.is_dir() else file_digest(self.source)
+            folder_digest(self.source, (".json", ".safetensors"))
+            if self.source.is_dir()
+            else file_digest(self.source)
         )
         self._network: nn.Module | None = None
 
@@ -110,21 +124,31 @@ class AestheticsExtractor:
         parts: list[Tensor] = []
         for waveform in waveforms:
             if waveform.dim() != 1 or not len(waveform):
-                raise AudioError(f"AudioBox-Aesthetics: expected a waveform [T], found shape {list(waveform.shape)}")
+                raise AudioError(
+                    f"AudioBox-Aesthetics: expected a waveform [T], found shape {list(waveform.shape)}"
+                )
             parts += list(waveform.float().split(WINDOW))
         lengths = torch.tensor([len(p) for p in parts])
-        batch = torch.stack([F.pad(p, (0, WINDOW - len(p))) for p in parts])[:, None].to(self.device)
+        batch = torch.stack([F.pad(p, (0, WINDOW - len(p))) for p in parts])[:, None].to(
+            self.device
+        )
         mask = (torch.arange(WINDOW) < lengths[:, None])[:, None].to(self.device)
         with torch.inference_mode():
             found = self._network({"wav": batch, "mask": mask})
         scales = self._network.target_transform
         scores = torch.stack(
-            [found[axis].double().cpu() * scales[axis]["std"] + scales[axis]["mean"] for axis in AXES], dim=1
+            [
+                found[axis].double().cpu() * scales[axis]["std"] + scales[axis]["mean"]
+                for axis in AXES
+            ],
+            dim=1,
         )
         results, start = [], 0
         for waveform in waveforms:
             count = -(-len(waveform) // WINDOW)
             weights = lengths[start : start + count].double()[:, None]
-            results.append(((scores[start : start + count] * weights).sum(0) / weights.sum()).numpy())
+            results.append(
+                ((scores[start : start + count] * weights).sum(0) / weights.sum()).numpy()
+            )
             start += count
         return results

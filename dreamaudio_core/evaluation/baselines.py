@@ -1,9 +1,10 @@
-"""The paper's baselines as systems under test, run by the packages that hold them, on weights that the user names.
+"""The paper's baselines as systems under test, run by the packages that hold them, on weights that
+the user names.
 
-AudioLDM (Liu et al., 2023), AudioLDM 2 (Liu et al., 2024) and Tango (Ghosal et al., 2023) run on diffusers, AudioGen (Kreuk
-et al., 2023) on transformers or audiocraft. None of them takes reference sounds: they hear the prompt alone. The idea of
-Re-AudioLDM (Yuan et al., 2024), to look up sounds for the prompt and to generate from both, is run with this project's
-library and model.
+AudioLDM (Liu et al., 2023), AudioLDM 2 (Liu et al., 2024) and Tango (Ghosal et al., 2023) run on
+diffusers, AudioGen (Kreuk et al., 2023) on transformers or audiocraft. None of them takes reference
+sounds: they hear the prompt alone. The idea of Re-AudioLDM (Yuan et al., 2024), to look up sounds
+for the prompt and to generate from both, is run with this project's library and model.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ class _Baseline:
         self.settings = settings
         self.name = f"{self.TITLE} ({Path(self.source).name})"
         weights = folder_digest(Path(self.source), _FILES) if self.local else self.source
-        self.identity = "\0".join([self.KIND, weights, *(f"{k}={v!r}" for k, v in sorted(settings.items()))])
+        self.identity = "\0".join(
+            [self.KIND, weights, *(f"{k}={v!r}" for k, v in sorted(settings.items()))]
+        )
 
     def _read(self, load, *args, **options):
         """Result of a `from_pretrained`, offline for a folder."""
@@ -52,8 +55,10 @@ class _Baseline:
             return load(self.source, *args, local_files_only=self.local, **options)
         except Exception as error:  # these packages raise OSError, ValueError, KeyError and safetensors' own errors alike
             reason = " ".join(str(error).split())[:300]
-            raise CheckpointError(f"{self.KIND} {self.source!r}: cannot be read ({reason}); expected the whole folder of a "
-                                  f"model such as {_PUBLISHED[self.KIND]}") from error
+            raise CheckpointError(
+                f"{self.KIND} {self.source!r}: cannot be read ({reason}); expected the whole folder of a "
+                f"model such as {_PUBLISHED[self.KIND]}"
+            ) from error
 
     def _cut(self, waveform: Any) -> Tensor:
         """Mono waveform [T] of at most the length asked for."""
@@ -66,7 +71,14 @@ class AudioLDMGenerator(_Baseline):
 
     KIND, TITLE = "audioldm", "AudioLDM"
 
-    def __init__(self, source: str, device: str = "cpu", steps: int = 200, guidance: float = 2.5, seconds: float = SECONDS):
+    def __init__(
+        self,
+        source: str,
+        device: str = "cpu",
+        steps: int = 200,
+        guidance: float = 2.5,
+        seconds: float = SECONDS,
+    ):
         super().__init__(source, device, {"steps": steps, "guidance": guidance, "seconds": seconds})
         self.pipeline = self._load().to(self.device)
         self.pipeline.set_progress_bar_config(disable=True)
@@ -94,30 +106,46 @@ class AudioLDM2Generator(AudioLDMGenerator):
 
     KIND, TITLE = "audioldm2", "AudioLDM 2"
 
-    def __init__(self, source: str, device: str = "cpu", steps: int = 200, guidance: float = 3.5, seconds: float = SECONDS):
+    def __init__(
+        self,
+        source: str,
+        device: str = "cpu",
+        steps: int = 200,
+        guidance: float = 3.5,
+        seconds: float = SECONDS,
+    ):
         super().__init__(source, device, steps, guidance, seconds)
 
     def _load(self):
         from diffusers import AudioLDM2Pipeline
         from transformers import GPT2LMHeadModel
 
-        # Published folders name GPT2Model, which lost the methods that the pipeline calls when transformers split
-        # generation off (huggingface/diffusers issue 12630); the class with a head still has them.
+        # Published folders name GPT2Model, which lost the methods that the pipeline calls when
+        # transformers split generation off (huggingface/diffusers issue 12630); the class with a
+        # head still has them.
         language_model = self._read(GPT2LMHeadModel.from_pretrained, subfolder="language_model")
         return self._read(AudioLDM2Pipeline.from_pretrained, language_model=language_model)
 
 
 class TangoGenerator(_Baseline):
-    """Tango, put together from diffusers' and transformers' parts, since neither has a pipeline for it.
+    """Tango, put together from diffusers' and transformers' parts, since neither has a pipeline for
+    it.
 
-    The folder holds the parts as diffusers saves them: `unet` (UNet2DConditionModel), `scheduler`, `text_encoder`
-    (T5EncoderModel), `tokenizer`, `vae` (AutoencoderKL) and `vocoder` (SpeechT5HifiGan). Tango's VAE and vocoder are those
-    of AudioLDM (Tango, section 2).
+    The folder holds the parts as diffusers saves them: `unet` (UNet2DConditionModel), `scheduler`,
+    `text_encoder` (T5EncoderModel), `tokenizer`, `vae` (AutoencoderKL) and `vocoder`
+    (SpeechT5HifiGan). Tango's VAE and vocoder are those of AudioLDM (Tango, section 2).
     """
 
     KIND, TITLE = "tango", "Tango"
 
-    def __init__(self, source: str, device: str = "cpu", steps: int = 200, guidance: float = 3.0, seconds: float = SECONDS):
+    def __init__(
+        self,
+        source: str,
+        device: str = "cpu",
+        steps: int = 200,
+        guidance: float = 3.0,
+        seconds: float = SECONDS,
+    ):
         super().__init__(source, device, {"steps": steps, "guidance": guidance, "seconds": seconds})
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from diffusers import DDPMScheduler as Scheduler
@@ -128,7 +156,10 @@ class TangoGenerator(_Baseline):
             return found.eval().requires_grad_(False).to(self.device)
 
         self.unet, self.vae = part(UNet2DConditionModel, "unet"), part(AutoencoderKL, "vae")
-        self.text_encoder, self.vocoder = part(T5EncoderModel, "text_encoder"), part(SpeechT5HifiGan, "vocoder")
+        self.text_encoder, self.vocoder = (
+            part(T5EncoderModel, "text_encoder"),
+            part(SpeechT5HifiGan, "vocoder"),
+        )
         self.tokenizer = self._read(AutoTokenizer.from_pretrained, subfolder="tokenizer")
         self.scheduler = self._read(Scheduler.from_pretrained, subfolder="scheduler")
         self.sample_rate = self.vocoder.config.sampling_rate
@@ -137,17 +168,29 @@ class TangoGenerator(_Baseline):
     def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
         """Waveform [T] for the prompt; the references are not heard."""
         generator = torch.Generator("cpu").manual_seed(seed)
-        batch = self.tokenizer(["", prompt], padding=True, truncation=True, return_tensors="pt").to(self.device)
+        batch = self.tokenizer(["", prompt], padding=True, truncation=True, return_tensors="pt").to(
+            self.device
+        )
         text = self.text_encoder(**batch).last_hidden_state
         stride = 2 ** (len(self.vae.config.block_out_channels) - 1)
         hop = math.prod(self.vocoder.config.upsample_rates)
         frames = math.ceil(self.settings["seconds"] * self.sample_rate / hop / stride)
-        shape = (1, self.unet.config.in_channels, frames, self.vocoder.config.model_in_dim // stride)
+        shape = (
+            1,
+            self.unet.config.in_channels,
+            frames,
+            self.vocoder.config.model_in_dim // stride,
+        )
         self.scheduler.set_timesteps(self.settings["steps"])
-        z = torch.randn(shape, generator=generator).to(self.device) * self.scheduler.init_noise_sigma
+        z = (
+            torch.randn(shape, generator=generator).to(self.device)
+            * self.scheduler.init_noise_sigma
+        )
         for time in self.scheduler.timesteps:
             rows = self.scheduler.scale_model_input(z.expand(2, -1, -1, -1), time)
-            out = self.unet(rows, time, text, encoder_attention_mask=batch["attention_mask"].bool()).sample
+            out = self.unet(
+                rows, time, text, encoder_attention_mask=batch["attention_mask"].bool()
+            ).sample
             plain, prompted = out.chunk(2)
             guided = plain + self.settings["guidance"] * (prompted - plain)
             z = self.scheduler.step(guided, time, z, generator=generator).prev_sample
@@ -156,15 +199,18 @@ class TangoGenerator(_Baseline):
 
 
 class AudioGenGenerator(_Baseline):
-    """AudioGen by transformers' Musicgen classes, whose architecture it shares, or by audiocraft where that is installed.
+    """AudioGen by transformers' Musicgen classes, whose architecture it shares, or by audiocraft
+    where that is installed.
 
-    A folder in transformers' layout has a `config.json`; one in audiocraft's has `state_dict.bin` and
-    `compression_state_dict.bin`.
+    A folder in transformers' layout has a `config.json`; one in audiocraft's has `state_dict.bin`
+    and `compression_state_dict.bin`.
     """
 
     KIND, TITLE = "audiogen", "AudioGen"
 
-    def __init__(self, source: str, device: str = "cpu", guidance: float = 3.0, seconds: float = SECONDS):
+    def __init__(
+        self, source: str, device: str = "cpu", guidance: float = 3.0, seconds: float = SECONDS
+    ):
         super().__init__(source, device, {"guidance": guidance, "seconds": seconds})
         audiocraft = self.local and (Path(self.source) / "state_dict.bin").is_file()
         self._make = self._open_audiocraft() if audiocraft else self._open_transformers()
@@ -172,17 +218,31 @@ class AudioGenGenerator(_Baseline):
     def _open_transformers(self):
         from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
-        model = self._read(MusicgenForConditionalGeneration.from_pretrained).eval().requires_grad_(False).to(self.device)
+        model = (
+            self._read(MusicgenForConditionalGeneration.from_pretrained)
+            .eval()
+            .requires_grad_(False)
+            .to(self.device)
+        )
         tokenizer = self._read(AutoTokenizer.from_pretrained)
         codec = model.config.audio_encoder
         self.sample_rate = codec.sampling_rate
         # The codebooks are delayed against each other, which takes as many steps more.
-        tokens = math.ceil(self.settings["seconds"] * codec.frame_rate) + model.config.decoder.num_codebooks - 1
+        tokens = (
+            math.ceil(self.settings["seconds"] * codec.frame_rate)
+            + model.config.decoder.num_codebooks
+            - 1
+        )
 
         def make(prompt: str) -> Tensor:
             batch = tokenizer([prompt], return_tensors="pt").to(self.device)
-            return model.generate(**batch, do_sample=True, top_k=250, guidance_scale=self.settings["guidance"],
-                                  max_new_tokens=tokens)
+            return model.generate(
+                **batch,
+                do_sample=True,
+                top_k=250,
+                guidance_scale=self.settings["guidance"],
+                max_new_tokens=tokens,
+            )
 
         return make
 
@@ -190,11 +250,17 @@ class AudioGenGenerator(_Baseline):
         try:
             from audiocraft.models import AudioGen
         except ImportError as error:
-            raise CheckpointError(f"audiogen {self.source!r}: is in audiocraft's layout; install audiocraft, or name a model "
-                                  "in transformers' layout") from error
+            raise CheckpointError(
+                f"audiogen {self.source!r}: is in audiocraft's layout; install audiocraft, or name a model "
+                "in transformers' layout"
+            ) from error
         model = AudioGen.get_pretrained(self.source, device=str(self.device))
-        model.set_generation_params(duration=self.settings["seconds"], use_sampling=True, top_k=250,
-                                    cfg_coef=self.settings["guidance"])
+        model.set_generation_params(
+            duration=self.settings["seconds"],
+            use_sampling=True,
+            top_k=250,
+            cfg_coef=self.settings["guidance"],
+        )
         self.sample_rate = model.sample_rate
         return lambda prompt: model.generate([prompt])
 
@@ -209,14 +275,16 @@ class AudioGenGenerator(_Baseline):
 
 
 class RetrievalGenerator:
-    """References looked up in a library, one for each event of the prompt, then given to this project's model.
+    """References looked up in a library, one for each event of the prompt, then given to this
+    project's model.
 
-    What references an item brings itself is left aside, as in Re-AudioLDM, which knows the prompt alone.
+    What references an item brings itself is left aside, as in Re-AudioLDM, which knows the prompt
+    alone.
 
     Parameters
     ----------
     library : str or Path
-        Folder of a `dreamaudio_core.library.Library`.
+        Folder of a `dreamaudio_core.retrieval.Library`.
     pipeline : PipelineGenerator
         The model.
     device : str
@@ -237,10 +305,15 @@ class RetrievalGenerator:
         hits = self.library.search(prompt)
         if len(hits) > self.pipeline.model.slots:
             hits = self.library.search(prompt, self.pipeline.model.slots)
-        return self.pipeline.generate(prompt, [ItemReference(hit.path, hit.caption) for hit in hits], seed)
+        return self.pipeline.generate(
+            prompt, [ItemReference(hit.path, hit.caption) for hit in hits], seed
+        )
 
 
-_KINDS = {cls.KIND: cls for cls in (AudioLDMGenerator, AudioLDM2Generator, TangoGenerator, AudioGenGenerator)}
+_KINDS = {
+    cls.KIND: cls
+    for cls in (AudioLDMGenerator, AudioLDM2Generator, TangoGenerator, AudioGenGenerator)
+}
 
 
 def load_generator(name: str, device: str = "cpu", **settings: Any) -> Generator:
@@ -249,9 +322,9 @@ def load_generator(name: str, device: str = "cpu", **settings: Any) -> Generator
     Parameters
     ----------
     name : str
-        `audioldm:FOLDER`, `audioldm2:FOLDER`, `tango:FOLDER` or `audiogen:FOLDER` (instead of a folder also a hub id, which
-        is then downloaded), `retrieval:LIBRARY[+MODEL]` with the embedded model by default, or else an embedded model or a
-        model folder of this project.
+        `audioldm:FOLDER`, `audioldm2:FOLDER`, `tango:FOLDER` or `audiogen:FOLDER` (instead of a
+        folder also a hub id, which is then downloaded), `retrieval:LIBRARY[+MODEL]` with the
+        embedded model by default, or else an embedded model or a model folder of this project.
     device : str
         Where it runs.
     settings : Any
@@ -269,15 +342,21 @@ def load_generator(name: str, device: str = "cpu", **settings: Any) -> Generator
     if kind not in _KINDS:
         return load_pipeline_generator(name, device=device, **settings)
     cls = _KINDS[kind]
-    known = ("guidance", "seconds") if cls is AudioGenGenerator else ("steps", "guidance", "seconds")
+    known = (
+        ("guidance", "seconds") if cls is AudioGenGenerator else ("steps", "guidance", "seconds")
+    )
     unknown = sorted(set(settings) - set(known))
     if unknown:
-        raise InputError(f"{unknown[0].replace('_', '-')}: {cls.TITLE} has no such setting; it has {', '.join(known)}")
+        raise InputError(
+            f"{unknown[0].replace('_', '-')}: {cls.TITLE} has no such setting; it has {', '.join(known)}"
+        )
     try:
         return cls(source, device, **settings)
     except ImportError as error:
-        raise InputError(f"{name}: the package {error.name or error} is missing; install dreamaudio[evaluation] with "
-                         "diffusers") from error
+        raise InputError(
+            f"{name}: the package {error.name or error} is missing; install dreamaudio[evaluation] with "
+            "diffusers"
+        ) from error
 
 
 def _load_retrieval(text: str, device: str, settings: dict[str, Any]) -> RetrievalGenerator:
@@ -290,9 +369,13 @@ def _load_retrieval(text: str, device: str, settings: dict[str, Any]) -> Retriev
     if not library or not model:
         raise InputError(f"retrieval:{text}: expected retrieval:LIBRARY or retrieval:LIBRARY+MODEL")
     if not (Path(library).expanduser() / INDEX).is_file():
-        raise InputError(f"library {library}: expected {INDEX} in it, found none; make a library with: python -m "
-                         "dreamaudio_core library add FOLDER --library LIBRARY")
-    return RetrievalGenerator(library, load_pipeline_generator(model, device=device, **settings), device)
+        raise InputError(
+            f"library {library}: expected {INDEX} in it, found none; make a library with: python -m "
+            "dreamaudio_core library add FOLDER --library LIBRARY"
+        )
+    return RetrievalGenerator(
+        library, load_pipeline_generator(model, device=device, **settings), device
+    )
 
 
 def _resolve(source: str, kind: str) -> tuple[str, bool]:
@@ -302,6 +385,8 @@ def _resolve(source: str, kind: str) -> tuple[str, bool]:
         return str(folder), True
     parts = source.split("/")
     if folder.is_file() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
-        raise CheckpointError(f"{kind}:{source}: expected the folder of a model, found "
-                              f"{'a file' if folder.is_file() else 'nothing'}; one is published at {_PUBLISHED[kind]}")
+        raise CheckpointError(
+            f"{kind}:{source}: expected the folder of a model, found "
+            f"{'a file' if folder.is_file() else 'nothing'}; one is published at {_PUBLISHED[kind]}"
+        )
     return source, False

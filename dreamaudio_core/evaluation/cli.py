@@ -24,16 +24,19 @@ LoadGenerator = Callable[..., Generator]
 _PARTS = ("flow", "vae", "vocoder", "text-encoder")
 
 
-def add_parser(subparsers, load_generator: LoadGenerator = load_generator) -> argparse.ArgumentParser:
-    """Add the command `evaluate`; each of its sub-commands sets `run`, a function of the arguments to an exit code.
+def add_parser(
+    subparsers, load_generator: LoadGenerator = load_generator
+) -> argparse.ArgumentParser:
+    """Add the command `evaluate`; each of its sub-commands sets `run`, a function of the arguments
+    to an exit code.
 
     Parameters
     ----------
     subparsers
         What `ArgumentParser.add_subparsers` returned.
     load_generator : callable
-        From the value of `--model`, with the keywords `device`, `steps`, `guidance`, `reference_guidance`, `parts` and
-        `free` as far as given, to a `Generator`.
+        From the value of `--model`, with the keywords `device`, `steps`, `guidance`,
+        `reference_guidance`, `parts` and `free` as far as given, to a `Generator`.
     """
     parser = subparsers.add_parser(
         "evaluate",
@@ -42,7 +45,9 @@ def add_parser(subparsers, load_generator: LoadGenerator = load_generator) -> ar
     )
     commands = parser.add_subparsers(dest="evaluate_command", required=True, metavar="COMMAND")
 
-    folders = commands.add_parser("folders", help="score folders of clips against a folder of targets")
+    folders = commands.add_parser(
+        "folders", help="score folders of clips against a folder of targets"
+    )
     folders.add_argument(
         "--generated",
         action="append",
@@ -51,26 +56,45 @@ def add_parser(subparsers, load_generator: LoadGenerator = load_generator) -> ar
         help="clips of a system; may be given more than once",
     )
     folders.add_argument("--target", metavar="FOLDER", help="targets with the same names")
-    folders.add_argument("--prompts", metavar="FILE", help="JSON {stem: prompt}, items.jsonl, or a test-set folder")
     folders.add_argument(
-        "--test-set", choices=sorted(TEST_SETS), help="show the paper's figures for this test set beside"
+        "--prompts", metavar="FILE", help="JSON {stem: prompt}, items.jsonl, or a test-set folder"
+    )
+    folders.add_argument(
+        "--test-set",
+        choices=sorted(TEST_SETS),
+        help="show the paper's figures for this test set beside",
     )
     folders.set_defaults(run=_run_folders)
 
     ctta = commands.add_parser("ctta", help="generate a test set with a model and score it")
-    ctta.add_argument("--model", required=True, help="embedded model, model folder, or a baseline (audioldm:FOLDER, ...)")
+    ctta.add_argument(
+        "--model",
+        required=True,
+        help="embedded model, model folder, or a baseline (audioldm:FOLDER, ...)",
+    )
     ctta.add_argument("--test-set", choices=sorted(TEST_SETS), required=True)
     ctta.add_argument(
-        "--data", required=True, metavar="FOLDER", help="folder with items.jsonl, or with one folder a test set"
+        "--data",
+        required=True,
+        metavar="FOLDER",
+        help="folder with items.jsonl, or with one folder a test set",
     )
     ctta.add_argument("--seed", type=int, default=0)
     ctta.add_argument("--limit", type=int, metavar="N", help="only the first N items")
     ctta.add_argument("--steps", type=int, help="solver steps")
     ctta.add_argument("--guidance", type=float, metavar="SCALE", help="guidance scale")
-    ctta.add_argument("--reference-guidance", type=float, metavar="SCALE", help="guidance scale of the references")
+    ctta.add_argument(
+        "--reference-guidance", type=float, metavar="SCALE", help="guidance scale of the references"
+    )
     for part in _PARTS:
-        ctta.add_argument(f"--{part}", metavar="PATH", help=f"another {part.replace('-', ' ')} than the model's own")
-    ctta.add_argument("--free", action="store_true", help="leave the placing of references to the network")
+        ctta.add_argument(
+            f"--{part}",
+            metavar="PATH",
+            help=f"another {part.replace('-', ' ')} than the model's own",
+        )
+    ctta.add_argument(
+        "--free", action="store_true", help="leave the placing of references to the network"
+    )
     ctta.set_defaults(run=_run_ctta, load_generator=load_generator)
 
     for command in (folders, ctta):
@@ -96,33 +120,50 @@ def add_parser(subparsers, load_generator: LoadGenerator = load_generator) -> ar
     listening.add_argument("--out", required=True, metavar="FILE.html")
     listening.set_defaults(run=_run_listening)
 
-    ratings = commands.add_parser("ratings", help="average the answers that listening-test pages saved")
+    ratings = commands.add_parser(
+        "ratings", help="average the answers that listening-test pages saved"
+    )
     ratings.add_argument("csv", nargs="+", metavar="CSV")
     ratings.set_defaults(run=_run_ratings)
     return parser
 
 
 def _add_scoring(parser: argparse.ArgumentParser) -> None:
-    weights = parser.add_argument_group("weights", "nothing is downloaded but a hub id that you name")
+    weights = parser.add_argument_group(
+        "weights", "nothing is downloaded but a hub id that you name"
+    )
     weights.add_argument("--vggish", metavar="FILE", help="VGGish for FAD")
     weights.add_argument("--cnn14", metavar="FILE", help="Cnn14 16 kHz for KL")
     weights.add_argument("--clap", metavar="FOLDER|ID", help="CLAP model for CLAP and CLAP_A")
-    weights.add_argument("--aesthetics", metavar="FILE|FOLDER", help="AudioBox-Aesthetics for PQ and CU")
-    parser.add_argument(
-        "--metrics", metavar="A,B", help=f"out of {', '.join(METRICS)}; all that weights are given for by default"
+    weights.add_argument(
+        "--aesthetics", metavar="FILE|FOLDER", help="AudioBox-Aesthetics for PQ and CU"
     )
-    parser.add_argument("--ratings", nargs="+", metavar="CSV", help="answers of listening tests, for OVL and REL")
+    parser.add_argument(
+        "--metrics",
+        metavar="A,B",
+        help=f"out of {', '.join(METRICS)}; all that weights are given for by default",
+    )
+    parser.add_argument(
+        "--ratings", nargs="+", metavar="CSV", help="answers of listening tests, for OVL and REL"
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="for the report")
     parser.add_argument("--cache", metavar="FOLDER", help="for features; inside --out by default")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N")
     parser.add_argument("--device", default="cpu")
     parser.add_argument(
-        "--plots", type=int, default=0, metavar="N", help="draw spectrograms of the first N items (matplotlib)"
+        "--plots",
+        type=int,
+        default=0,
+        metavar="N",
+        help="draw spectrograms of the first N items (matplotlib)",
     )
     policy = parser.add_argument_group("clips that do not fit")
     policy.add_argument("--unpaired", choices=("refuse", "skip"), default="refuse")
     policy.add_argument(
-        "--bad-audio", choices=("refuse", "skip"), default="refuse", help="undecodable, empty or NaN files"
+        "--bad-audio",
+        choices=("refuse", "skip"),
+        default="refuse",
+        help="undecodable, empty or NaN files",
     )
     policy.add_argument(
         "--mixed-rates",
@@ -137,7 +178,11 @@ def _scoring(args: argparse.Namespace) -> tuple[Weights, list[str] | None, Optio
     metrics = [m.strip() for m in args.metrics.split(",")] if args.metrics else None
     policy = Policy(args.unpaired, args.bad_audio, args.mixed_rates)
     options = Options(
-        args.cache or Path(args.out) / "features", args.batch_size, args.device, policy, show_progress=True
+        args.cache or Path(args.out) / "features",
+        args.batch_size,
+        args.device,
+        policy,
+        show_progress=True,
     )
     if args.plots < 0:
         raise InputError(f"plots: expected 0 or more, found {args.plots}")
@@ -171,7 +216,8 @@ def _run_folders(args: argparse.Namespace) -> int:
     if args.prompts and Path(args.prompts).is_dir():
         items = {item.id: item for item in read_items(args.prompts)}
     found = [
-        evaluate(folder, args.target, prompts, weights, metrics, options, name) for name, folder in systems.items()
+        evaluate(folder, args.target, prompts, weights, metrics, options, name)
+        for name, folder in systems.items()
     ]
     return _finish(args, found, items)
 
@@ -183,13 +229,27 @@ def _run_ctta(args: argparse.Namespace) -> int:
     choose_metrics(metrics, weights, any(item.target for item in items), has_prompts=True)
     wanted = ("steps", "guidance", "reference_guidance")
     settings = {key: value for key in wanted if (value := getattr(args, key)) is not None}
-    parts = {key: value for p in _PARTS if (value := getattr(args, key := p.replace("-", "_"))) is not None}
+    parts = {
+        key: value
+        for p in _PARTS
+        if (value := getattr(args, key := p.replace("-", "_"))) is not None
+    }
     if parts:
         settings["parts"] = parts
     if args.free:
         settings["free"] = True
     generator = args.load_generator(args.model, device=args.device, **settings)
-    result = run_ctta(generator, args.data, args.test_set, args.out, weights, metrics, options, args.seed, args.limit)
+    result = run_ctta(
+        generator,
+        args.data,
+        args.test_set,
+        args.out,
+        weights,
+        metrics,
+        options,
+        args.seed,
+        args.limit,
+    )
     return _finish(args, [result.evaluation], {item.id: item for item in result.items})
 
 
@@ -202,14 +262,23 @@ def _finish(args: argparse.Namespace, evaluations: list[Evaluation], items: dict
         panels = [(f"reference: {r.caption}", r.path) for r in item.references] if item else []
         target = evaluations[0].pairing.target.get(stem)
         panels += [("target", target.path)] if target else []
-        panels += [(e.name, e.pairing.generated[stem].path) for e in evaluations if stem in e.pairing.generated]
+        panels += [
+            (e.name, e.pairing.generated[stem].path)
+            for e in evaluations
+            if stem in e.pairing.generated
+        ]
         prompt = item.prompt if item else ""
         plots.append(
-            (f"{stem}: {prompt}" if prompt else stem, plot_side_by_side(panels, out / "plots" / f"{stem}.png", prompt))
+            (
+                f"{stem}: {prompt}" if prompt else stem,
+                plot_side_by_side(panels, out / "plots" / f"{stem}.png", prompt),
+            )
         )
     section = Section(args.test_set, evaluations, ratings, plots)
     _, markdown = write_report(out, [section])
-    sys.stdout.write(report_markdown([dataclasses.replace(section, plots=[])]) + f"\nwritten to {markdown}\n")
+    sys.stdout.write(
+        report_markdown([dataclasses.replace(section, plots=[])]) + f"\nwritten to {markdown}\n"
+    )
     return 0
 
 
@@ -218,7 +287,9 @@ def _run_listening(args: argparse.Namespace) -> int:
         items = {i.id: ListeningItem(i.prompt, i.references) for i in read_items(args.prompts)}
     else:
         items = {stem: ListeningItem(prompt) for stem, prompt in read_prompts(args.prompts).items()}
-    count = build_listening_page(_systems(args.system), items, args.out, args.count, args.seed, args.title)
+    count = build_listening_page(
+        _systems(args.system), items, args.out, args.count, args.seed, args.title
+    )
     sys.stdout.write(f"{args.out}: {count} clips to rate\n")
     return 0
 

@@ -41,7 +41,8 @@ class Clip:
 
 
 def list_clips(folder: str | Path, what: str = "folder") -> list[Path]:
-    """Sound files directly in a folder, sorted by name; hidden files and other suffixes are passed over.
+    """Sound files directly in a folder, sorted by name; hidden files and other suffixes are passed
+    over.
 
     Raises
     ------
@@ -54,10 +55,14 @@ def list_clips(folder: str | Path, what: str = "folder") -> list[Path]:
             f"{what} {folder}: expected a folder of sound files, found {'a file' if folder.exists() else 'nothing'}"
         )
     paths = sorted(
-        p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
+        p
+        for p in folder.iterdir()
+        if p.suffix.lower() in SUFFIXES and not p.name.startswith(".") and p.is_file()
     )
     if not paths:
-        raise InputError(f"{what} {folder}: holds no sound files; expected names that end in {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"{what} {folder}: holds no sound files; expected names that end in {', '.join(SUFFIXES)}"
+        )
     stems: dict[str, Path] = {}
     for path in paths:
         if path.stem in stems:
@@ -82,7 +87,9 @@ def inspect_clip(path: Path) -> Clip:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror}); check its permissions") from error
+        raise AudioError(
+            f"{path}: cannot be read ({error.strerror}); check its permissions"
+        ) from error
     waveform, rate = _decode(content, path)
     return Clip(path, rate, len(waveform), hashlib.sha256(content).hexdigest())
 
@@ -109,7 +116,9 @@ def _decode(content: bytes, path: Path) -> tuple[Tensor, int]:
         samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, TypeError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise AudioError(f"{path}: not audio that can be decoded ({reason}); convert it to WAV or FLAC") from error
+        raise AudioError(
+            f"{path}: not audio that can be decoded ({reason}); convert it to WAV or FLAC"
+        ) from error
     waveform = torch.from_numpy(samples).mean(dim=1)
     if not len(waveform):
         raise AudioError(f"{path}: holds no samples; remove it or generate it again")

@@ -13,7 +13,15 @@ import torch
 
 from ..audio import write_audio
 from ..errors import AudioError, InputError
-from .evaluate import Evaluation, Options, Weights, check_count, choose_metrics, load_extractors, score
+from .evaluate import (
+    Evaluation,
+    Options,
+    Weights,
+    check_count,
+    choose_metrics,
+    load_extractors,
+    score,
+)
 from .extractor import file_digest
 from .generators import Generator
 from .items import ITEMS, Item, read_items
@@ -52,9 +60,14 @@ def find_test_set(data: str | Path, test_set: str) -> Path:
 
 
 def generate_items(
-    generator: Generator, items: list[Item], out: str | Path, seed: int = 0, show_progress: bool = False
+    generator: Generator,
+    items: list[Item],
+    out: str | Path,
+    seed: int = 0,
+    show_progress: bool = False,
 ) -> None:
-    """Write one clip an item, as `<id>.wav`; items already made from the same input are left as they are.
+    """Write one clip an item, as `<id>.wav`; items already made from the same input are left as
+    they are.
 
     Parameters
     ----------
@@ -65,7 +78,8 @@ def generate_items(
     out : str or Path
         Folder for the clips and for the record of what they were made from.
     seed : int
-        Every item's seed is drawn from this one and the item's id, so that it depends on no other item.
+        Every item's seed is drawn from this one and the item's id, so that it depends on no other
+        item.
     show_progress : bool
         Show a bar.
 
@@ -83,7 +97,9 @@ def generate_items(
             digest = _item_digest(generator, item, seed, sounds)
             path = out / f"{item.id}.wav"
             if done.get(item.id) != digest or not path.is_file():
-                waveform = generator.generate(item.prompt, item.references, item_seed(seed, item.id))
+                waveform = generator.generate(
+                    item.prompt, item.references, item_seed(seed, item.id)
+                )
                 waveform = _checked(waveform, f"{generator.name}: item {item.id!r}")
                 write_audio(path, waveform, generator.sample_rate)
                 done[item.id] = digest
@@ -113,7 +129,8 @@ def run_ctta(
     test_set : str
         One of `TEST_SETS`.
     out : str or Path
-        Folder for the clips (`generated/<test set>`) and, unless `options` names another, the feature cache.
+        Folder for the clips (`generated/<test set>`) and, unless `options` names another, the
+        feature cache.
     weights, metrics, options
         As in `evaluate`.
     seed : int
@@ -147,7 +164,9 @@ def run_ctta(
     targets = {item.id: item.target for item in with_target} or None
     pairing = pair_files(made, targets, options.policy, options.show_progress)
     prompts = {item.id: item.prompt for item in items}
-    return CttaResult(items, generated, score(pairing, prompts, metrics, extractors, options, generator.name))
+    return CttaResult(
+        items, generated, score(pairing, prompts, metrics, extractors, options, generator.name)
+    )
 
 
 def item_seed(seed: int, item: str) -> int:
@@ -157,7 +176,9 @@ def item_seed(seed: int, item: str) -> int:
 
 def _checked(waveform: torch.Tensor, what: str) -> torch.Tensor:
     if not isinstance(waveform, torch.Tensor) or waveform.dim() != 1 or not len(waveform):
-        found = list(waveform.shape) if isinstance(waveform, torch.Tensor) else type(waveform).__name__
+        found = (
+            list(waveform.shape) if isinstance(waveform, torch.Tensor) else type(waveform).__name__
+        )
         raise AudioError(f"{what}: expected a waveform [T], found {found}")
     if not torch.isfinite(waveform).all():
         raise AudioError(f"{what}: the system returned NaN or infinite samples")

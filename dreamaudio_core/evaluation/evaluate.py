@@ -1,4 +1,6 @@
-"""Scores of a folder of generated clips, against targets and prompts where there are any (paper, section IV-C)."""
+"""Scores of a folder of generated clips, against targets and prompts where there are any (paper,
+section IV-C).
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..networks import clap, vggish
+from ..networks import cnn14 as panns
 from . import aesthetics
-from ..networks import clap, cnn14 as panns, vggish
 from .extractor import Extractor
 from .feature_cache import FeatureCache
 from .frechet import frechet_distance_of_samples
@@ -18,7 +21,14 @@ from .pairs import Pairing, Policy, pair_folders
 
 METRICS = ("fad", "kl", "clap", "clap_a", "pq", "cu")
 """Names for `--metrics`; `kl` gives both activations."""
-_NEEDS = {"fad": "vggish", "kl": "cnn14", "clap": "clap", "clap_a": "clap", "pq": "aesthetics", "cu": "aesthetics"}
+_NEEDS = {
+    "fad": "vggish",
+    "kl": "cnn14",
+    "clap": "clap",
+    "clap_a": "clap",
+    "pq": "aesthetics",
+    "cu": "aesthetics",
+}
 _PUBLISHED = {
     "vggish": vggish.PUBLISHED,
     "cnn14": panns.PUBLISHED,
@@ -30,7 +40,8 @@ _PAIRED = ("fad", "kl", "clap_a")
 
 @dataclass(frozen=True)
 class Weights:
-    """Where the networks behind the metrics lie; nothing is downloaded that is not named here as a hub id.
+    """Where the networks behind the metrics lie; nothing is downloaded that is not named here as a
+    hub id.
 
     Parameters
     ----------
@@ -73,8 +84,14 @@ class Options:
     show_progress: bool = False
 
     def __post_init__(self):
-        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
-            raise InputError(f"batch_size: expected a whole number of at least 1, found {self.batch_size!r}")
+        if (
+            isinstance(self.batch_size, bool)
+            or not isinstance(self.batch_size, int)
+            or self.batch_size < 1
+        ):
+            raise InputError(
+                f"batch_size: expected a whole number of at least 1, found {self.batch_size!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,8 @@ class Evaluation:
     name : str
         The system.
     scores : dict of str to float
-        `fad`, `kl_softmax`, `kl_sigmoid`, `clap`, `clap_a`, `pq`, `cu`, as far as asked for; all but FAD are means.
+        `fad`, `kl_softmax`, `kl_sigmoid`, `clap`, `clap_a`, `pq`, `cu`, as far as asked for; all
+        but FAD are means.
     clips : dict of str to dict
         The same for each item, FAD left out.
     notes : tuple of str
@@ -105,7 +123,9 @@ class Evaluation:
     pairing: Pairing = field(repr=False)
 
 
-def choose_metrics(wanted: list[str] | None, weights: Weights, has_target: bool, has_prompts: bool) -> list[str]:
+def choose_metrics(
+    wanted: list[str] | None, weights: Weights, has_target: bool, has_prompts: bool
+) -> list[str]:
     """The metrics to compute: those asked for, or all that weights, targets and prompts allow.
 
     Raises
@@ -129,13 +149,21 @@ def choose_metrics(wanted: list[str] | None, weights: Weights, has_target: bool,
         return chosen
     for metric in wanted:
         if metric not in METRICS:
-            raise InputError(f"metrics: expected names out of {', '.join(METRICS)}, found {metric!r}")
+            raise InputError(
+                f"metrics: expected names out of {', '.join(METRICS)}, found {metric!r}"
+            )
         if getattr(weights, _NEEDS[metric]) is None:
-            raise InputError(f"metrics: {metric} needs weights, give --{_NEEDS[metric]}; {_PUBLISHED[_NEEDS[metric]]}")
+            raise InputError(
+                f"metrics: {metric} needs weights, give --{_NEEDS[metric]}; {_PUBLISHED[_NEEDS[metric]]}"
+            )
         if metric in _PAIRED and not has_target:
-            raise InputError(f"metrics: {metric} compares with targets; give a target folder or leave it out")
+            raise InputError(
+                f"metrics: {metric} compares with targets; give a target folder or leave it out"
+            )
         if metric == "clap" and not has_prompts:
-            raise InputError("metrics: clap compares with prompts; give a file of prompts or leave it out")
+            raise InputError(
+                "metrics: clap compares with prompts; give a file of prompts or leave it out"
+            )
     return list(dict.fromkeys(wanted))
 
 
@@ -150,7 +178,8 @@ def evaluate(
 ) -> Evaluation:
     """Score a folder of clips.
 
-    Features are kept in a cache, so that a second call, also after an interruption, computes only what is missing.
+    Features are kept in a cache, so that a second call, also after an interruption, computes only
+    what is missing.
 
     Parameters
     ----------
@@ -177,7 +206,9 @@ def evaluate(
     metrics = choose_metrics(metrics, weights, target is not None, prompts is not None)
     extractors = load_extractors(metrics, weights, options.device)
     if options.cache is None:
-        options = replace(options, cache=Path(generated).expanduser().absolute().parent / ".dreamaudio_features")
+        options = replace(
+            options, cache=Path(generated).expanduser().absolute().parent / ".dreamaudio_features"
+        )
     pairing = pair_folders(generated, target, options.policy, options.show_progress)
     return score(pairing, prompts, metrics, extractors, options, name)
 
@@ -190,7 +221,9 @@ def score(
     options: Options,
     name: str = "ours",
 ) -> Evaluation:
-    """Score paired clips with what `choose_metrics` and `load_extractors` gave; otherwise as `evaluate`."""
+    """Score paired clips with what `choose_metrics` and `load_extractors` gave; otherwise as
+    `evaluate`.
+    """
     stems = pairing.stems
     check_count(metrics, len(stems))
     if "clap" in metrics:
@@ -205,13 +238,17 @@ def score(
     cache = FeatureCache(options.cache)
 
     def features(network: str, side: dict) -> list[np.ndarray]:
-        return cache.features([side[s] for s in stems], extractors[network], options.batch_size, options.show_progress)
+        return cache.features(
+            [side[s] for s in stems], extractors[network], options.batch_size, options.show_progress
+        )
 
     scores: dict[str, float] = {}
     columns: dict[str, np.ndarray] = {}
     notes = list(pairing.notes)
     if "fad" in metrics:
-        ours, theirs = (np.concatenate(features("vggish", side)) for side in (pairing.generated, pairing.target))
+        ours, theirs = (
+            np.concatenate(features("vggish", side)) for side in (pairing.generated, pairing.target)
+        )
         scores["fad"] = frechet_distance_of_samples(theirs, ours)
         fewest = min(len(ours), len(theirs))
         if fewest <= ours.shape[1]:
@@ -220,7 +257,9 @@ def score(
                 "depends on their number, so compare it only with sets of this size"
             )
     if "kl" in metrics:
-        ours, theirs = (np.stack(features("cnn14", side)) for side in (pairing.generated, pairing.target))
+        ours, theirs = (
+            np.stack(features("cnn14", side)) for side in (pairing.generated, pairing.target)
+        )
         for activation in ("softmax", "sigmoid"):
             columns[f"kl_{activation}"] = kl_divergence(theirs, ours, activation)
     if "clap" in metrics or "clap_a" in metrics:
@@ -237,7 +276,10 @@ def score(
             if axis in metrics:
                 columns[axis] = column
     scores.update({key: float(np.mean(column)) for key, column in columns.items()})
-    clips = {stem: {key: float(column[i]) for key, column in columns.items()} for i, stem in enumerate(stems)}
+    clips = {
+        stem: {key: float(column[i]) for key, column in columns.items()}
+        for i, stem in enumerate(stems)
+    }
     used = {
         network: f"{e.source} (SHA-256 {e.digest})" if Path(e.source).exists() else str(e.source)
         for network, e in extractors.items()
@@ -255,7 +297,9 @@ def check_count(metrics: list[str], count: int) -> None:
 
 
 def load_extractors(metrics: list[str], weights: Weights, device: str) -> dict[str, Extractor]:
-    """The networks that the metrics need, by name; a missing weight file is reported here, before any work."""
+    """The networks that the metrics need, by name; a missing weight file is reported here, before
+    any work.
+    """
     classes = {
         "vggish": vggish.VGGishExtractor,
         "cnn14": panns.Cnn14Extractor,
@@ -268,8 +312,11 @@ def load_extractors(metrics: list[str], weights: Weights, device: str) -> dict[s
     }
 
 
-def _embed_prompts(extractor: clap.ClapExtractor, prompts: list[str], options: Options) -> np.ndarray:
+def _embed_prompts(
+    extractor: clap.ClapExtractor, prompts: list[str], options: Options
+) -> np.ndarray:
     parts = [
-        extractor.embed_texts(prompts[i : i + options.batch_size]) for i in range(0, len(prompts), options.batch_size)
+        extractor.embed_texts(prompts[i : i + options.batch_size])
+        for i in range(0, len(prompts), options.batch_size)
     ]
     return np.concatenate(parts)

@@ -61,9 +61,15 @@ def file_digest(path: Path) -> str:
 
 
 def folder_digest(folder: Path, suffixes: tuple[str, ...]) -> str:
-    """SHA-256 over the names and bytes of a model folder's files with the given suffixes, hexadecimal."""
+    """SHA-256 over the names and bytes of a model folder's files with the given suffixes,
+    hexadecimal.
+    """
     digest = hashlib.sha256()
-    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.suffix in suffixes}
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.suffix in suffixes
+    }
     for name, path in sorted(files.items()):
         if path.is_file():
             digest.update(f"{name}\0{file_digest(path)}\0".encode())

@@ -31,7 +31,11 @@ class FeatureCache:
 
     def path(self, clip: Clip, extractor: Extractor) -> Path:
         """File of one clip's features."""
-        return self.folder / f"{extractor.name}-{_VERSION}-{extractor.digest[:16]}" / f"{clip.digest}.npy"
+        return (
+            self.folder
+            / f"{extractor.name}-{_VERSION}-{extractor.digest[:16]}"
+            / f"{clip.digest}.npy"
+        )
 
     def load(self, clip: Clip, extractor: Extractor) -> np.ndarray | None:
         """Stored features, or None where there are none that can be read."""
@@ -59,9 +63,14 @@ class FeatureCache:
             ) from error
 
     def features(
-        self, clips: list[Clip], extractor: Extractor, batch_size: int = 8, show_progress: bool = False
+        self,
+        clips: list[Clip],
+        extractor: Extractor,
+        batch_size: int = 8,
+        show_progress: bool = False,
     ) -> list[np.ndarray]:
-        """Features of every clip: stored ones read, missing ones computed in batches and stored at once.
+        """Features of every clip: stored ones read, missing ones computed in batches and stored at
+        once.
 
         Parameters
         ----------

@@ -1,4 +1,6 @@
-"""Frechet distance between two sets of features, taken as Gaussians (Kilgour et al., "Frechet Audio Distance")."""
+"""Frechet distance between two sets of features, taken as Gaussians (Kilgour et al., "Frechet Audio
+Distance").
+"""
 
 from __future__ import annotations
 
@@ -7,11 +9,14 @@ import numpy as np
 from ..errors import InputError
 
 
-def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray) -> float:
+def frechet_distance(
+    mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, cov_b: np.ndarray
+) -> float:
     """Frechet distance of two Gaussians.
 
     |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), in float64. The trace of the root is the sum of the singular
-    values of S_a^(1/2) S_b^(1/2), which stays real and accurate where the product S_a S_b is singular.
+    values of S_a^(1/2) S_b^(1/2), which stays real and accurate where the product S_a S_b is
+    singular.
 
     Parameters
     ----------
@@ -28,7 +33,8 @@ def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, 
     Raises
     ------
     InputError
-        If shapes differ, values are not finite, or a covariance is not symmetric or has a clearly negative eigenvalue.
+        If shapes differ, values are not finite, or a covariance is not symmetric or has a clearly
+        negative eigenvalue.
     """
     mean_a, mean_b = (np.atleast_1d(np.asarray(m, dtype=np.float64)) for m in (mean_a, mean_b))
     cov_a, cov_b = (np.atleast_2d(np.asarray(c, dtype=np.float64)) for c in (cov_a, cov_b))
@@ -45,8 +51,8 @@ def frechet_distance(mean_a: np.ndarray, cov_a: np.ndarray, mean_b: np.ndarray, 
 def frechet_distance_of_samples(a: np.ndarray, b: np.ndarray) -> float:
     """Frechet distance of two sets of feature vectors, with unbiased covariances.
 
-    Equals `frechet_distance` of the sets' means and covariances, but works on the triangular factors of the centred
-    samples, so that no covariance is squared or rooted.
+    Equals `frechet_distance` of the sets' means and covariances, but works on the triangular
+    factors of the centred samples, so that no covariance is squared or rooted.
 
     Parameters
     ----------
@@ -91,7 +97,9 @@ def _root(cov: np.ndarray, name: str) -> np.ndarray:
         raise InputError(f"Frechet distance: the {name} covariance is not symmetric")
     values, vectors = np.linalg.eigh((cov + cov.T) / 2)
     if values[0] < -1e-8 * scale * len(cov):
-        raise InputError(f"Frechet distance: the {name} covariance has the negative eigenvalue {values[0]:.3g}")
+        raise InputError(
+            f"Frechet distance: the {name} covariance has the negative eigenvalue {values[0]:.3g}"
+        )
     return (vectors * np.sqrt(values.clip(min=0))) @ vectors.T
 
 
@@ -99,4 +107,6 @@ def _combine(mean_a: np.ndarray, mean_b: np.ndarray, traces: float, product: np.
     shift = float(np.sum((mean_a - mean_b) ** 2))
     if not np.isfinite(shift):
         raise InputError("Frechet distance: a mean holds NaN or infinite values")
-    return max(0.0, shift + float(traces) - 2 * float(np.linalg.svd(product, compute_uv=False).sum()))
+    return max(
+        0.0, shift + float(traces) - 2 * float(np.linalg.svd(product, compute_uv=False).sum())
+    )

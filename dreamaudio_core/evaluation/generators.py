@@ -25,7 +25,8 @@ class Generator(Protocol):
     sample_rate : int
         Rate in Hz of what it returns.
     identity : str
-        Changes whenever the same prompt, references and seed would give another sound: weights and settings.
+        Changes whenever the same prompt, references and seed would give another sound: weights and
+        settings.
     """
 
     name: str
@@ -62,7 +63,10 @@ class PipelineGenerator:
         """Waveform [T] at the model's rate."""
         from ..scene.reference import load_reference
 
-        loaded = [load_reference(r.path, r.caption, what=f"reference {i}") for i, r in enumerate(references, 1)]
+        loaded = [
+            load_reference(r.path, r.caption, what=f"reference {i}")
+            for i, r in enumerate(references, 1)
+        ]
         return self.model.generate(prompt, loaded, seeds=[seed], **self.options)[0]
 
 
@@ -74,7 +78,8 @@ def load_pipeline_generator(
     reference_guidance: float | None = None,
     **options: Any,
 ) -> PipelineGenerator:
-    """The embedded model or a model folder as a `Generator`, identified by the content of its files.
+    """The embedded model or a model folder as a `Generator`, identified by the content of its
+    files.
 
     Parameters
     ----------
@@ -94,14 +99,17 @@ def load_pipeline_generator(
     CheckpointError, InputError
         If the model cannot be loaded, or a scale is out of range.
     """
-    from ..sampling.flow import Guidance
     from ..pipeline import load_model, model_folder
+    from ..sampling.flow import Guidance
 
     if guidance is not None or reference_guidance is not None:
         scale = Guidance().text if guidance is None else guidance
         options["guidance"] = Guidance(scale, reference_guidance)
     model = load_model(name, device=device, **(parts or {}))
-    identity = [_identity(model_folder(name)), *(f"{k}={_identity(Path(v))}" for k, v in sorted((parts or {}).items()))]
+    identity = [
+        _identity(model_folder(name)),
+        *(f"{k}={_identity(Path(v))}" for k, v in sorted((parts or {}).items())),
+    ]
     return PipelineGenerator(model, Path(name).name, "\0".join(identity), **options)
 
 

@@ -3,10 +3,12 @@
 A test set is a folder with `items.jsonl`, one JSON object a line:
 
     {"id": "0001", "prompt": "a dog barks, then a bell rings",
-     "references": [{"path": "references/dog.wav", "caption": "a dog barks"}], "target": "targets/0001.wav"}
+     "references": [{"path": "references/dog.wav", "caption": "a dog barks"}], "target":
+     "targets/0001.wav"}
 
-`prompt` is required. `id` names the item's files and is the target's stem, or else the number of the line, where it is
-left out. `references` may be empty and `target` null (Customized-Fantasy has none). Paths are relative to the folder.
+`prompt` is required. `id` names the item's files and is the target's stem, or else the number of
+the line, where it is left out. `references` may be empty and `target` null (Customized-Fantasy has
+none). Paths are relative to the folder.
 """
 
 from __future__ import annotations
@@ -67,7 +69,8 @@ def read_items(folder: str | Path) -> list[Item]:
 
 
 def read_prompts(path: str | Path) -> dict[str, str]:
-    """Prompts by stem, from a JSON object `{stem: prompt}`, from `items.jsonl`, or from a test-set folder.
+    """Prompts by stem, from a JSON object `{stem: prompt}`, from `items.jsonl`, or from a test-set
+    folder.
 
     Raises
     ------
@@ -87,8 +90,14 @@ def read_prompts(path: str | Path) -> dict[str, str]:
             prompts = json.loads(_text(path))
         except json.JSONDecodeError as error:
             raise InputError(f"{path}: not readable JSON ({error})") from error
-    if not isinstance(prompts, dict) or not prompts or not all(isinstance(p, str) for p in prompts.values()):
-        raise InputError(f"{path}: expected a JSON object of prompts by stem, or the lines of an items.jsonl")
+    if (
+        not isinstance(prompts, dict)
+        or not prompts
+        or not all(isinstance(p, str) for p in prompts.values())
+    ):
+        raise InputError(
+            f"{path}: expected a JSON object of prompts by stem, or the lines of an items.jsonl"
+        )
     return prompts
 
 
@@ -110,15 +119,21 @@ def _lines(path: Path) -> list[tuple[int, dict[str, Any]]]:
         except json.JSONDecodeError as error:
             raise InputError(f"{path}: line {number}: not readable JSON ({error})") from error
         if not isinstance(values, dict):
-            raise InputError(f"{path}: line {number}: expected a JSON object, found {type(values).__name__}")
+            raise InputError(
+                f"{path}: line {number}: expected a JSON object, found {type(values).__name__}"
+            )
         found.append((number, values))
     return found
 
 
-def _item(values: dict[str, Any], folder: Path, number: int, where: str, check_files: bool = True) -> Item:
+def _item(
+    values: dict[str, Any], folder: Path, number: int, where: str, check_files: bool = True
+) -> Item:
     unknown = sorted(set(values) - _FIELDS)
     if unknown:
-        raise InputError(f"{where}: unknown field {unknown[0]!r}; known fields are {', '.join(sorted(_FIELDS))}")
+        raise InputError(
+            f"{where}: unknown field {unknown[0]!r}; known fields are {', '.join(sorted(_FIELDS))}"
+        )
     prompt = values.get("prompt")
     if not isinstance(prompt, str) or not prompt.strip():
         raise InputError(f"{where}: prompt: expected a text, found {prompt!r}")
@@ -142,11 +157,17 @@ def _item(values: dict[str, Any], folder: Path, number: int, where: str, check_f
     for index, reference in enumerate(listed, 1):
         what = f"{where}: reference {index}"
         if not isinstance(reference, dict) or set(reference) - {"path", "caption"}:
-            raise InputError(f"{what}: expected an object with path and caption, found {reference!r}")
+            raise InputError(
+                f"{what}: expected an object with path and caption, found {reference!r}"
+            )
         caption = reference.get("caption", "")
         if not isinstance(caption, str):
             raise InputError(f"{what}: caption: expected a text, found {caption!r}")
-        references.append(ItemReference(_file(reference.get("path"), folder, f"{what}: path", check_files), caption))
+        references.append(
+            ItemReference(
+                _file(reference.get("path"), folder, f"{what}: path", check_files), caption
+            )
+        )
     return Item(name, prompt, tuple(references), target)
 
 

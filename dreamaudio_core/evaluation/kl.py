@@ -10,11 +10,14 @@ EPSILON = 1e-6
 """Added to the generated probabilities before the logarithm, as the metric is customarily computed for audio."""
 
 
-def kl_divergence(target: np.ndarray, generated: np.ndarray, activation: str = "softmax") -> np.ndarray:
+def kl_divergence(
+    target: np.ndarray, generated: np.ndarray, activation: str = "softmax"
+) -> np.ndarray:
     """KL(target || generated) of each pair, from class logits.
 
-    sum_c p_c ln(p_c / (q_c + 1e-6)), with p and q the activations of the target's and the generated clip's logits. With
-    sigmoids p and q are no distributions over classes, so that this value may be negative.
+    sum_c p_c ln(p_c / (q_c + 1e-6)), with p and q the activations of the target's and the generated
+    clip's logits. With sigmoids p and q are no distributions over classes, so that this value may
+    be negative.
 
     Parameters
     ----------

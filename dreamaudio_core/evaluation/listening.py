@@ -1,4 +1,6 @@
-"""Listening tests for the two subjective columns: a page that collects OVL and REL, and the means of its answers."""
+"""Listening tests for the two subjective columns: a page that collects OVL and REL, and the means
+of its answers.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,11 @@ def build_listening_page(
     seed: int = 0,
     title: str = "Listening test",
 ) -> int:
-    """Write one self-contained HTML file that plays every system's clip of every item and collects two ratings of each.
+    """Write one self-contained HTML file that plays every system's clip of every item and collects
+    two ratings of each.
 
-    The page needs no server and no network. Each listener gets an order of their own that does not show the systems;
-    answers stay in the browser's local storage until they are saved as CSV.
+    The page needs no server and no network. Each listener gets an order of their own that does not
+    show the systems; answers stay in the browser's local storage until they are saved as CSV.
 
     Parameters
     ----------
@@ -76,7 +79,9 @@ def build_listening_page(
     stems = sorted(items)
     if count is not None:
         if not 1 <= count <= len(stems):
-            raise InputError(f"listening test: count: expected 1 to {len(stems)} items, found {count}")
+            raise InputError(
+                f"listening test: count: expected 1 to {len(stems)} items, found {count}"
+            )
         stems = sorted(random.Random(seed).sample(stems, count))
     clips = []
     for system, folder in systems.items():
@@ -94,7 +99,9 @@ def build_listening_page(
     shown = {
         stem: {
             "prompt": items[stem].prompt,
-            "references": [{"caption": r.caption, "audio": _audio(r.path)} for r in items[stem].references],
+            "references": [
+                {"caption": r.caption, "audio": _audio(r.path)} for r in items[stem].references
+            ],
         }
         for stem in stems
     }
@@ -112,9 +119,13 @@ def _audio(path: Path) -> str:
     try:
         rate = soundfile.info(str(path)).samplerate
     except soundfile.SoundFileError as error:
-        raise AudioError(f"{path}: not audio that can be decoded; convert it to WAV or FLAC") from error
+        raise AudioError(
+            f"{path}: not audio that can be decoded; convert it to WAV or FLAC"
+        ) from error
     encoded = io.BytesIO()
-    soundfile.write(encoded, read_clip(path, rate).clamp(-1, 1).numpy(), rate, format="FLAC", subtype="PCM_16")
+    soundfile.write(
+        encoded, read_clip(path, rate).clamp(-1, 1).numpy(), rate, format="FLAC", subtype="PCM_16"
+    )
     return "data:audio/flac;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 
@@ -129,22 +140,28 @@ def read_ratings(paths: list[str | Path]) -> dict[str, dict[str, float]]:
     Returns
     -------
     dict of str to dict
-        For each system `ovl` and `rel` (means), `ovl_ci95` and `rel_ci95` (half of the 95 % confidence interval by the
-        normal approximation; 0 for one rating), `ratings` and `listeners` (numbers).
+        For each system `ovl` and `rel` (means), `ovl_ci95` and `rel_ci95` (half of the 95 %
+        confidence interval by the normal approximation; 0 for one rating), `ratings` and
+        `listeners` (numbers).
 
     Raises
     ------
     InputError
-        Names the file and line that does not fit, also where a listener's rating of a clip occurs twice.
+        Names the file and line that does not fit, also where a listener's rating of a clip occurs
+        twice.
     """
     scores: dict[str, list[tuple[int, int]]] = {}
     listeners: dict[str, set[str]] = {}
     seen: set[tuple[str, str, str]] = set()
     for path in map(Path, paths):
         try:
-            rows = list(csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline="")))
+            rows = list(
+                csv.DictReader(io.StringIO(path.read_text(encoding="utf-8-sig"), newline=""))
+            )
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise InputError(f"{path}: cannot be read as CSV ({getattr(error, 'strerror', None) or error})") from error
+            raise InputError(
+                f"{path}: cannot be read as CSV ({getattr(error, 'strerror', None) or error})"
+            ) from error
         if not rows:
             raise InputError(f"{path}: holds no ratings")
         for number, row in enumerate(rows, 2):
@@ -154,7 +171,9 @@ def read_ratings(paths: list[str | Path]) -> dict[str, dict[str, float]]:
             values = []
             for column in ("ovl", "rel"):
                 if row[column] not in ("1", "2", "3", "4", "5"):
-                    raise InputError(f"{path}: line {number}: {column}: expected 1 to 5, found {row[column]!r}")
+                    raise InputError(
+                        f"{path}: line {number}: {column}: expected 1 to 5, found {row[column]!r}"
+                    )
                 values.append(int(row[column]))
             key = (row["listener"], row["item"], row["system"])
             if key in seen:

@@ -1,4 +1,6 @@
-"""Generated clips and their targets, paired by stem, with every clip that does not fit named and counted."""
+"""Generated clips and their targets, paired by stem, with every clip that does not fit named and
+counted.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ class Policy:
     unpaired : {"refuse", "skip"}
         A clip of one folder without a counterpart in the other.
     bad_audio : {"refuse", "skip"}
-        A file that cannot be decoded, is empty, or holds NaN or infinite samples; skipping drops its pair.
+        A file that cannot be decoded, is empty, or holds NaN or infinite samples; skipping drops
+        its pair.
     mixed_rates : {"refuse", "skip", "resample"}
         Clips whose sample rate is not the most frequent one of their folder.
     """
@@ -38,7 +41,9 @@ class Policy:
             ("mixed_rates", ("refuse", "skip", "resample")),
         ):
             if getattr(self, name) not in allowed:
-                raise InputError(f"{name}: expected {' or '.join(allowed)}, found {getattr(self, name)!r}")
+                raise InputError(
+                    f"{name}: expected {' or '.join(allowed)}, found {getattr(self, name)!r}"
+                )
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,10 @@ class Pairing:
 
 
 def pair_folders(
-    generated: str | Path, target: str | Path | None = None, policy: Policy = Policy(), show_progress: bool = False
+    generated: str | Path,
+    target: str | Path | None = None,
+    policy: Policy = Policy(),
+    show_progress: bool = False,
 ) -> Pairing:
     """Pair the clips of two folders by the stems of their names.
 
@@ -82,7 +90,8 @@ def pair_folders(
     Raises
     ------
     InputError
-        If a folder is missing or empty, or clips are refused, or none remain; names and counts them.
+        If a folder is missing or empty, or clips are refused, or none remain; names and counts
+        them.
     """
     made = {p.stem: p for p in list_clips(generated, "generated")}
     wanted = None if target is None else {p.stem: p for p in list_clips(target, "target")}
@@ -96,10 +105,14 @@ def pair_files(
     show_progress: bool = False,
 ) -> Pairing:
     """Pair files by the names they are given here; otherwise as `pair_folders`."""
-    paths = {"generated": generated} if target is None else {"generated": generated, "target": target}
+    paths = (
+        {"generated": generated} if target is None else {"generated": generated, "target": target}
+    )
     notes: list[str] = []
     common = set.intersection(*(set(side) for side in paths.values()))
-    for side, other in (("generated", "target"), ("target", "generated")) if target is not None else ():
+    for side, other in (
+        (("generated", "target"), ("target", "generated")) if target is not None else ()
+    ):
         alone = sorted(set(paths[side]) - common)
         _judge(
             notes,
@@ -130,10 +143,14 @@ def pair_files(
     if not stems:
         detail = "; ".join(notes) or "no names are shared"
         raise InputError(f"no clips are left to score: {detail}")
-    return Pairing(stems, *({s: found[s] for s in stems} for found in clips.values()), notes=tuple(notes))
+    return Pairing(
+        stems, *({s: found[s] for s in stems} for found in clips.values()), notes=tuple(notes)
+    )
 
 
-def _inspect(paths: dict[str, dict[str, Path]], show_progress: bool) -> tuple[dict[str, dict[str, Clip]], list[str]]:
+def _inspect(
+    paths: dict[str, dict[str, Path]], show_progress: bool
+) -> tuple[dict[str, dict[str, Clip]], list[str]]:
     clips: dict[str, dict[str, Clip]] = {side: {} for side in paths}
     bad: list[str] = []
     with progress_bar(sum(map(len, paths.values())), "reading", show_progress) as bar:
@@ -151,9 +168,13 @@ def _judge(notes: list[str], choice: str, option: str, names: list[str], problem
     """Refuse or note what was found; long lists are shortened, their count is not."""
     if not names:
         return
-    shown = ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+    shown = ", ".join(names[:_SHOWN]) + (
+        f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    )
     if choice == "refuse":
         other = "skip or resample" if option == "mixed-rates" else "skip"
-        raise InputError(f"{len(names)} {problem}: {shown}; mend the folder, or choose --{option} {other}")
+        raise InputError(
+            f"{len(names)} {problem}: {shown}; mend the folder, or choose --{option} {other}"
+        )
     done = {"skip": "skipped", "resample": "resampled"}[choice]
     notes.append(f"{len(names)} {problem}, {done}: {shown}")

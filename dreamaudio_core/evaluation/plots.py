@@ -1,4 +1,6 @@
-"""Spectrograms of references, target and output side by side; needs the optional package matplotlib."""
+"""Spectrograms of references, target and output side by side; needs the optional package
+matplotlib.
+"""
 
 from __future__ import annotations
 

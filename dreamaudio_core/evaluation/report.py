@@ -1,4 +1,6 @@
-"""The report of evaluations: `report.json` and `report.md`, with the paper's Table III beside our figures."""
+"""The report of evaluations: `report.json` and `report.md`, with the paper's Table III beside our
+figures.
+"""
 
 from __future__ import annotations
 
@@ -105,24 +107,36 @@ def report_markdown(sections: list[Section], folder: Path | None = None) -> str:
         paper = PAPER.get(section.test_set or "", {})
         rows = [(f"{_cell(name)} (paper)", "", figures) for name, figures in paper.items()]
         rows += [
-            (f"**{_cell(e.name)}**", str(len(e.pairing.stems)), e.scores | section.ratings.get(e.name, {}))
+            (
+                f"**{_cell(e.name)}**",
+                str(len(e.pairing.stems)),
+                e.scores | section.ratings.get(e.name, {}),
+            )
             for e in section.evaluations
         ]
         columns = [key for key in _COLUMNS if any(key in figures for *_, figures in rows)]
         lines.append("| system | clips | " + " | ".join(_COLUMNS[key][0] for key in columns) + " |")
         lines.append("|---|---|" + "---|" * len(columns))
         for name, count, figures in rows:
-            cells = [_figure(figures[key], _COLUMNS[key][1]) if key in figures else "" for key in columns]
+            cells = [
+                _figure(figures[key], _COLUMNS[key][1]) if key in figures else "" for key in columns
+            ]
             lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
         lines.append("")
         if paper:
             lines += [_CAVEAT, ""]
         for evaluation in section.evaluations:
             found = [f"- {_cell(note)}" for note in evaluation.notes]
-            found += [f"- {network}: {_cell(source)}" for network, source in evaluation.weights.items()]
+            found += [
+                f"- {network}: {_cell(source)}" for network, source in evaluation.weights.items()
+            ]
             lines += [f"{_cell(evaluation.name)}:", "", *found, ""] if found else []
         for heading, plot in section.plots:
-            link = os.path.relpath(plot, folder).replace(os.sep, "/") if folder is not None else str(plot)
+            link = (
+                os.path.relpath(plot, folder).replace(os.sep, "/")
+                if folder is not None
+                else str(plot)
+            )
             lines += [f"![{_cell(heading)}](<{link}>)", ""]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -145,7 +159,9 @@ def write_report(folder: str | Path, sections: list[Section]) -> tuple[Path, Pat
         for evaluation in section.evaluations:
             for key, value in evaluation.scores.items():
                 if not math.isfinite(value):
-                    raise InputError(f"report: the {key} of {evaluation.name} is {value}; check its clips and weights")
+                    raise InputError(
+                        f"report: the {key} of {evaluation.name} is {value}; check its clips and weights"
+                    )
     texts = {
         "report.json": json.dumps(report_json(sections), indent=1, ensure_ascii=False) + "\n",
         "report.md": report_markdown(sections, folder),
@@ -172,7 +188,9 @@ def write_text(path: Path, text: str) -> None:
         finally:
             beside.unlink(missing_ok=True)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({error.strerror}); choose another folder with --out") from error
+        raise InputError(
+            f"{path}: cannot be written ({error.strerror}); choose another folder with --out"
+        ) from error
 
 
 def _figure(value: float, places: int) -> str:
@@ -181,4 +199,10 @@ def _figure(value: float, places: int) -> str:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|").replace("[", "\\[").replace("]", "\\]")
+    return (
+        " ".join(text.split())
+        .replace("\\", "\\\\")
+        .replace("|", "\\|")
+        .replace("[", "\\[")
+        .replace("]", "\\]")
+    )

@@ -1,11 +1,9 @@
 """Captions: from a label to a sentence with subject and verb, and from a sentence to its phrasings.
 
-The words stand in `words.json`, a table to read and to edit: `nouns` gives a noun's usual predicate, `actions` the
-predicate
-of a label's last word, `classes` whole sentences for the class names of ESC-50 and UrbanSound8K, `verbs` the base
-form of
-every verb that a caption may use (with its past participle where it is irregular), `synonyms` words that may stand
-for others.
+The words stand in `words.json`, a table to read and to edit: `nouns` gives a noun's usual
+predicate, `actions` the predicate of a label's last word, `classes` whole sentences for the class
+names of ESC-50 and UrbanSound8K, `verbs` the base form of every verb that a caption may use (with
+its past participle where it is irregular), `synonyms` words that may stand for others.
 """
 
 from __future__ import annotations
@@ -70,12 +68,22 @@ def _doubles(base: str) -> bool:
 
 
 def with_article(noun: str) -> str:
-    """The noun phrase with an indefinite article, unless it has a determiner, is plural or is a mass noun."""
+    """The noun phrase with an indefinite article, unless it has a determiner, is plural or is a
+    mass noun.
+    """
     words = noun.split()
     tables = word_tables()
-    if words[0] in _DETERMINERS or words[-1] in tables["mass_nouns"] or words[-1] in tables["plural_nouns"]:
+    if (
+        words[0] in _DETERMINERS
+        or words[-1] in tables["mass_nouns"]
+        or words[-1] in tables["plural_nouns"]
+    ):
         return noun
-    an = words[0][0] in _VOWELS and not re.match(r"uni|use|one|euro", words[0]) or re.match(r"hour|honest", words[0])
+    an = (
+        words[0][0] in _VOWELS
+        and not re.match(r"uni|use|one|euro", words[0])
+        or re.match(r"hour|honest", words[0])
+    )
     return ("an " if an else "a ") + noun
 
 
@@ -105,7 +113,9 @@ class Sentence:
     def present(self) -> str:
         """ "a gate closes" """
         be = "are" if self.plural else "is"
-        return f"{self.subject} {self._predicate((lambda v: v) if self.plural else third_person, be)}"
+        return (
+            f"{self.subject} {self._predicate((lambda v: v) if self.plural else third_person, be)}"
+        )
 
     def progressive(self) -> str:
         """ "a gate is closing" """
@@ -128,14 +138,26 @@ class Sentence:
 
     def infinitive(self) -> str:
         """ "a gate close", as after "we hear" """
-        return f"{self.subject} {self._predicate(lambda v: v, 'be')}" if not self.passive else self.gerund()
+        return (
+            f"{self.subject} {self._predicate(lambda v: v, 'be')}"
+            if not self.passive
+            else self.gerund()
+        )
 
     def noun_phrases(self) -> list[str]:
-        """ "the sound of a gate closing", "the closing of a gate", "a closing gate" where they are idiomatic."""
+        """ "the sound of a gate closing", "the closing of a gate", "a closing gate" where they are
+        idiomatic.
+        """
         phrases = [f"the sound of {self.gerund()}", f"the noise of {self.gerund()}"]
         (verb, rest), simple = self.parts[0], len(self.parts) == 1
         pronoun = self.subject in ("someone", "somebody", "a person", "something")
-        if simple and not rest and not self.passive and not pronoun and verb not in ("make", "sound", "go"):
+        if (
+            simple
+            and not rest
+            and not self.passive
+            and not pronoun
+            and verb not in ("make", "sound", "go")
+        ):
             phrases.append(f"the {present_participle(verb)} of {self.subject}")
             article, _, noun = self.subject.partition(" ")
             if article in ("a", "an") and noun:
@@ -154,11 +176,17 @@ def parse_sentence(caption: str) -> Sentence | None:
             parts = _coordinated(words[index + 1 :], third, participles, False)
             return Sentence(" ".join(words[:index]), parts, plural=word == "are", passive=True)
         if word in third:
-            return Sentence(" ".join(words[:index]), _coordinated(words[index:], third, participles, False))
+            return Sentence(
+                " ".join(words[:index]), _coordinated(words[index:], third, participles, False)
+            )
     singular = words[0] in ("a", "an", "someone", "somebody", "something")
     for index, word in enumerate(words[1:], 1):
         if word in participles and not singular:
-            return Sentence(" ".join(words[:index]), _coordinated(words[index:], third, participles, True), plural=True)
+            return Sentence(
+                " ".join(words[:index]),
+                _coordinated(words[index:], third, participles, True),
+                plural=True,
+            )
     return None
 
 
@@ -170,12 +198,16 @@ def _coordinated(
     for index in range(1, len(words) - 1):
         follower = words[index + 1]
         if words[index] == "and" and (follower in bases if plural else follower in third):
-            return ((first, " ".join(words[1:index])), (third.get(follower, follower), " ".join(words[index + 2 :])))
+            return (
+                (first, " ".join(words[1:index])),
+                (third.get(follower, follower), " ".join(words[index + 2 :])),
+            )
     return ((first, " ".join(words[1:])),)
 
 
 def caption_from_label(label: str) -> str:
-    """Sentence for a label or class name such as `"wesnoth/drake-die"`, `"metal door open"` or `"church_bells"`.
+    """Sentence for a label or class name such as `"wesnoth/drake-die"`, `"metal door open"` or
+    `"church_bells"`.
 
     Unknown nouns make a sound; the part before a slash (the source) is left out.
     """
@@ -203,7 +235,9 @@ def caption_from_label(label: str) -> str:
 
 @lru_cache(maxsize=16384)
 def sentence_variants(caption: str) -> tuple[Sentence, ...]:
-    """The sentence first, then those with a synonym for the subject, the verb or both; empty if it has no verb."""
+    """The sentence first, then those with a synonym for the subject, the verb or both; empty if it
+    has no verb.
+    """
     sentence = parse_sentence(caption)
     if sentence is None:
         return ()
@@ -218,7 +252,9 @@ def sentence_variants(caption: str) -> tuple[Sentence, ...]:
     predicates = [(sentence.passive, verb, rest)]
     key = ("be " if sentence.passive else "") + f"{verb} {rest}".strip()
     whole = key in synonyms["predicates"]
-    others = synonyms["predicates"].get(key) or synonyms["verbs"].get(("be " if sentence.passive else "") + verb, [])
+    others = synonyms["predicates"].get(key) or synonyms["verbs"].get(
+        ("be " if sentence.passive else "") + verb, []
+    )
     for other in others:
         passive = other.startswith("be ")
         new_verb, _, new_rest = other.removeprefix("be ").partition(" ")
@@ -245,12 +281,18 @@ def _paraphrases(caption: str) -> tuple[str, ...]:
         return (caption, f"the sound of {caption}")
     found = []
     for sentence in variants:
-        found += [sentence.present(), sentence.progressive(), sentence.gerund(), *sentence.noun_phrases()]
+        found += [
+            sentence.present(),
+            sentence.progressive(),
+            sentence.gerund(),
+            *sentence.noun_phrases(),
+        ]
     return tuple(dict.fromkeys(found))
 
 
 def paraphrases(caption_or_label: str) -> list[str]:
-    """Phrasings of a caption (or of a label, which is made a sentence first); the plain one comes first.
+    """Phrasings of a caption (or of a label, which is made a sentence first); the plain one comes
+    first.
 
     >>> paraphrases("a gate closes")[:3]
     ['a gate closes', 'a gate is closing', 'a gate closing']

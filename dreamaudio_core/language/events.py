@@ -11,29 +11,31 @@ _PAUSE = (
     r"(?:(?:and|but|then)\s+)*(?:after (?:a|some)\s+(?:\w+\s+)?(?:pause|silence|while|moment|break|time)"
     r"|(?:a|some) (?:\w+ )?(?:moments?|while|time|pause|seconds?) later)"
 )
-_BETWEEN = "|".join((
-    _PAUSE,
-    r"as soon as",
-    r"at the very moment (?:when|that)",
-    r"(?:(?:and|just) )*at the same time as",
-    r"as well as",
-    r"(?:is |are )?(?:immediately |directly |closely )?(?:followed|preceded|accompanied|interrupted)(?=\s+by\b|,)",
-    r"(?:comes?|is heard|are heard|heard) (?:right |just |only )?(?:before|after)",
-    r"precedes?",
-    r"follow(?:s|ing)?",
-    r"(?:gives? way|leads?|(?:in )?(?:answer|response)) to|answers",
-    r"(?:do )?we (?:can )?hear|there (?:is|are)|(?:first|last) and",
-    r"(?:and )?a little (?:later|earlier)",
-    r"(?:it )?(?:starts?|begins?|goes on|continues?|ends?) with",
-    r"(?:(?:and|but|right|just|only|first|soon|shortly|immediately|is heard) )*(?:before|after|until|till)(?: that| which)?",
-    r"prior to",
-    r"(?:(?:and|but|only|right) )*(?:then|afterwards|later|meanwhile|subsequently)",
-    r"while|whilst|whereas|during|when|whenever|once",
-    r"(?<!such )(?:just )?as(?! (?:if|though|well|loud|quiet|in)\b)",
-    r"(?:together|along|mixed|mingled) with",
-    r"(?:over|against|amid|to) (?:the )?(?:sounds?|noise|background) of",
-    r"with(?=[^,.;]*\b(?:in|as) (?:the |a )?background\b)",
-))
+_BETWEEN = "|".join(
+    (
+        _PAUSE,
+        r"as soon as",
+        r"at the very moment (?:when|that)",
+        r"(?:(?:and|just) )*at the same time as",
+        r"as well as",
+        r"(?:is |are )?(?:immediately |directly |closely )?(?:followed|preceded|accompanied|interrupted)(?=\s+by\b|,)",
+        r"(?:comes?|is heard|are heard|heard) (?:right |just |only )?(?:before|after)",
+        r"precedes?",
+        r"follow(?:s|ing)?",
+        r"(?:gives? way|leads?|(?:in )?(?:answer|response)) to|answers",
+        r"(?:do )?we (?:can )?hear|there (?:is|are)|(?:first|last) and",
+        r"(?:and )?a little (?:later|earlier)",
+        r"(?:it )?(?:starts?|begins?|goes on|continues?|ends?) with",
+        r"(?:(?:and|but|right|just|only|first|soon|shortly|immediately|is heard) )*(?:before|after|until|till)(?: that| which)?",
+        r"prior to",
+        r"(?:(?:and|but|only|right) )*(?:then|afterwards|later|meanwhile|subsequently)",
+        r"while|whilst|whereas|during|when|whenever|once",
+        r"(?<!such )(?:just )?as(?! (?:if|though|well|loud|quiet|in)\b)",
+        r"(?:together|along|mixed|mingled) with",
+        r"(?:over|against|amid|to) (?:the )?(?:sounds?|noise|background) of",
+        r"with(?=[^,.;]*\b(?:in|as) (?:the |a )?background\b)",
+    )
+)
 _SEPARATOR = re.compile(rf"[;:!?\n]+|\.(?!\d)|\b(?:{_BETWEEN})\b", re.IGNORECASE)
 _SOFT = re.compile(r"\s*,\s*(?:(?:and|but|or|plus)\b)?|\b(?:and|plus)\b", re.IGNORECASE)
 _TIMES = r"(?:twice|thrice|once|(?:\d+|two|three|four|five|six|several|many|a few|a couple of) (?:more )?times)"
@@ -57,15 +59,46 @@ _TRAILING = re.compile(
     re.IGNORECASE,
 )
 _DETERMINERS = {
-    "a", "an", "the", "some", "someone", "somebody", "something", "one", "two", "three", "four", "five", "several", "many",
-    "another", "his", "her", "its", "their", "my", "people", "no",
+    "a",
+    "an",
+    "the",
+    "some",
+    "someone",
+    "somebody",
+    "something",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "several",
+    "many",
+    "another",
+    "his",
+    "her",
+    "its",
+    "their",
+    "my",
+    "people",
+    "no",
 }
 
 
 _MAX_LENGTH = 2000
 """Characters of a prompt that are looked at: far more than a text encoder takes."""
 _SILENT = re.compile(r"(?:no|without|nobody|no one|nothing|silence)\b", re.IGNORECASE)
-_EMPTY = {"one", "the other", "another", "more", "once more", "in turn", "it", "they", "someone", "something"}
+_EMPTY = {
+    "one",
+    "the other",
+    "another",
+    "more",
+    "once more",
+    "in turn",
+    "it",
+    "they",
+    "someone",
+    "something",
+}
 
 
 @lru_cache(maxsize=1)
@@ -82,11 +115,15 @@ def _words(text: str) -> list[str]:
 
 def _has_verb(words: list[str]) -> bool:
     _, progressive = _verb_forms()
-    return any(w in progressive for w in words) or (len(words) > 1 and parse_sentence(" ".join(words)) is not None)
+    return any(w in progressive for w in words) or (
+        len(words) > 1 and parse_sentence(" ".join(words)) is not None
+    )
 
 
 def _is_event(text: str) -> bool:
-    """Whether words after "and" or a comma name a sound of their own, rather than go on with the one before."""
+    """Whether words after "and" or a comma name a sound of their own, rather than go on with the
+    one before.
+    """
     words = _words(text)
     if not words:
         return False
@@ -95,11 +132,18 @@ def _is_event(text: str) -> bool:
         return True
     tables = word_tables()
     name = " ".join(words)
-    if name in tables["classes"] or any(" ".join(words[i:]) in tables["nouns"] for i in range(len(words))):
+    if name in tables["classes"] or any(
+        " ".join(words[i:]) in tables["nouns"] for i in range(len(words))
+    ):
         return True
     if len(words) > 1 and words[1] in ("is", "are", "can"):
         return True
-    return words[0] not in finite and words[0] not in progressive and len(words) > 1 and _has_verb(words)
+    return (
+        words[0] not in finite
+        and words[0] not in progressive
+        and len(words) > 1
+        and _has_verb(words)
+    )
 
 
 def _shares_verb(left: str, right: str) -> bool:
@@ -131,10 +175,11 @@ def _clean(part: str) -> str:
 def split_events(prompt: str) -> list[str]:
     """Split a prompt on its connectives into one phrase for each event.
 
-    Words that only tell order, number or time ("then", "twice", "at the same time") are left out, as is what shall not be
-    heard ("without music"), and a phrase that occurs again is given once. The rules know the connectives of the training
-    prompts and the verbs of the caption table; "and" and commas separate events only where a new subject follows, so that
-    "a dog barks and growls" stays whole.
+    Words that only tell order, number or time ("then", "twice", "at the same time") are left out,
+    as is what shall not be heard ("without music"), and a phrase that occurs again is given once.
+    The rules know the connectives of the training prompts and the verbs of the caption table; "and"
+    and commas separate events only where a new subject follows, so that "a dog barks and growls"
+    stays whole.
 
     Parameters
     ----------
@@ -144,7 +189,8 @@ def split_events(prompt: str) -> list[str]:
     Returns
     -------
     list of str
-        Phrases in the order of the prompt; the prompt itself where the rules leave nothing; empty for an empty prompt.
+        Phrases in the order of the prompt; the prompt itself where the rules leave nothing; empty
+        for an empty prompt.
 
     >>> split_events("First a dog barks twice, then a door closes while it rains")
     ['a dog barks', 'a door closes', 'it rains']
@@ -154,6 +200,10 @@ def split_events(prompt: str) -> list[str]:
     for clause in _SEPARATOR.split(text):
         for part in _soft_parts(clause):
             part = _clean(part)
-            if sum(c.isalnum() for c in part) > 1 and part.lower() not in _EMPTY and not _SILENT.match(part):
+            if (
+                sum(c.isalnum() for c in part) > 1
+                and part.lower() not in _EMPTY
+                and not _SILENT.match(part)
+            ):
                 found.setdefault(part.lower(), part)
     return list(found.values()) or ([text] if text else [])

@@ -1,8 +1,10 @@
-"""Wording of prompts: sentences that say in which order, how often and against what events are heard.
+"""Wording of prompts: sentences that say in which order, how often and against what events are
+heard.
 
-Templates use, of the first event in time, `{a}` for a clause ("a gate is closing"), `{pa}` for one in the simple
-present ("a gate closes"), `{A}` for a noun phrase ("a gate closing"), `{ha}` for a clause in the perfect ("a gate has
-closed"), and `{b}`, `{pb}`, `{B}`, `{hb}` likewise of the second.
+Templates use, of the first event in time, `{a}` for a clause ("a gate is closing"), `{pa}` for one
+in the simple present ("a gate closes"), `{A}` for a noun phrase ("a gate closing"), `{ha}` for a
+clause in the perfect ("a gate has closed"), and `{b}`, `{pb}`, `{B}`, `{hb}` likewise of the
+second.
 """
 
 from __future__ import annotations
@@ -182,7 +184,11 @@ SHORT_PAUSES = (
     ". A moment later {b}",
     "; after a short pause {b}",
 )
-LONG_PAUSES = (", and after a long pause {b}", ". A long while later {b}", ", and after a long silence {b}")
+LONG_PAUSES = (
+    ", and after a long pause {b}",
+    ". A long while later {b}",
+    ", and after a long silence {b}",
+)
 FIRSTS = (
     "first {a}",
     "first of all {a}",
@@ -276,7 +282,11 @@ BEHIND = {
         "with {B} far away in the background, {f}",
         "{f}. {b} very quietly behind it",
     ),
-    "loud": ("{f}, almost drowned out by {B}", "{f}, barely audible over {B}", "{b}, almost covering this: {f}"),
+    "loud": (
+        "{f}, almost drowned out by {B}",
+        "{f}, barely audible over {B}",
+        "{b}, almost covering this: {f}",
+    ),
 }
 TIMES = {
     2: ("twice", "two times", "twice in a row"),
@@ -354,7 +364,12 @@ HALVES = (
 )
 SECOND_HALF = ("in the second half {a}", "{a} in the second half", "halfway through, {a}")
 MIDDLE = ("in the middle {a}", "{a} in the middle", "{a} right in the middle")
-CLOCK_ALONE = ("after {k} seconds {a}", "{a} after {k} seconds", "{k} seconds in, {a}", "at {k} seconds {a}")
+CLOCK_ALONE = (
+    "after {k} seconds {a}",
+    "{a} after {k} seconds",
+    "{k} seconds in, {a}",
+    "at {k} seconds {a}",
+)
 CLOCK = (
     "{a}, and at {k} seconds {b}",
     "{a}. {k} seconds in, {b}",
@@ -372,7 +387,19 @@ DENIALS = (
     "{text}, never {X}",
     "{text}. No {x}",
 )
-NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+NUMBER_WORDS = (
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+)
 DISTANCE = {"in the distance": -12.0, "far away": -12.0, "quietly": -8.0, "very loudly": 6.0}
 
 
@@ -394,14 +421,18 @@ class Phrase:
 
 
 def draw_phrase(rng: np.random.Generator, caption: str, adverb: str = "") -> Phrase:
-    """Choose synonyms and forms for `caption`; `adverb` (such as "in the distance") is added to its predicate."""
+    """Choose synonyms and forms for `caption`; `adverb` (such as "in the distance") is added to its
+    predicate.
+    """
     variants = sentence_variants(caption)
     if not variants:
         return Phrase(caption, None, caption, f"the sound of {caption}", caption, caption)
     sentence = variants[0] if rng.random() < 0.6 else variants[rng.integers(len(variants))]
     if adverb:
         verb, rest = sentence.parts[-1]
-        sentence = replace(sentence, parts=(*sentence.parts[:-1], (verb, f"{rest} {adverb}".strip())))
+        sentence = replace(
+            sentence, parts=(*sentence.parts[:-1], (verb, f"{rest} {adverb}".strip()))
+        )
     plain = sentence.present()
     clause = plain if rng.random() < 0.7 else sentence.progressive()
     nouns = [sentence.gerund(), *sentence.noun_phrases()]
@@ -423,18 +454,26 @@ def _pick(rng: np.random.Generator, templates: Sequence[str]) -> str:
 
 
 def _fields(first: Phrase, second: Phrase | None = None) -> dict[str, str]:
-    fields = {"a": first.clause, "A": first.noun, "pa": first.plain, "ha": first.perfect, "again": first.again}
+    fields = {
+        "a": first.clause,
+        "A": first.noun,
+        "pa": first.plain,
+        "ha": first.perfect,
+        "again": first.again,
+    }
     if second is not None:
         fields.update(b=second.clause, B=second.noun, pb=second.plain, hb=second.perfect)
     return fields
 
 
 def listed(items: Sequence[str], last: str = " and ") -> str:
-    """ "x, y and z", or with what `last` puts before z """
+    """ "x, y and z", or with what `last` puts before z"""
     return items[0] if len(items) == 1 else ", ".join(items[:-1]) + last + items[-1]
 
 
-def sequence_text(rng: np.random.Generator, phrases: Sequence[Phrase], pauses: bool = False) -> tuple[str, list[str]]:
+def sequence_text(
+    rng: np.random.Generator, phrases: Sequence[Phrase], pauses: bool = False
+) -> tuple[str, list[str]]:
     """Words for events one after another.
 
     Returns the text and the kind of each gap: `""`, `"short"` or `"long"`.
@@ -461,7 +500,9 @@ def sequence_text(rng: np.random.Generator, phrases: Sequence[Phrase], pauses: b
         return text + _pick(rng, ("", ", in that order", ", one after another")), gaps
     if style < 0.6 and len(phrases) > 2:
         at = int(rng.integers(0, len(phrases) - 1))
-        pair = _pick(rng, INVERTED if rng.random() < 0.7 else FORWARD).format(**_fields(phrases[at], phrases[at + 1]))
+        pair = _pick(rng, INVERTED if rng.random() < 0.7 else FORWARD).format(
+            **_fields(phrases[at], phrases[at + 1])
+        )
         pieces = [p.clause for p in phrases[:at]] + [pair] + [p.clause for p in phrases[at + 2 :]]
         text = pieces[0]
         for position, piece in enumerate(pieces[1:], 1):
@@ -484,7 +525,9 @@ def sequence_text(rng: np.random.Generator, phrases: Sequence[Phrase], pauses: b
 
 
 def _alone(rng: np.random.Generator, phrase: Phrase) -> str:
-    return _pick(rng, ("{a}", "{a}", "{A}", "we hear {A}", "there is {A}", "just {A}")).format(**_fields(phrase))
+    return _pick(rng, ("{a}", "{a}", "{A}", "we hear {A}", "there is {A}", "just {A}")).format(
+        **_fields(phrase)
+    )
 
 
 def together_text(rng: np.random.Generator, phrases: Sequence[Phrase]) -> str:
@@ -519,12 +562,20 @@ def behind_text(rng: np.random.Generator, base: Phrase, foreground: str, level: 
     return _pick(rng, templates).format(**fields)
 
 
-def repeat_text(rng: np.random.Generator, phrase: Phrase, times: int, other: Phrase | None, other_first: bool) -> str:
+def repeat_text(
+    rng: np.random.Generator, phrase: Phrase, times: int, other: Phrase | None, other_first: bool
+) -> str:
     """Words for an event that sounds `times` times in a row, before or after another one."""
     many = f"{phrase.plain} {_pick(rng, TIMES[times])}"
     if other is None:
         return many
-    fields = {"many": many, "b": other.clause, "B": other.noun, "pb": other.plain, "hb": other.perfect}
+    fields = {
+        "many": many,
+        "b": other.clause,
+        "B": other.noun,
+        "pb": other.plain,
+        "hb": other.perfect,
+    }
     return _pick(rng, REPEAT_LAST if other_first else REPEAT_FIRST).format(**fields)
 
 

@@ -1,8 +1,10 @@
-"""The arranger: from a prompt, captions and lengths of references to where each reference sounds in the target.
+"""The arranger: from a prompt, captions and lengths of references to where each reference sounds in
+the target.
 
-It reads frozen token features of the text encoder. A transformer runs over the prompt's tokens and one token for each
-reference; how well each prompt token matches each caption biases its attention. Starts are not regressed freely: the
-network says which references lie before which, and sums the lengths of those.
+It reads frozen token features of the text encoder. A transformer runs over the prompt's tokens and
+one token for each reference; how well each prompt token matches each caption biases its attention.
+Starts are not regressed freely: the network says which references lie before which, and sums the
+lengths of those.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ from torch import Tensor, nn
 
 from ..config import ArrangerConfig
 from ..errors import InputError
-from .layers import Attention, sinusoidal_embedding
 from ..scene.timeline import Placement, Placements
+from .layers import Attention, sinusoidal_embedding
 
 # One latent frame of the embedded model: a reference can only be put at whole frames.
 GRID_SECONDS = 0.08
@@ -45,9 +47,11 @@ class ArrangerOutput:
     gain
         Level [B, K] in dB against the reference as it is encoded.
     precedes
-        Logits [B, K, R, K] that occurrences of the last index's reference end before repeat r of the second's starts.
+        Logits [B, K, R, K] that occurrences of the last index's reference end before repeat r of
+        the second's starts.
     complete
-        Logits [B] that the references stand for everything that the prompt asks for; None without `completeness`.
+        Logits [B] that the references stand for everything that the prompt asks for; None without
+        `completeness`.
     """
 
     occurs: Tensor
@@ -78,7 +82,8 @@ class _Block(nn.Module):
 
 
 class Arranger(nn.Module):
-    """Timeline of placed references from text features and lengths (an addition to the paper, which has no timeline).
+    """Timeline of placed references from text features and lengths (an addition to the paper, which
+    has no timeline).
 
     References carry no index: permuting them permutes the output.
 
@@ -108,7 +113,9 @@ class Arranger(nn.Module):
         self.seconds_in = operations.Linear(2 * (2 * _FREQUENCIES + 2), dim, **kw)
         self.evidence_in = operations.Linear(_MATCHES + 1, dim, **kw)
         self.distance_bias = operations.Embedding(2 * _FREQUENCIES + 1, heads, **kw)
-        self.blocks = nn.ModuleList(_Block(dim, heads, operations, dtype, device) for _ in range(config.layers))
+        self.blocks = nn.ModuleList(
+            _Block(dim, heads, operations, dtype, device) for _ in range(config.layers)
+        )
         self.norm = operations.LayerNorm(dim, **kw)
         self.occurs = operations.Linear(dim, 1, **kw)
         self.repeats = operations.Linear(dim, repeats, **kw)
@@ -123,36 +130,63 @@ class Arranger(nn.Module):
             self.words = operations.Linear(dim + _MATCHES + 2, dim, **kw)
             self.complete = operations.Linear(2 * dim, 1, **kw)
 
-    def _match(self, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
-               present: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Match channels [B, K, L, 5], summary of each caption [B, K, D], mean position of its match [B, K]."""
-        weights = self.word_weight(captions)[..., 0].float().masked_fill(~caption_mask, -1e4).softmax(-1)
+    def _match(
+        self,
+        prompt: Tensor,
+        prompt_mask: Tensor,
+        captions: Tensor,
+        caption_mask: Tensor,
+        present: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Match channels [B, K, L, 5], summary of each caption [B, K, D], mean position of its
+        match [B, K].
+        """
+        weights = (
+            self.word_weight(captions)[..., 0].float().masked_fill(~caption_mask, -1e4).softmax(-1)
+        )
         weights = weights.to(captions.dtype)[..., None]
         words = self.match_caption(captions)
         summary = F.normalize((weights * words).sum(2), dim=-1)
         plain = caption_mask.to(captions.dtype)[..., None]
         plain = F.normalize((plain * words).sum(2), dim=-1)
         words, tokens = F.normalize(words, dim=-1), F.normalize(self.match_prompt(prompt), dim=-1)
-        nearest = torch.einsum("bld,bkmd->bklm", tokens, words).masked_fill(~caption_mask[:, :, None], -1.0).amax(-1)
+        nearest = (
+            torch.einsum("bld,bkmd->bklm", tokens, words)
+            .masked_fill(~caption_mask[:, :, None], -1.0)
+            .amax(-1)
+        )
         by_mean = [torch.einsum("bld,bkd->bkl", tokens, mean) for mean in (summary, plain)]
         channels = 8.0 * torch.stack([*by_mean, nearest], -1)
         logit = self.match(channels)[..., 0].float()
         outside = ~(present[:, :, None] & prompt_mask[:, None])
         # A prompt token belongs to one of the references, or (the zero) to none of them.
-        belongs = torch.cat([logit.masked_fill(outside, -1e4), torch.zeros_like(logit[:, :1])], 1).softmax(1)[:, :-1]
+        belongs = torch.cat(
+            [logit.masked_fill(outside, -1e4), torch.zeros_like(logit[:, :1])], 1
+        ).softmax(1)[:, :-1]
         where = logit.masked_fill(outside, -1e4).softmax(-1)
         position = (where * torch.arange(logit.shape[-1], device=logit.device)).sum(-1)
         logit, belongs = (x.to(channels.dtype)[..., None] for x in (logit, belongs))
         return torch.cat([channels, logit, belongs], -1), (weights * captions).sum(2), position
 
     def _bias(self, channels: Tensor, keys: Tensor) -> list[Tensor]:
-        """Attention bias [B, heads, L + K, L + K] of each layer; `keys` [B, L + K] says which positions exist."""
+        """Attention bias [B, heads, L + K, L + K] of each layer; `keys` [B, L + K] says which
+        positions exist.
+        """
         batch, count, length, _ = channels.shape
         heads = self.config.heads
         place = torch.arange(length, device=channels.device)
         distance = (place[None] - place[:, None]).clamp(-_FREQUENCIES, _FREQUENCIES) + _FREQUENCIES
-        among = self.distance_bias(distance).to(channels.dtype).permute(2, 0, 1).expand(batch, -1, -1, -1)
-        cross = self.match_bias(channels).permute(3, 0, 1, 2).unflatten(0, (self.config.layers, 2, heads))
+        among = (
+            self.distance_bias(distance)
+            .to(channels.dtype)
+            .permute(2, 0, 1)
+            .expand(batch, -1, -1, -1)
+        )
+        cross = (
+            self.match_bias(channels)
+            .permute(3, 0, 1, 2)
+            .unflatten(0, (self.config.layers, 2, heads))
+        )
         corner = channels.new_zeros(batch, heads, count, count)
         hidden = ~keys[:, None, None]
         biases = []
@@ -162,8 +196,16 @@ class Arranger(nn.Module):
             biases.append(torch.cat([upper, lower], -2).masked_fill(hidden, -1e4))
         return biases
 
-    def forward(self, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
-                reference_seconds: Tensor, reference_mask: Tensor, seconds: Tensor) -> ArrangerOutput:
+    def forward(
+        self,
+        prompt: Tensor,
+        prompt_mask: Tensor,
+        captions: Tensor,
+        caption_mask: Tensor,
+        reference_seconds: Tensor,
+        reference_mask: Tensor,
+        seconds: Tensor,
+    ) -> ArrangerOutput:
         """Arrange a batch.
 
         Parameters
@@ -180,19 +222,34 @@ class Arranger(nn.Module):
             Length of each target, [B].
         """
         length, count = prompt.shape[1], captions.shape[1]
-        channels, summary, position = self._match(prompt, prompt_mask, captions, caption_mask, reference_mask)
+        channels, summary, position = self._match(
+            prompt, prompt_mask, captions, caption_mask, reference_mask
+        )
         dtype = summary.dtype
         hidden = ~prompt_mask[:, None, :, None]
-        # The offset keeps a sum over tokens from growing with the prompt; the last channel is a probability.
+        # The offset keeps a sum over tokens from growing with the prompt; the last channel is a
+        # probability.
         best = channels.masked_fill(hidden, -1e4).amax(2)
-        evidence = torch.cat([best[..., :_MATCHES], channels[..., -1:].masked_fill(hidden, 0.0).sum(2)], -1)
-        lengths = torch.cat([_seconds_features(reference_seconds), _seconds_features(seconds)[:, None].expand(
-            -1, count, -1)], -1).to(dtype)
-        places = sinusoidal_embedding(torch.arange(length, device=prompt.device), self.config.hidden, 200.0).to(dtype)
-        x = torch.cat([
-            self.prompt_in(prompt) + self.position_in(places),
-            self.caption_in(summary) + self.seconds_in(lengths) + self.evidence_in(evidence),
-        ], 1)
+        evidence = torch.cat(
+            [best[..., :_MATCHES], channels[..., -1:].masked_fill(hidden, 0.0).sum(2)], -1
+        )
+        lengths = torch.cat(
+            [
+                _seconds_features(reference_seconds),
+                _seconds_features(seconds)[:, None].expand(-1, count, -1),
+            ],
+            -1,
+        ).to(dtype)
+        places = sinusoidal_embedding(
+            torch.arange(length, device=prompt.device), self.config.hidden, 200.0
+        ).to(dtype)
+        x = torch.cat(
+            [
+                self.prompt_in(prompt) + self.position_in(places),
+                self.caption_in(summary) + self.seconds_in(lengths) + self.evidence_in(evidence),
+            ],
+            1,
+        )
         keys = torch.cat([prompt_mask, reference_mask], 1)
         for block, bias in zip(self.blocks, self._bias(channels, keys)):
             x = block(x, bias)
@@ -202,33 +259,55 @@ class Arranger(nn.Module):
             out.complete = self._complete(x[:, :length], channels, prompt_mask, reference_mask)
         return out
 
-    def _complete(self, x: Tensor, channels: Tensor, prompt_mask: Tensor, reference_mask: Tensor) -> Tensor:
-        """Logits [B] from what each prompt token has become and from how it matches the references, one and all."""
-        # The row of zeros stands for none, so that there may be no reference and padded ones change nothing.
-        channels = F.pad(channels.masked_fill(~reference_mask[:, :, None, None], 0.0), (0, 0, 0, 0, 0, 1))
-        matches = torch.cat([channels[..., :-1].amax(1), channels[..., -1:].sum(1), channels[..., -1:].amax(1)], -1)
+    def _complete(
+        self, x: Tensor, channels: Tensor, prompt_mask: Tensor, reference_mask: Tensor
+    ) -> Tensor:
+        """Logits [B] from what each prompt token has become and from how it matches the references,
+        one and all.
+        """
+        # The row of zeros stands for none, so that there may be no reference and padded ones change
+        # nothing.
+        channels = F.pad(
+            channels.masked_fill(~reference_mask[:, :, None, None], 0.0), (0, 0, 0, 0, 0, 1)
+        )
+        matches = torch.cat(
+            [channels[..., :-1].amax(1), channels[..., -1:].sum(1), channels[..., -1:].amax(1)], -1
+        )
         words = F.gelu(self.words(torch.cat([x, matches], -1)))
         hidden = ~prompt_mask[..., None]
-        mean = words.masked_fill(hidden, 0.0).sum(1) / prompt_mask.sum(1, keepdim=True).clamp_min(1).to(words.dtype)
+        mean = words.masked_fill(hidden, 0.0).sum(1) / prompt_mask.sum(1, keepdim=True).clamp_min(
+            1
+        ).to(words.dtype)
         most = words.masked_fill(hidden, -1e4).amax(1)
         return self.complete(torch.cat([mean, most], -1))[:, 0].float()
 
     def _pairs(self, x: Tensor, position: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits [B, K, R, K] that j precedes repeat r of i, and [B, K, K] that j is in one sequence with i."""
+        """Logits [B, K, R, K] that j precedes repeat r of i, and [B, K, K] that j is in one
+        sequence with i.
+        """
         later = self.later(x).unflatten(-1, (self.config.max_repeats + 1, -1)).float()
         before, beside = self.earlier(x).float().chunk(2, -1)
-        # The order in the prompt and the difference in length, so that a plain sequence has nothing more to learn.
+        # The order in the prompt and the difference in length, so that a plain sequence has nothing
+        # more to learn.
         apart = position[:, :, None] - position[:, None]
         longer = torch.tanh(4 * (reference[:, :, None] - reference[:, None]))
         apart = torch.stack([apart / 8, torch.tanh(apart), torch.tanh(apart / 4), longer], -1)
         prior = self.order(apart.to(x.dtype)).float().transpose(2, 3)
         scale = x.shape[-1] ** -0.5
-        precedes = scale * torch.einsum("bird,bjd->birj", later[:, :, :-1], before) + prior[:, :, :-1]
+        precedes = (
+            scale * torch.einsum("bird,bjd->birj", later[:, :, :-1], before) + prior[:, :, :-1]
+        )
         member = scale * torch.einsum("bid,bjd->bij", later[:, :, -1], beside) + prior[:, :, -1]
         return precedes, member
 
-    def _read(self, x: Tensor, position: Tensor, reference_seconds: Tensor, reference_mask: Tensor,
-              seconds: Tensor) -> ArrangerOutput:
+    def _read(
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference_seconds: Tensor,
+        reference_mask: Tensor,
+        seconds: Tensor,
+    ) -> ArrangerOutput:
         repeats = self.config.max_repeats
         occurs, count = self.occurs(x)[..., 0].float(), self.repeats(x).float()
         reference, whole = reference_seconds.float(), seconds.float()[:, None].expand(x.shape[:2])
@@ -239,13 +318,17 @@ class Arranger(nn.Module):
         times = (count.softmax(-1) * (index + 1)).sum(-1) * there
         member = torch.sigmoid(member) * ~own
 
-        # A reference is cut to a part of the target or, among others, to an equal share of what the short ones leave.
+        # A reference is cut to a part of the target or, among others, to an equal share of what the
+        # short ones leave.
         fraction, gap, long, slack = self.length(x).float().unbind(-1)
         long = torch.sigmoid(long + 4 * (reference - whole / 2))
         used = (member * ((1 - long) * times * reference)[:, None]).sum(-1)
-        share = (whole - used) / (1 + (member * (long * there)[:, None]).sum(-1)) + F.softplus(slack + 2.0)
+        share = (whole - used) / (1 + (member * (long * there)[:, None]).sum(-1)) + F.softplus(
+            slack + 2.0
+        )
         most = torch.minimum(whole * torch.sigmoid(fraction + 2.0), share.clamp_min(0.1))
-        # The minimum has no slope towards `most` where the reference is shorter; a little of it is let through.
+        # The minimum has no slope towards `most` where the reference is shorter; a little of it is
+        # let through.
         duration = torch.minimum(reference, most) + 0.05 * (most - most.detach())
         step = duration + F.softplus(gap - 2.0)
         span = times * step
@@ -254,29 +337,52 @@ class Arranger(nn.Module):
         before = (torch.sigmoid(precedes) * ~own[:, None] * span[:, None, None]).sum(-1)
         before = before + index * step[..., None] + lead
         block = (member * span[:, None]).sum(-1) + times.clamp_min(1) * step
-        starts = torch.stack([
-            before,
-            before + ((whole - block) / 2)[..., None],
-            torch.sigmoid(free) * (whole - duration)[..., None],
-            torch.sigmoid(fixed) * whole[..., None],
-        ], -1)
+        starts = torch.stack(
+            [
+                before,
+                before + ((whole - block) / 2)[..., None],
+                torch.sigmoid(free) * (whole - duration)[..., None],
+                torch.sigmoid(fixed) * whole[..., None],
+            ],
+            -1,
+        )
         prior = torch.tensor([2.0, 0.0, 0.0, 0.0], device=x.device)
         start = (starts * (torch.stack(gate, -1) + prior).softmax(-1)).sum(-1)
-        return ArrangerOutput(occurs, count, start, duration[..., None].expand_as(start), self.gain(x)[..., 0].float(),
-                              precedes)
+        return ArrangerOutput(
+            occurs,
+            count,
+            start,
+            duration[..., None].expand_as(start),
+            self.gain(x)[..., 0].float(),
+            precedes,
+        )
 
 
 def _seconds_features(seconds: Tensor) -> Tensor:
-    """Lengths [...] to features [..., 2 * 16 + 2]: the value, its logarithm, and sinusoids of 0.2 to 20 s."""
+    """Lengths [...] to features [..., 2 * 16 + 2]: the value, its logarithm, and sinusoids of 0.2
+    to 20 s.
+    """
     value = seconds.float()[..., None]
-    angle = 2 * math.pi * value / (0.2 * 100 ** (torch.arange(_FREQUENCIES, device=value.device) / (_FREQUENCIES - 1)))
+    angle = (
+        2
+        * math.pi
+        * value
+        / (0.2 * 100 ** (torch.arange(_FREQUENCIES, device=value.device) / (_FREQUENCIES - 1)))
+    )
     return torch.cat([value / 5, value.clamp_min(0.01).log(), angle.sin(), angle.cos()], -1)
 
 
 @torch.inference_mode()
-def arrange(arranger: Arranger, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
-            reference_seconds: Sequence[float], seconds: float,
-            fixed: Sequence[Placements] | None = None) -> list[tuple[Placement, ...]]:
+def arrange(
+    arranger: Arranger,
+    prompt: Tensor,
+    prompt_mask: Tensor,
+    captions: Tensor,
+    caption_mask: Tensor,
+    reference_seconds: Sequence[float],
+    seconds: float,
+    fixed: Sequence[Placements] | None = None,
+) -> list[tuple[Placement, ...]]:
     """Timeline of the references of one prompt.
 
     Parameters
@@ -295,61 +401,97 @@ def arrange(arranger: Arranger, prompt: Tensor, prompt_mask: Tensor, captions: T
     Returns
     -------
     list[tuple[Placement, ...]]
-        For each reference its placements in time order, starts on whole latent frames; an empty tuple where the prompt
-        does not ask for it.
+        For each reference its placements in time order, starts on whole latent frames; an empty
+        tuple where the prompt does not ask for it.
 
     Raises
     ------
     InputError
-        If lengths are not positive, counts differ, or there are more references than the arranger takes.
+        If lengths are not positive, counts differ, or there are more references than the arranger
+        takes.
     """
     fixed = _checked(reference_seconds, seconds, fixed)
     if all(f is not None for f in fixed):
         return [tuple(f) for f in fixed if f is not None]
-    out = _read_prompt(arranger, prompt, prompt_mask, captions, caption_mask, reference_seconds, seconds)
-    return [_decode(out, k, reference_seconds[k], seconds) if f is None else tuple(f) for k, f in enumerate(fixed)]
+    out = _read_prompt(
+        arranger, prompt, prompt_mask, captions, caption_mask, reference_seconds, seconds
+    )
+    return [
+        _decode(out, k, reference_seconds[k], seconds) if f is None else tuple(f)
+        for k, f in enumerate(fixed)
+    ]
 
 
 @torch.inference_mode()
-def references_suffice(arranger: Arranger, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
-                       reference_seconds: Sequence[float], seconds: float) -> bool:
-    """Whether the references stand for everything that the prompt asks for; parameters and errors as of `arrange`.
+def references_suffice(
+    arranger: Arranger,
+    prompt: Tensor,
+    prompt_mask: Tensor,
+    captions: Tensor,
+    caption_mask: Tensor,
+    reference_seconds: Sequence[float],
+    seconds: float,
+) -> bool:
+    """Whether the references stand for everything that the prompt asks for; parameters and errors
+    as of `arrange`.
 
     An arranger without `completeness` takes it that any reference at all does.
     """
     _checked(reference_seconds, seconds, None)
     if not arranger.config.completeness or not len(reference_seconds):
         return len(reference_seconds) > 0
-    out = _read_prompt(arranger, prompt, prompt_mask, captions, caption_mask, reference_seconds, seconds)
+    out = _read_prompt(
+        arranger, prompt, prompt_mask, captions, caption_mask, reference_seconds, seconds
+    )
     return bool(out.complete > 0)
 
 
-def _read_prompt(arranger: Arranger, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
-                 reference_seconds: Sequence[float], seconds: float) -> ArrangerOutput:
+def _read_prompt(
+    arranger: Arranger,
+    prompt: Tensor,
+    prompt_mask: Tensor,
+    captions: Tensor,
+    caption_mask: Tensor,
+    reference_seconds: Sequence[float],
+    seconds: float,
+) -> ArrangerOutput:
     count, most = len(reference_seconds), arranger.config.max_references
     if count != len(captions):
-        raise InputError(f"references: expected one caption and one length each, found {len(captions)} captions and "
-                         f"{count} lengths")
+        raise InputError(
+            f"references: expected one caption and one length each, found {len(captions)} captions and "
+            f"{count} lengths"
+        )
     if count > most:
         raise InputError(f"references: expected at most {most}, found {count}; leave some out")
     dtype, device = next(arranger.parameters()).dtype, prompt.device
-    return arranger(prompt[None].to(dtype), prompt_mask[None], captions[None].to(dtype), caption_mask[None],
-                    torch.tensor([list(reference_seconds)], device=device),
-                    torch.ones(1, count, dtype=torch.bool, device=device), torch.tensor([seconds], device=device))
+    return arranger(
+        prompt[None].to(dtype),
+        prompt_mask[None],
+        captions[None].to(dtype),
+        caption_mask[None],
+        torch.tensor([list(reference_seconds)], device=device),
+        torch.ones(1, count, dtype=torch.bool, device=device),
+        torch.tensor([seconds], device=device),
+    )
 
 
-def _checked(reference_seconds: Sequence[float], seconds: float,
-             fixed: Sequence[Placements] | None) -> list[Placements]:
+def _checked(
+    reference_seconds: Sequence[float], seconds: float, fixed: Sequence[Placements] | None
+) -> list[Placements]:
     for index, length in enumerate(reference_seconds):
         if not (math.isfinite(length) and length > 0):
-            raise InputError(f"reference {index + 1}: expected a length above 0 s, found {length:g}")
+            raise InputError(
+                f"reference {index + 1}: expected a length above 0 s, found {length:g}"
+            )
     if not (math.isfinite(seconds) and seconds > 0):
         raise InputError(f"seconds: expected a length above 0 s, found {seconds:g}")
     if fixed is None:
         return [None] * len(reference_seconds)
     if len(fixed) != len(reference_seconds):
-        raise InputError(f"fixed: expected one entry for each of the {len(reference_seconds)} references, found "
-                         f"{len(fixed)}; use None where the arranger decides")
+        raise InputError(
+            f"fixed: expected one entry for each of the {len(reference_seconds)} references, found "
+            f"{len(fixed)}; use None where the arranger decides"
+        )
     return list(fixed)
 
 
@@ -359,7 +501,9 @@ def _on_grid(start: float, latest: float) -> float:
     return round(max(frames, 0) * GRID_SECONDS, 4)
 
 
-def _decode(out: ArrangerOutput, k: int, reference_seconds: float, seconds: float) -> tuple[Placement, ...]:
+def _decode(
+    out: ArrangerOutput, k: int, reference_seconds: float, seconds: float
+) -> tuple[Placement, ...]:
     if out.occurs[0, k] <= _ASKED_LOGIT:
         return ()
     places = []
@@ -370,12 +514,13 @@ def _decode(out: ArrangerOutput, k: int, reference_seconds: float, seconds: floa
     return tuple(sorted(places, key=lambda place: place.start))
 
 
-def default_timeline(reference_seconds: Sequence[float], seconds: float,
-                     fixed: Sequence[Placements] | None = None) -> list[tuple[Placement, ...]]:
+def default_timeline(
+    reference_seconds: Sequence[float], seconds: float, fixed: Sequence[Placements] | None = None
+) -> list[tuple[Placement, ...]]:
     """References back to back in the order given, for when no arranger or no prompt says otherwise.
 
-    Where they do not fit into the target, the longest are cut to one common length at which all do. Parameters, result
-    and errors as of `arrange`.
+    Where they do not fit into the target, the longest are cut to one common length at which all do.
+    Parameters, result and errors as of `arrange`.
     """
     fixed = _checked(reference_seconds, seconds, fixed)
     longest, room = math.inf, seconds

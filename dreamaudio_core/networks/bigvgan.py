@@ -1,7 +1,8 @@
 """BigVGAN: log-mel spectrogram to waveform (Lee et al., "BigVGAN", ICLR 2023), versions 1 and 2.
 
-The state dict has the names of the official checkpoints with weight norm folded into the weights, so reading one means
-multiplying magnitudes into directions and leaving out the constant low-pass filters.
+The state dict has the names of the official checkpoints with weight norm folded into the weights,
+so reading one means multiplying magnitudes into directions and leaving out the constant low-pass
+filters.
 """
 
 from __future__ import annotations
@@ -21,11 +22,19 @@ from ..config import VocoderConfig
 from ..errors import CheckpointError, InputError
 
 _TAPS = 12
-_OPTIONAL_FIELDS = {"use_bias_at_final", "use_tanh_at_final", "sampling_rate", "refinement_iterations"}
+_OPTIONAL_FIELDS = {
+    "use_bias_at_final",
+    "use_tanh_at_final",
+    "sampling_rate",
+    "refinement_iterations",
+}
 
 
-def kaiser_sinc_taps(taps: int = _TAPS, cutoff: float = 0.25, half_width: float = 0.3) -> tuple[float, ...]:
-    """Low-pass filter of unit gain at zero frequency: a sinc under a Kaiser window (BigVGAN, section 3.2).
+def kaiser_sinc_taps(
+    taps: int = _TAPS, cutoff: float = 0.25, half_width: float = 0.3
+) -> tuple[float, ...]:
+    """Low-pass filter of unit gain at zero frequency: a sinc under a Kaiser window (BigVGAN,
+    section 3.2).
 
     Parameters
     ----------
@@ -53,7 +62,9 @@ def kaiser_sinc_taps(taps: int = _TAPS, cutoff: float = 0.25, half_width: float 
 
 
 def weighted_shifts(signal: Tensor, weights: tuple[float, ...], start: int, length: int) -> Tensor:
-    """Correlation of the last axis of `signal` with `weights`, `length` outputs from position `start` on."""
+    """Correlation of the last axis of `signal` with `weights`, `length` outputs from position
+    `start` on.
+    """
     total = signal[..., start : start + length] * weights[0]
     for shift, weight in enumerate(weights[1:], start + 1):
         total = total.add_(signal[..., shift : shift + length], alpha=weight)
@@ -61,10 +72,12 @@ def weighted_shifts(signal: Tensor, weights: tuple[float, ...], start: int, leng
 
 
 class PolyphaseFilter:
-    """Doubling and halving of the sample rate with a 12-tap filter, the doubled signal kept as two phases.
+    """Doubling and halving of the sample rate with a 12-tap filter, the doubled signal kept as two
+    phases.
 
-    Splitting the doubled signal into even and odd samples leaves six multiplications a sample and no zeros to
-    multiply. Ends are continued with the end value, on both sides of either step, as BigVGAN does.
+    Splitting the doubled signal into even and odd samples leaves six multiplications a sample and
+    no zeros to multiply. Ends are continued with the end value, on both sides of either step, as
+    BigVGAN does.
     """
 
     def __init__(self) -> None:
@@ -79,23 +92,30 @@ class PolyphaseFilter:
         batch, channels, length = x.shape
         first, last = x[..., :1].expand(batch, channels, 3), x[..., -1:].expand(batch, channels, 3)
         padded = torch.cat((first, x, last), dim=-1)
-        return weighted_shifts(padded, self.up_even, 0, length), weighted_shifts(padded, self.up_odd, 1, length)
+        return weighted_shifts(padded, self.up_even, 0, length), weighted_shifts(
+            padded, self.up_odd, 1, length
+        )
 
     def downsample(self, even: Tensor, odd: Tensor) -> Tensor:
-        """Signal [B, C, T] at half the rate of the one whose phases are `even` and `odd`, each [B, C, T]."""
+        """Signal [B, C, T] at half the rate of the one whose phases are `even` and `odd`, each [B,
+        C, T].
+        """
         batch, channels, length = even.shape
         first, last = even[..., :1], odd[..., -1:]
         two, three = (batch, channels, 2), (batch, channels, 3)
         even = torch.cat((first.expand(two), even, last.expand(three)), dim=-1)
         odd = torch.cat((first.expand(three), odd, last.expand(two)), dim=-1)
-        return weighted_shifts(even, self.down_even, 0, length).add_(weighted_shifts(odd, self.down_odd, 0, length))
+        return weighted_shifts(even, self.down_even, 0, length).add_(
+            weighted_shifts(odd, self.down_odd, 0, length)
+        )
 
 
 FILTER = PolyphaseFilter()
 
 
 def antialiased_snake(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tensor:
-    """Snake, `x + amplitude * sin(frequency * x) ** 2`, at twice the sample rate and back (BigVGAN, section 3.2).
+    """Snake, `x + amplitude * sin(frequency * x) ** 2`, at twice the sample rate and back (BigVGAN,
+    section 3.2).
 
     Parameters
     ----------
@@ -109,14 +129,25 @@ def antialiased_snake(x: Tensor, frequency: Tensor, amplitude: Tensor) -> Tensor
     Tensor
         [B, C, T].
     """
-    phases = [torch.addcmul(u, amplitude, torch.sin(u * frequency).square_()) for u in FILTER.upsample(x)]
+    phases = [
+        torch.addcmul(u, amplitude, torch.sin(u * frequency).square_()) for u in FILTER.upsample(x)
+    ]
     return FILTER.downsample(*phases)
 
 
 class Snake(nn.Module):
-    """The two learned values of a channel: `alpha` (frequency) and, for snakebeta, `beta` (inverse amplitude)."""
+    """The two learned values of a channel: `alpha` (frequency) and, for snakebeta, `beta` (inverse
+    amplitude).
+    """
 
-    def __init__(self, channels: int, separate_beta: bool, logscale: bool, dtype: Any = None, device: Any = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        separate_beta: bool,
+        logscale: bool,
+        dtype: Any = None,
+        device: Any = None,
+    ) -> None:
         super().__init__()
         self.logscale = logscale
         neutral = torch.zeros if logscale else torch.ones
@@ -137,11 +168,17 @@ class Snake(nn.Module):
 
 
 class AntiAliasedSnake(nn.Module):
-    """Snake between doubling and halving of the sample rate; `kernel` may be replaced by a faster equivalent."""
+    """Snake between doubling and halving of the sample rate; `kernel` may be replaced by a faster
+    equivalent.
+    """
 
-    def __init__(self, config: VocoderConfig, channels: int, dtype: Any = None, device: Any = None) -> None:
+    def __init__(
+        self, config: VocoderConfig, channels: int, dtype: Any = None, device: Any = None
+    ) -> None:
         super().__init__()
-        self.act = Snake(channels, config.activation == "snakebeta", config.snake_logscale, dtype, device)
+        self.act = Snake(
+            channels, config.activation == "snakebeta", config.snake_logscale, dtype, device
+        )
         self.kernel = antialiased_snake
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +186,9 @@ class AntiAliasedSnake(nn.Module):
         return self.kernel(x, *self.act.coefficients(x))
 
 
-def _same_conv(operations: Any, channels: int, kernel: int, dilation: int, dtype: Any, device: Any) -> nn.Module:
+def _same_conv(
+    operations: Any, channels: int, kernel: int, dilation: int, dtype: Any, device: Any
+) -> nn.Module:
     padding = dilation * (kernel - 1) // 2
     return operations.Conv1d(
         channels, channels, kernel, dilation=dilation, padding=padding, dtype=dtype, device=device
@@ -157,13 +196,27 @@ def _same_conv(operations: Any, channels: int, kernel: int, dilation: int, dtype
 
 
 class AMPBlock1(nn.Module):
-    """Anti-aliased residual block with a dilated and a plain convolution for each dilation (resblock "1")."""
+    """Anti-aliased residual block with a dilated and a plain convolution for each dilation
+    (resblock "1").
+    """
 
-    def __init__(self, config: VocoderConfig, channels: int, kernel: int, dilations: tuple[int, ...],
-                 operations: Any, dtype: Any, device: Any) -> None:
+    def __init__(
+        self,
+        config: VocoderConfig,
+        channels: int,
+        kernel: int,
+        dilations: tuple[int, ...],
+        operations: Any,
+        dtype: Any,
+        device: Any,
+    ) -> None:
         super().__init__()
-        self.convs1 = nn.ModuleList(_same_conv(operations, channels, kernel, d, dtype, device) for d in dilations)
-        self.convs2 = nn.ModuleList(_same_conv(operations, channels, kernel, 1, dtype, device) for _ in dilations)
+        self.convs1 = nn.ModuleList(
+            _same_conv(operations, channels, kernel, d, dtype, device) for d in dilations
+        )
+        self.convs2 = nn.ModuleList(
+            _same_conv(operations, channels, kernel, 1, dtype, device) for _ in dilations
+        )
         self.activations = nn.ModuleList(
             AntiAliasedSnake(config, channels, dtype, device) for _ in range(2 * len(dilations))
         )
@@ -179,11 +232,23 @@ class AMPBlock1(nn.Module):
 class AMPBlock2(nn.Module):
     """Anti-aliased residual block with one convolution for each dilation (resblock "2")."""
 
-    def __init__(self, config: VocoderConfig, channels: int, kernel: int, dilations: tuple[int, ...],
-                 operations: Any, dtype: Any, device: Any) -> None:
+    def __init__(
+        self,
+        config: VocoderConfig,
+        channels: int,
+        kernel: int,
+        dilations: tuple[int, ...],
+        operations: Any,
+        dtype: Any,
+        device: Any,
+    ) -> None:
         super().__init__()
-        self.convs = nn.ModuleList(_same_conv(operations, channels, kernel, d, dtype, device) for d in dilations)
-        self.activations = nn.ModuleList(AntiAliasedSnake(config, channels, dtype, device) for _ in dilations)
+        self.convs = nn.ModuleList(
+            _same_conv(operations, channels, kernel, d, dtype, device) for d in dilations
+        )
+        self.activations = nn.ModuleList(
+            AntiAliasedSnake(config, channels, dtype, device) for _ in dilations
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape, [B, C, T]."""
@@ -198,22 +263,42 @@ def _check(config: VocoderConfig) -> None:
     def need(holds: bool, field: str, expected: str) -> None:
         if not holds:
             found = getattr(config, field)
-            raise CheckpointError(f"vocoder config: {field} must be {expected}, found {found!r}; correct the config")
+            raise CheckpointError(
+                f"vocoder config: {field} must be {expected}, found {found!r}; correct the config"
+            )
 
     need(config.activation in ("snake", "snakebeta"), "activation", "'snake' or 'snakebeta'")
     need(config.resblock in ("1", "2"), "resblock", "'1' or '2'")
-    need(stages > 0 and min(config.upsample_rates) > 0, "upsample_rates", "a list of positive integers")
-    need(len(config.upsample_kernel_sizes) == stages, "upsample_kernel_sizes", f"a list of {stages} numbers")
+    need(
+        stages > 0 and min(config.upsample_rates) > 0,
+        "upsample_rates",
+        "a list of positive integers",
+    )
+    need(
+        len(config.upsample_kernel_sizes) == stages,
+        "upsample_kernel_sizes",
+        f"a list of {stages} numbers",
+    )
     need(
         all(k >= u for k, u in zip(config.upsample_kernel_sizes, config.upsample_rates)),
-        "upsample_kernel_sizes", "at least as large as upsample_rates, one by one",
+        "upsample_kernel_sizes",
+        "at least as large as upsample_rates, one by one",
     )
-    need(blocks > 0 and all(k % 2 for k in config.resblock_kernel_sizes), "resblock_kernel_sizes", "odd numbers")
+    need(
+        blocks > 0 and all(k % 2 for k in config.resblock_kernel_sizes),
+        "resblock_kernel_sizes",
+        "odd numbers",
+    )
     need(
         len(config.resblock_dilation_sizes) == blocks and all(config.resblock_dilation_sizes),
-        "resblock_dilation_sizes", f"{blocks} lists of numbers",
+        "resblock_dilation_sizes",
+        f"{blocks} lists of numbers",
     )
-    need(config.upsample_initial_channel >= 2**stages, "upsample_initial_channel", f"at least {2 ** stages}")
+    need(
+        config.upsample_initial_channel >= 2**stages,
+        "upsample_initial_channel",
+        f"at least {2**stages}",
+    )
 
 
 class BigVGAN(nn.Module):
@@ -222,7 +307,8 @@ class BigVGAN(nn.Module):
     Parameters
     ----------
     config : VocoderConfig
-        Sizes; `use_tanh_at_final` and `use_bias_at_final` are true for version 1 and false for version 2.
+        Sizes; `use_tanh_at_final` and `use_bias_at_final` are true for version 1 and false for
+        version 2.
     operations
         Module with `Conv1d` and `ConvTranspose1d`, `torch.nn` or a host's replacement.
     dtype, device
@@ -234,7 +320,9 @@ class BigVGAN(nn.Module):
         If the fields of `config` contradict one another.
     """
 
-    def __init__(self, config: VocoderConfig, operations: Any = nn, dtype: Any = None, device: Any = None) -> None:
+    def __init__(
+        self, config: VocoderConfig, operations: Any = nn, dtype: Any = None, device: Any = None
+    ) -> None:
         super().__init__()
         _check(config)
         self.config = config
@@ -244,14 +332,24 @@ class BigVGAN(nn.Module):
         self.ups = nn.ModuleList()
         self.resblocks = nn.ModuleList()
         block = AMPBlock1 if config.resblock == "1" else AMPBlock2
-        for stage, (rate, kernel) in enumerate(zip(config.upsample_rates, config.upsample_kernel_sizes)):
+        for stage, (rate, kernel) in enumerate(
+            zip(config.upsample_rates, config.upsample_kernel_sizes)
+        ):
             inner, outer = channels // 2**stage, channels // 2 ** (stage + 1)
-            up = operations.ConvTranspose1d(inner, outer, kernel, stride=rate, padding=(kernel - rate) // 2, **made)
+            up = operations.ConvTranspose1d(
+                inner, outer, kernel, stride=rate, padding=(kernel - rate) // 2, **made
+            )
             self.ups.append(nn.ModuleList([up]))
-            for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes):
-                self.resblocks.append(block(config, outer, size, dilations, operations, dtype, device))
+            for size, dilations in zip(
+                config.resblock_kernel_sizes, config.resblock_dilation_sizes
+            ):
+                self.resblocks.append(
+                    block(config, outer, size, dilations, operations, dtype, device)
+                )
         self.activation_post = AntiAliasedSnake(config, outer, dtype, device)
-        self.conv_post = operations.Conv1d(outer, 1, 7, padding=3, bias=config.use_bias_at_final, **made)
+        self.conv_post = operations.Conv1d(
+            outer, 1, 7, padding=3, bias=config.use_bias_at_final, **made
+        )
 
     def forward(self, mel: Tensor) -> Tensor:
         """Waveform of a log-mel spectrogram.
@@ -264,14 +362,17 @@ class BigVGAN(nn.Module):
         Returns
         -------
         Tensor
-            [B, 1, frames * hop_length] within [-1, 1]. Where a transposed convolution gives more than its stride times
-            its input, the surplus lies at the end and is cut off after the last layer.
+            [B, 1, frames * hop_length] within [-1, 1]. Where a transposed convolution gives more
+            than its stride times its input, the surplus lies at the end and is cut off after the
+            last layer.
         """
         x = self.conv_pre(mel)
         parallel = len(self.config.resblock_kernel_sizes)
         for stage, up in enumerate(self.ups):
             x = up[0](x)
-            branches = [block(x) for block in self.resblocks[stage * parallel : (stage + 1) * parallel]]
+            branches = [
+                block(x) for block in self.resblocks[stage * parallel : (stage + 1) * parallel]
+            ]
             x = sum(branches[1:], branches[0]) / parallel
         x = self.conv_post(self.activation_post(x))
         x = torch.tanh(x) if self.config.use_tanh_at_final else x.clamp(-1.0, 1.0)
@@ -285,7 +386,9 @@ class BigVGAN(nn.Module):
         stages = list(zip(config.upsample_rates, config.upsample_kernel_sizes))
         for rate, kernel in reversed(stages):
             reach = 0
-            for size, dilations in zip(config.resblock_kernel_sizes, config.resblock_dilation_sizes):
+            for size, dilations in zip(
+                config.resblock_kernel_sizes, config.resblock_dilation_sizes
+            ):
                 side = (size - 1) // 2
                 steps = [activation + side * dilation for dilation in dilations]
                 if config.resblock == "1":
@@ -301,8 +404,9 @@ class BigVGAN(nn.Module):
     def vocode(self, mel: Tensor, chunk_frames: int = 512) -> Tensor:
         """Waveform of a mel of any length, `chunk_frames` frames at a time.
 
-        Every chunk is computed with the whole receptive field as context, which is then cut off, so that the result is
-        the same as `forward`'s and the working memory does not grow with the length.
+        Every chunk is computed with the whole receptive field as context, which is then cut off, so
+        that the result is the same as `forward`'s and the working memory does not grow with the
+        length.
 
         Parameters
         ----------
@@ -323,7 +427,9 @@ class BigVGAN(nn.Module):
         """
         if mel.ndim != 3 or mel.shape[1] != self.config.num_mels or mel.shape[2] == 0:
             expected = f"[batch, {self.config.num_mels}, frames]"
-            raise InputError(f"mel: expected {expected}, found {list(mel.shape)}; use the model's own mel front-end")
+            raise InputError(
+                f"mel: expected {expected}, found {list(mel.shape)}; use the model's own mel front-end"
+            )
         if chunk_frames < 1:
             raise InputError(f"chunk_frames: expected at least 1, found {chunk_frames}")
         frames, hop = mel.shape[-1], self.config.hop_length
@@ -337,7 +443,9 @@ class BigVGAN(nn.Module):
             part = self(mel[..., left : min(frames, end + context)])
             if waveform is None:
                 waveform = part.new_empty(mel.shape[0], 1, frames * hop)
-            waveform[..., start * hop : end * hop] = part[..., (start - left) * hop : (end - left) * hop]
+            waveform[..., start * hop : end * hop] = part[
+                ..., (start - left) * hop : (end - left) * hop
+            ]
         return waveform
 
 
@@ -353,7 +461,8 @@ def fold_weight_norm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
     Parameters
     ----------
     state_dict : dict
-        With pairs `weight_g`/`weight_v` or `parametrizations.weight.original0`/`original1`, or without any.
+        With pairs `weight_g`/`weight_v` or `parametrizations.weight.original0`/`original1`, or
+        without any.
 
     Returns
     -------
@@ -373,7 +482,9 @@ def fold_weight_norm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
                 continue
             base = key[: -len(suffix)]
             if base + other not in state_dict:
-                raise CheckpointError(f"{key}: expected {base + other} beside it, found none; the checkpoint is incomplete")
+                raise CheckpointError(
+                    f"{key}: expected {base + other} beside it, found none; the checkpoint is incomplete"
+                )
             direction = state_dict[base + other]
             directions.add(base + other)
             norm = direction.flatten(1).norm(dim=1).view(-1, *[1] * (direction.ndim - 1))
@@ -385,7 +496,9 @@ def fold_weight_norm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
         folded.pop(key)
     for key in folded:
         if key.endswith(tuple(_MAGNITUDE_SUFFIXES.values())):
-            raise CheckpointError(f"{key}: expected its magnitude beside it, found none; the checkpoint is incomplete")
+            raise CheckpointError(
+                f"{key}: expected its magnitude beside it, found none; the checkpoint is incomplete"
+            )
     return folded
 
 
@@ -397,15 +510,21 @@ def _official_files(path: Path) -> tuple[Path, Path]:
             candidates = (p for p in path.iterdir() if re.fullmatch(r"g_\d+", p.name))
             numbered = sorted(candidates, key=lambda p: int(p.name[2:]))
             if not numbered:
-                raise CheckpointError(f"{path}: expected bigvgan_generator.pt or g_XXXXXXXX in it, found neither")
+                raise CheckpointError(
+                    f"{path}: expected bigvgan_generator.pt or g_XXXXXXXX in it, found neither"
+                )
             weights = numbered[-1]
     elif path.is_file():
         weights = path
     else:
-        raise CheckpointError(f"{path}: expected a BigVGAN checkpoint file or its folder, found nothing there")
+        raise CheckpointError(
+            f"{path}: expected a BigVGAN checkpoint file or its folder, found nothing there"
+        )
     config = weights.parent / "config.json"
     if not config.is_file():
-        raise CheckpointError(f"{config}: expected the vocoder's config.json beside {weights.name}, found none; copy it there")
+        raise CheckpointError(
+            f"{config}: expected the vocoder's config.json beside {weights.name}, found none; copy it there"
+        )
     return weights, config
 
 
@@ -421,7 +540,9 @@ def _official_config(path: Path) -> VocoderConfig:
         if entry.name not in values:
             if entry.name in _OPTIONAL_FIELDS:
                 continue
-            raise CheckpointError(f"{path}: expected the field {entry.name!r}, found none; use the official config.json")
+            raise CheckpointError(
+                f"{path}: expected the field {entry.name!r}, found none; use the official config.json"
+            )
         value, default = values[entry.name], entry.default
         if entry.name == "resblock":
             value = str(value)
@@ -436,12 +557,16 @@ def _official_config(path: Path) -> VocoderConfig:
     try:
         _check(config)
     except TypeError as error:
-        raise CheckpointError(f"{path}: expected lists of integers for the vocoder's sizes, found {error}") from error
+        raise CheckpointError(
+            f"{path}: expected lists of integers for the vocoder's sizes, found {error}"
+        ) from error
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
     hop = values.get("hop_size", config.hop_length)
     if hop != config.hop_length:
-        raise CheckpointError(f"{path}: hop_size must be the product of upsample_rates, {config.hop_length}, found {hop!r}")
+        raise CheckpointError(
+            f"{path}: hop_size must be the product of upsample_rates, {config.hop_length}, found {hop!r}"
+        )
     return config
 
 
@@ -451,8 +576,8 @@ def load_official(path: str | Path) -> tuple[VocoderConfig, dict[str, Tensor]]:
     Parameters
     ----------
     path : str or Path
-        `bigvgan_generator.pt` or `g_XXXXXXXX` with `config.json` beside it, or the folder of both (the highest number
-        is taken). The file is unpickled with `weights_only=True`.
+        `bigvgan_generator.pt` or `g_XXXXXXXX` with `config.json` beside it, or the folder of both
+        (the highest number is taken). The file is unpickled with `weights_only=True`.
 
     Returns
     -------
@@ -464,7 +589,8 @@ def load_official(path: str | Path) -> tuple[VocoderConfig, dict[str, Tensor]]:
     Raises
     ------
     CheckpointError
-        If a file is missing, truncated or foreign, or a key or shape is not what `config.json` asks for.
+        If a file is missing, truncated or foreign, or a key or shape is not what `config.json` asks
+        for.
     """
     weights, config_path = _official_files(Path(path))
     config = _official_config(config_path)
@@ -472,10 +598,18 @@ def load_official(path: str | Path) -> tuple[VocoderConfig, dict[str, Tensor]]:
         content = torch.load(weights, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
         reason = str(error).split("\n")[0]
-        raise CheckpointError(f"{weights}: expected a whole PyTorch weight file, found: {reason}; fetch it anew") from error
+        raise CheckpointError(
+            f"{weights}: expected a whole PyTorch weight file, found: {reason}; fetch it anew"
+        ) from error
     if not isinstance(content, dict) or not isinstance(content.get("generator"), dict):
-        found = ", ".join(map(str, list(content)[:5])) if isinstance(content, dict) else type(content).__name__
-        raise CheckpointError(f"{weights}: expected the key 'generator' with a state dict, found {found or 'nothing'}")
+        found = (
+            ", ".join(map(str, list(content)[:5]))
+            if isinstance(content, dict)
+            else type(content).__name__
+        )
+        raise CheckpointError(
+            f"{weights}: expected the key 'generator' with a state dict, found {found or 'nothing'}"
+        )
     try:
         state = fold_weight_norm(content["generator"])
     except CheckpointError as error:
@@ -484,12 +618,16 @@ def load_official(path: str | Path) -> tuple[VocoderConfig, dict[str, Tensor]]:
     expected = BigVGAN(config, device="meta").state_dict()
     for key, tensor in expected.items():
         if key not in state:
-            raise CheckpointError(f"{weights}: {key}: expected shape {list(tensor.shape)}, found no such key")
+            raise CheckpointError(
+                f"{weights}: {key}: expected shape {list(tensor.shape)}, found no such key"
+            )
         if state[key].shape != tensor.shape:
             raise CheckpointError(
                 f"{weights}: {key}: expected shape {list(tensor.shape)} by config.json, found {list(state[key].shape)}"
             )
     foreign = sorted(set(state) - set(expected))
     if foreign:
-        raise CheckpointError(f"{weights}: {foreign[0]}: expected no such key by config.json, found it")
+        raise CheckpointError(
+            f"{weights}: {foreign[0]}: expected no such key by config.json, found it"
+        )
     return config, state

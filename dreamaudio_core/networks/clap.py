@@ -1,4 +1,6 @@
-"""CLAP similarities (Wu et al., "Large-scale contrastive language-audio pretraining"), by transformers' `ClapModel`."""
+"""CLAP similarities (Wu et al., "Large-scale contrastive language-audio pretraining"), by
+transformers' `ClapModel`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..weights.checkpoint import read_pickle
 from ..errors import AudioError, CheckpointError, InputError
 from ..evaluation.extractor import folder_digest
+from ..weights.checkpoint import read_pickle
 
 PUBLISHED = (
     "CLAP models in transformers' layout are published by LAION at https://huggingface.co/laion, such as "
@@ -24,7 +26,8 @@ _FILES = (".json", ".txt", ".safetensors", ".bin", ".model")
 def load_clap(source: str | Path) -> tuple[nn.Module, object, object]:
     """Model, tokenizer and feature extractor of a CLAP folder, or of a hub id that the user named.
 
-    Local folders are read offline; of a folder that has only `pytorch_model.bin` nothing but tensors is read.
+    Local folders are read offline; of a folder that has only `pytorch_model.bin` nothing but
+    tensors is read.
 
     Raises
     ------
@@ -54,7 +57,11 @@ def load_clap(source: str | Path) -> tuple[nn.Module, object, object]:
             f"CLAP {source!r}: cannot be read ({reason}); expected config.json, preprocessor_config.json, "
             f"tokenizer files and weights in transformers' layout; {PUBLISHED}"
         ) from error
-    missing = sorted(k for k in info["missing_keys"] if not k.endswith(("position_ids", "relative_position_index")))
+    missing = sorted(
+        k
+        for k in info["missing_keys"]
+        if not k.endswith(("position_ids", "relative_position_index"))
+    )
     if missing:
         raise CheckpointError(
             f"CLAP {source!r}: key {missing[0]!r} is missing (and {len(missing) - 1} more); these are not "
@@ -79,9 +86,11 @@ def _resolve(source: str | Path) -> tuple[str, bool]:
 
 
 class ClapExtractor:
-    """Clips at 48 kHz, and texts, to unit vectors [D]; the model is read when the first clip or text comes.
+    """Clips at 48 kHz, and texts, to unit vectors [D]; the model is read when the first clip or
+    text comes.
 
-    A clip's first 10 s are used: a longer one, 10.24 s say, would be cropped at random by the feature extractor.
+    A clip's first 10 s are used: a longer one, 10.24 s say, would be cropped at random by the
+    feature extractor.
 
     Parameters
     ----------
@@ -99,7 +108,9 @@ class ClapExtractor:
         self.device = device
         # A hub id stands for its present weights, whose identity is known once they are here.
         self.digest = (
-            folder_digest(Path(self.source), _FILES) if local else hashlib.sha256(self.source.encode()).hexdigest()
+            folder_digest(Path(self.source), _FILES)
+            if local
+            else hashlib.sha256(self.source.encode()).hexdigest()
         )
         self._parts: tuple | None = None
 
@@ -119,14 +130,17 @@ class ClapExtractor:
         clips = []
         for waveform in waveforms:
             if waveform.dim() != 1 or not len(waveform):
-                raise AudioError(f"CLAP: expected a waveform [T], found shape {list(waveform.shape)}")
+                raise AudioError(
+                    f"CLAP: expected a waveform [T], found shape {list(waveform.shape)}"
+                )
             clips.append(waveform[: round(SECONDS * self.sample_rate)].float().cpu().numpy())
         features = extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")
         # The extractor marks a random clip of a batch as long for models with fusion; none is.
         longer = torch.zeros_like(torch.as_tensor(features["is_longer"]), dtype=torch.bool)
         with torch.inference_mode():
             found = model.get_audio_features(
-                input_features=features["input_features"].float().to(self.device), is_longer=longer.to(self.device)
+                input_features=features["input_features"].float().to(self.device),
+                is_longer=longer.to(self.device),
             )
         return list(_unit(found))
 
@@ -135,11 +149,16 @@ class ClapExtractor:
         model, tokenizer, _ = self._load()
         if not texts:
             raise InputError("CLAP: expected at least one text")
-        limit = min(tokenizer.model_max_length, model.config.text_config.max_position_embeddings - 2)
-        batch = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        limit = min(
+            tokenizer.model_max_length, model.config.text_config.max_position_embeddings - 2
+        )
+        batch = tokenizer(
+            list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt"
+        )
         with torch.inference_mode():
             found = model.get_text_features(
-                input_ids=batch["input_ids"].to(self.device), attention_mask=batch["attention_mask"].to(self.device)
+                input_ids=batch["input_ids"].to(self.device),
+                attention_mask=batch["attention_mask"].to(self.device),
             )
         return _unit(found)
 
@@ -151,7 +170,8 @@ def _unit(found) -> np.ndarray:
 
 
 def clap_score(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """100 times the cosine of paired vectors [N, D]: CLAP between prompt and clip, CLAP_A between target and clip.
+    """100 times the cosine of paired vectors [N, D]: CLAP between prompt and clip, CLAP_A between
+    target and clip.
 
     Parameters
     ----------

@@ -1,6 +1,7 @@
 """Cnn14 at 16 kHz (Kong et al., "PANNs"), whose AudioSet class logits the KL divergence compares.
 
-Weights are read as published: `{"model": state_dict}` with the front-end's Fourier and mel weights among the tensors.
+Weights are read as published: `{"model": state_dict}` with the front-end's Fourier and mel weights
+among the tensors.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..audio import mel_filterbank
-from ..weights.checkpoint import load_state, read_pickle, read_safetensors
 from ..config import AudioConfig
 from ..errors import AudioError, CheckpointError
 from ..evaluation.extractor import file_digest, require_file
+from ..weights.checkpoint import load_state, read_pickle, read_safetensors
 
-PUBLISHED = (
-    "Cnn14_16k_mAP=0.438.pth is published with PANNs: https://zenodo.org/record/3987831/files/Cnn14_16k_mAP%3D0.438.pth"
+PUBLISHED = "Cnn14_16k_mAP=0.438.pth is published with PANNs: https://zenodo.org/record/3987831/files/Cnn14_16k_mAP%3D0.438.pth"
+FRONT_END = AudioConfig(
+    sample_rate=16_000, n_fft=512, hop_length=160, n_mels=64, fmin=50.0, fmax=8_000.0, floor=1e-10
 )
-FRONT_END = AudioConfig(sample_rate=16_000, n_fft=512, hop_length=160, n_mels=64, fmin=50.0, fmax=8_000.0, floor=1e-10)
 MINIMUM_SAMPLES = 32_000
 _STFT = "spectrogram_extractor.stft."
 _MEL = "logmel_extractor.melW"
@@ -72,7 +73,9 @@ class Cnn14(nn.Module):
         self.fc_audioset = operations.Linear(before, classes, **kw)
 
     def log_mel(self, waveform: Tensor) -> Tensor:
-        """Log-mel spectrogram in dB of power, floored at -100 dB: [B, T] to [B, 1, 1 + T // 160, 64]."""
+        """Log-mel spectrogram in dB of power, floored at -100 dB: [B, T] to [B, 1, 1 + T // 160,
+        64].
+        """
         window = torch.hann_window(FRONT_END.n_fft, dtype=torch.float64).to(waveform)
         spectrum = torch.stft(
             waveform,
@@ -97,9 +100,11 @@ class Cnn14(nn.Module):
 
 
 def load_cnn14(path: str | Path, device: torch.device | str = "cpu") -> Cnn14:
-    """Cnn14 with the weights of the public 16 kHz checkpoint, or of `{"model": ...}`'s tensors as safetensors.
+    """Cnn14 with the weights of the public 16 kHz checkpoint, or of `{"model": ...}`'s tensors as
+    safetensors.
 
-    The mel weights of the file are used; its Fourier weights, where present, must be those of a 512-sample Hann window.
+    The mel weights of the file are used; its Fourier weights, where present, must be those of a
+    512-sample Hann window.
 
     Raises
     ------
@@ -110,9 +115,14 @@ def load_cnn14(path: str | Path, device: torch.device | str = "cpu") -> Cnn14:
     found = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
     state = found.get("model", found)
     try:
-        width, classes = state["conv_block1.conv1.weight"].shape[0], state["fc_audioset.weight"].shape[0]
+        width, classes = (
+            state["conv_block1.conv1.weight"].shape[0],
+            state["fc_audioset.weight"].shape[0],
+        )
     except (KeyError, AttributeError, IndexError, TypeError) as error:
-        raise CheckpointError(f"{path}: expected Cnn14 weights, found no tensor {error}; {PUBLISHED}") from error
+        raise CheckpointError(
+            f"{path}: expected Cnn14 weights, found no tensor {error}; {PUBLISHED}"
+        ) from error
     state = {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")}
     _check_fourier(state, path)
     network = Cnn14(width, classes)
@@ -122,7 +132,9 @@ def load_cnn14(path: str | Path, device: torch.device | str = "cpu") -> Cnn14:
 
 
 def _check_fourier(state: dict[str, Tensor], path: Path) -> None:
-    """Take the Fourier weights out of `state` and compare them with the transform that `Cnn14` computes."""
+    """Take the Fourier weights out of `state` and compare them with the transform that `Cnn14`
+    computes.
+    """
     size = FRONT_END.n_fft
     window = torch.hann_window(size, dtype=torch.float64)
     for name, wave in (("real", torch.cos), ("imag", lambda x: -torch.sin(x))):
@@ -147,7 +159,8 @@ def _check_fourier(state: dict[str, Tensor], path: Path) -> None:
 class Cnn14Extractor:
     """Clips at 16 kHz to class logits [classes]; the network is read when the first clip comes.
 
-    As is customary for this metric the clip's mean is removed and clips under 2 s are extended by zeros.
+    As is customary for this metric the clip's mean is removed and clips under 2 s are extended by
+    zeros.
 
     Parameters
     ----------
@@ -173,7 +186,9 @@ class Cnn14Extractor:
         prepared = []
         for waveform in waveforms:
             if waveform.dim() != 1 or not len(waveform):
-                raise AudioError(f"Cnn14: expected a waveform [T], found shape {list(waveform.shape)}")
+                raise AudioError(
+                    f"Cnn14: expected a waveform [T], found shape {list(waveform.shape)}"
+                )
             waveform = waveform.float() - waveform.float().mean()
             prepared.append(F.pad(waveform, (0, max(0, MINIMUM_SAMPLES - len(waveform)))))
         by_length: dict[int, list[int]] = {}
@@ -182,6 +197,11 @@ class Cnn14Extractor:
         logits: dict[int, np.ndarray] = {}
         with torch.inference_mode():
             for indices in by_length.values():
-                found = self._network(torch.stack([prepared[i] for i in indices]).to(self.device)).float().cpu().numpy()
+                found = (
+                    self._network(torch.stack([prepared[i] for i in indices]).to(self.device))
+                    .float()
+                    .cpu()
+                    .numpy()
+                )
                 logits.update(zip(indices, found, strict=True))
         return [logits[i] for i in range(len(waveforms))]

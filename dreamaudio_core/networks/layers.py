@@ -1,4 +1,6 @@
-"""Building blocks of the MRC UNet: time embedding, residual block, attention, transformer, attention site."""
+"""Building blocks of the MRC UNet: time embedding, residual block, attention, transformer,
+attention site.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ from torch import Tensor, nn
 
 
 class KeysValues(NamedTuple):
-    """Projected context of one cross-attention: keys and values [B, heads, L, head_dim], mask [B, 1, 1, L] or None."""
+    """Projected context of one cross-attention: keys and values [B, heads, L, head_dim], mask [B,
+    1, 1, L] or None.
+    """
 
     keys: Tensor
     values: Tensor
@@ -19,7 +23,9 @@ class KeysValues(NamedTuple):
 
 
 def sinusoidal_embedding(time: Tensor, dim: int, max_period: float = 10_000.0) -> Tensor:
-    """Sinusoidal features [B, dim] of times [B]: cosines, then sines, at geometrically spaced frequencies."""
+    """Sinusoidal features [B, dim] of times [B]: cosines, then sines, at geometrically spaced
+    frequencies.
+    """
     half = dim // 2
     steps = torch.arange(half, dtype=torch.float32, device=time.device)
     angles = time.float()[:, None] * torch.exp(-math.log(max_period) * steps / half)
@@ -34,7 +40,9 @@ def zero_init(module: nn.Module) -> nn.Module:
 
 
 class TimeEmbedding(nn.Module):
-    """Flow time [B] in [0, 1] (or a diffusion step, with `scale` 1) to an embedding [B, 4 * hidden]."""
+    """Flow time [B] in [0, 1] (or a diffusion step, with `scale` 1) to an embedding [B, 4 *
+    hidden].
+    """
 
     def __init__(self, hidden: int, scale: float, operations=nn, dtype=None, device=None):
         super().__init__()
@@ -55,7 +63,9 @@ def mean_token(tokens: Tensor, mask: Tensor) -> Tensor:
 
 
 class PromptEmbedding(nn.Module):
-    """Mean token of the prompt [B, D] to a summand of the time embedding [B, dim]; zero before training."""
+    """Mean token of the prompt [B, D] to a summand of the time embedding [B, dim]; zero before
+    training.
+    """
 
     def __init__(self, text_dim: int, dim: int, operations=nn, dtype=None, device=None):
         super().__init__()
@@ -69,12 +79,22 @@ class PromptEmbedding(nn.Module):
 class PromptEnvelope(nn.Module):
     """Spectral envelope that a prompt asks for: the mean over time of the latent where it sounds.
 
-    A small regression with a loss of its own, because what a prompt says about the spectrum is learnt slowly through the
-    flow's loss alone. `estimate` gives the envelope [B, C, 1, F] from the prompt's mean token [B, D]; `forward` what the
-    estimate adds after the noise encoder's first convolution, [B, hidden, 1, F], zero before training.
+    A small regression with a loss of its own, because what a prompt says about the spectrum is
+    learnt slowly through the flow's loss alone. `estimate` gives the envelope [B, C, 1, F] from the
+    prompt's mean token [B, D]; `forward` what the estimate adds after the noise encoder's first
+    convolution, [B, hidden, 1, F], zero before training.
     """
 
-    def __init__(self, text_dim: int, channels: int, bands: int, hidden: int, operations=nn, dtype=None, device=None):
+    def __init__(
+        self,
+        text_dim: int,
+        channels: int,
+        bands: int,
+        hidden: int,
+        operations=nn,
+        dtype=None,
+        device=None,
+    ):
         super().__init__()
         kw = {"dtype": dtype, "device": device}
         self.shape, width = (channels, 1, bands), 8 * hidden
@@ -94,7 +114,16 @@ class PromptEnvelope(nn.Module):
 class ResBlock(nn.Module):
     """Residual block with additive time embedding; [B, in, T, F] to [B, out, T, F]."""
 
-    def __init__(self, in_channels: int, out_channels: int, embedding: int, groups: int, operations, dtype, device):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        embedding: int,
+        groups: int,
+        operations,
+        dtype,
+        device,
+    ):
         super().__init__()
         kw = {"dtype": dtype, "device": device}
         self.norm1 = operations.GroupNorm(groups, in_channels, **kw)
@@ -102,7 +131,11 @@ class ResBlock(nn.Module):
         self.embedding = operations.Linear(embedding, out_channels, **kw)
         self.norm2 = operations.GroupNorm(groups, out_channels, **kw)
         self.conv2 = zero_init(operations.Conv2d(out_channels, out_channels, 3, padding=1, **kw))
-        self.skip = None if in_channels == out_channels else operations.Conv2d(in_channels, out_channels, 1, **kw)
+        self.skip = (
+            None
+            if in_channels == out_channels
+            else operations.Conv2d(in_channels, out_channels, 1, **kw)
+        )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         h = self.conv1(F.silu(self.norm1(x)))
@@ -133,7 +166,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: KeysValues | None = None) -> Tensor:
         keys, values, mask = self.project(x) if context is None else context
-        out = F.scaled_dot_product_attention(self._split(self.to_q(x)), keys, values, attn_mask=mask)
+        out = F.scaled_dot_product_attention(
+            self._split(self.to_q(x)), keys, values, attn_mask=mask
+        )
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 
@@ -151,12 +186,22 @@ class FeedForward(nn.Module):
 
 
 class Transformer(nn.Module):
-    """One transformer block over the positions of a feature map: self-attention, attention to a context, feed-forward.
+    """One transformer block over the positions of a feature map: self-attention, attention to a
+    context, feed-forward.
 
     Without a context (`context_dim=None`) the second attention is another self-attention.
     """
 
-    def __init__(self, dim: int, context_dim: int | None, head_dim: int, groups: int, operations, dtype, device):
+    def __init__(
+        self,
+        dim: int,
+        context_dim: int | None,
+        head_dim: int,
+        groups: int,
+        operations,
+        dtype,
+        device,
+    ):
         super().__init__()
         kw = {"dtype": dtype, "device": device}
         self.has_context = context_dim is not None
@@ -179,17 +224,33 @@ class Transformer(nn.Module):
 
 
 class AttentionSite(nn.Module):
-    """A self-attention transformer followed by one transformer per text context (paper, section III-B)."""
+    """A self-attention transformer followed by one transformer per text context (paper, section
+    III-B).
+    """
 
-    def __init__(self, dim: int, context_dims: Sequence[int], head_dim: int, groups: int, operations, dtype, device):
+    def __init__(
+        self,
+        dim: int,
+        context_dims: Sequence[int],
+        head_dim: int,
+        groups: int,
+        operations,
+        dtype,
+        device,
+    ):
         super().__init__()
         args = (head_dim, groups, operations, dtype, device)
         self.self_attention = Transformer(dim, None, *args)
-        self.cross_attention = nn.ModuleList(Transformer(dim, context, *args) for context in context_dims)
+        self.cross_attention = nn.ModuleList(
+            Transformer(dim, context, *args) for context in context_dims
+        )
 
     def project(self, contexts: Sequence[tuple[Tensor, Tensor | None]]) -> list[KeysValues]:
         """Keys and values of each (tokens, mask) context."""
-        return [block.attention2.project(*context) for block, context in zip(self.cross_attention, contexts)]
+        return [
+            block.attention2.project(*context)
+            for block, context in zip(self.cross_attention, contexts)
+        ]
 
     def forward(self, x: Tensor, contexts: Sequence[KeysValues]) -> Tensor:
         x = self.self_attention(x)
@@ -203,7 +264,9 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, operations, dtype, device):
         super().__init__()
-        self.conv = operations.Conv2d(channels, channels, 3, stride=2, padding=1, dtype=dtype, device=device)
+        self.conv = operations.Conv2d(
+            channels, channels, 3, stride=2, padding=1, dtype=dtype, device=device
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.conv(x)

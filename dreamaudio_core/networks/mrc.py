@@ -1,8 +1,9 @@
 """MRC UNet: the denoising network with multi-reference customization (paper, section III-B).
 
-A noise encoder reads z and the prompt C; a reference encoder of the same shape reads the references R and their
-captions E; a middle block joins both; the decoder takes the skips of both and attends to C and E. What does not depend
-on the time (the reference branch, all keys and values of C and E) is computed once, by `MRCUNet.precompute`.
+A noise encoder reads z and the prompt C; a reference encoder of the same shape reads the references
+R and their captions E; a middle block joins both; the decoder takes the skips of both and attends
+to C and E. What does not depend on the time (the reference branch, all keys and values of C and E)
+is computed once, by `MRCUNet.precompute`.
 """
 
 from __future__ import annotations
@@ -36,10 +37,12 @@ SiteContexts = list[list[KeysValues]]
 class MRCContext:
     """All that the network needs besides z and the time; computed once a generation.
 
-    `features` are the reference encoder's skips, the last being its output (empty for the -UNet variant, which instead
-    keeps the reference latents themselves in `channels`); `encoder`, `middle` and `decoder` hold the keys and values of
-    each attention site in order. `pooled` [B, 4 * hidden] is added to the time embedding where the network pools the prompt,
-    `envelope` [B, hidden, 1, F] after the noise encoder's first convolution where it estimates the prompt's envelope.
+    `features` are the reference encoder's skips, the last being its output (empty for the -UNet
+    variant, which instead keeps the reference latents themselves in `channels`); `encoder`,
+    `middle` and `decoder` hold the keys and values of each attention site in order. `pooled` [B, 4
+    * hidden] is added to the time embedding where the network pools the prompt, `envelope` [B,
+    hidden, 1, F] after the noise encoder's first convolution where it estimates the prompt's
+    envelope.
     """
 
     encoder: SiteContexts
@@ -52,7 +55,10 @@ class MRCContext:
     envelope: Tensor | None = None
 
     def repeat(self, times: int) -> "MRCContext":
-        """Context for `times` items of each row, item by item: rows a, b become a, a, .., b, b, .. ."""
+        """Context for `times` items of each row, item by item: rows a, b become a, a, .., b, b, ..
+        .
+        """
+
         def grow(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.repeat_interleave(times, dim=0)
 
@@ -61,14 +67,19 @@ class MRCContext:
 
         refresh = self.refresh
         return MRCContext(
-            grow_sites(self.encoder), grow_sites(self.middle), grow_sites(self.decoder),
-            [grow(f) for f in self.features], grow(self.channels),
+            grow_sites(self.encoder),
+            grow_sites(self.middle),
+            grow_sites(self.decoder),
+            [grow(f) for f in self.features],
+            grow(self.channels),
             None if refresh is None else lambda time: [grow(f) for f in refresh(time[::times])],
-            grow(self.pooled), grow(self.envelope),
+            grow(self.pooled),
+            grow(self.envelope),
         )
 
     def rows(self, index: slice) -> "MRCContext":
         """Context of some rows of the batch; used where guidance is off and one branch suffices."""
+
         def cut(x: Tensor | None) -> Tensor | None:
             return None if x is None else x[index]
 
@@ -78,8 +89,12 @@ class MRCContext:
         if self.refresh is not None:
             raise InputError("rows: a context whose references follow the time cannot be cut")
         return MRCContext(
-            cut_sites(self.encoder), cut_sites(self.middle), cut_sites(self.decoder),
-            [cut(f) for f in self.features], cut(self.channels), pooled=cut(self.pooled),
+            cut_sites(self.encoder),
+            cut_sites(self.middle),
+            cut_sites(self.decoder),
+            [cut(f) for f in self.features],
+            cut(self.channels),
+            pooled=cut(self.pooled),
             envelope=cut(self.envelope),
         )
 
@@ -87,20 +102,30 @@ class MRCContext:
 class Encoder(nn.Module):
     """Contracting path; forward returns the skips, finest first, the last being the output itself."""
 
-    def __init__(self, in_channels: int, config: MRCConfig, contexts: int, operations, dtype, device):
+    def __init__(
+        self, in_channels: int, config: MRCConfig, contexts: int, operations, dtype, device
+    ):
         super().__init__()
         kw = {"dtype": dtype, "device": device}
         embedding = 4 * config.hidden
         self.stem = operations.Conv2d(in_channels, config.hidden, 3, padding=1, **kw)
-        self.blocks, self.sites, self.downsamples = nn.ModuleList(), nn.ModuleDict(), nn.ModuleList()
+        self.blocks, self.sites, self.downsamples = (
+            nn.ModuleList(),
+            nn.ModuleDict(),
+            nn.ModuleList(),
+        )
         width = config.hidden
         self.skip_widths = [width]
         for level, multiplier in enumerate(config.multipliers):
             out = config.hidden * multiplier
             for _ in range(config.num_res_blocks):
                 if level in config.attention_levels:
-                    self.sites[str(len(self.blocks))] = _site(out, contexts, config, operations, dtype, device)
-                self.blocks.append(ResBlock(width, out, embedding, config.groups, operations, dtype, device))
+                    self.sites[str(len(self.blocks))] = _site(
+                        out, contexts, config, operations, dtype, device
+                    )
+                self.blocks.append(
+                    ResBlock(width, out, embedding, config.groups, operations, dtype, device)
+                )
                 width = out
                 self.skip_widths.append(width)
             if level < len(config.multipliers) - 1:
@@ -113,8 +138,14 @@ class Encoder(nn.Module):
         """Keys and values of every site."""
         return [site.project(contexts) for site in self.sites.values()]
 
-    def forward(self, x: Tensor, embedding: Tensor, contexts: SiteContexts, stem: nn.Module | None = None,
-                envelope: Tensor | None = None) -> list[Tensor]:
+    def forward(
+        self,
+        x: Tensor,
+        embedding: Tensor,
+        contexts: SiteContexts,
+        stem: nn.Module | None = None,
+        envelope: Tensor | None = None,
+    ) -> list[Tensor]:
         x = (stem or self.stem)(x)
         x = x if envelope is None else x + envelope
         skips = [x]
@@ -132,9 +163,20 @@ class Encoder(nn.Module):
 
 
 class Middle(nn.Module):
-    """Residual block (which joins the two encoders where there are two), attention site, residual block."""
+    """Residual block (which joins the two encoders where there are two), attention site, residual
+    block.
+    """
 
-    def __init__(self, in_channels: int, channels: int, contexts: int, config: MRCConfig, operations, dtype, device):
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        contexts: int,
+        config: MRCConfig,
+        operations,
+        dtype,
+        device,
+    ):
         super().__init__()
         args = (4 * config.hidden, config.groups, operations, dtype, device)
         self.block1 = ResBlock(in_channels, channels, *args)
@@ -158,22 +200,30 @@ class Decoder(nn.Module):
             out = config.hidden * multiplier
             for _ in range(config.num_res_blocks + 1):
                 if level in config.attention_levels:
-                    self.sites[str(len(self.blocks))] = _site(out, 2, config, operations, dtype, device)
+                    self.sites[str(len(self.blocks))] = _site(
+                        out, 2, config, operations, dtype, device
+                    )
                 joined = width + widths.pop()
-                self.blocks.append(ResBlock(joined, out, embedding, config.groups, operations, dtype, device))
+                self.blocks.append(
+                    ResBlock(joined, out, embedding, config.groups, operations, dtype, device)
+                )
                 width = out
             if level > 0:
                 self.upsamples.append(Upsample(width, operations, dtype, device))
         self.per_level = config.num_res_blocks + 1
         self.norm = operations.GroupNorm(config.groups, width, dtype=dtype, device=device)
-        out_conv = operations.Conv2d(width, config.latent_channels, 3, padding=1, dtype=dtype, device=device)
+        out_conv = operations.Conv2d(
+            width, config.latent_channels, 3, padding=1, dtype=dtype, device=device
+        )
         self.out = zero_init(out_conv)
 
     def project(self, contexts: list[tuple[Tensor, Tensor | None]]) -> SiteContexts:
         """Keys and values of every site."""
         return [site.project(contexts) for site in self.sites.values()]
 
-    def forward(self, x: Tensor, skips: list[Tensor], embedding: Tensor, contexts: SiteContexts) -> Tensor:
+    def forward(
+        self, x: Tensor, skips: list[Tensor], embedding: Tensor, contexts: SiteContexts
+    ) -> Tensor:
         skips = list(skips)
         contexts: Iterator[list[KeysValues]] = iter(contexts)
         for i, block in enumerate(self.blocks):
@@ -186,13 +236,16 @@ class Decoder(nn.Module):
         return self.out(F.silu(self.norm(x)))
 
 
-def _site(channels: int, contexts: int, config: MRCConfig, operations, dtype, device) -> AttentionSite:
+def _site(
+    channels: int, contexts: int, config: MRCConfig, operations, dtype, device
+) -> AttentionSite:
     dims = [config.text_dim] * contexts
     return AttentionSite(channels, dims, config.head_dim, config.groups, operations, dtype, device)
 
 
 class MRCUNet(nn.Module):
-    """The network mu(z, R, lam, E, C) of the paper's equation for the flow loss, in all its variants.
+    """The network mu(z, R, lam, E, C) of the paper's equation for the flow loss, in all its
+    variants.
 
     Parameters
     ----------
@@ -201,19 +254,22 @@ class MRCUNet(nn.Module):
     operations
         Namespace that provides the layers.
 
-    Notes
-    -----
-    Shapes: z [B, C, T, F]; prompt [B, L, D] with mask [B, L]; captions [B, K, L, D] with mask [B, K, L]; references
-    [B, K, C, T, F] for the concatenating fusion, [B, K, C + 2, T, F] for the placed one (latent, presence, placed flag);
-    `reference_mask` [B, K] tells which slots hold a reference. T and F must be multiples of 2 ** (levels - 1).
+    Notes ----- Shapes: z [B, C, T, F]; prompt [B, L, D] with mask [B, L]; captions [B, K, L, D]
+    with mask [B, K, L]; references [B, K, C, T, F] for the concatenating fusion, [B, K, C + 2, T,
+    F] for the placed one (latent, presence, placed flag); `reference_mask` [B, K] tells which slots
+    hold a reference. T and F must be multiples of 2 ** (levels - 1).
     """
 
     def __init__(self, config: MRCConfig, operations=nn, dtype=None, device=None):
         super().__init__()
         if config.architecture not in ("mrc", "unet", "shared"):
-            raise CheckpointError(f"mrc.architecture: expected mrc, unet or shared, found {config.architecture!r}")
+            raise CheckpointError(
+                f"mrc.architecture: expected mrc, unet or shared, found {config.architecture!r}"
+            )
         if config.reference_fusion not in ("concat", "placed"):
-            raise CheckpointError(f"mrc.reference_fusion: expected concat or placed, found {config.reference_fusion!r}")
+            raise CheckpointError(
+                f"mrc.reference_fusion: expected concat or placed, found {config.reference_fusion!r}"
+            )
         if config.reference_fusion == "placed" and config.architecture != "mrc":
             raise CheckpointError("mrc.reference_fusion: placed references need architecture mrc")
         self.config = config
@@ -228,27 +284,41 @@ class MRCUNet(nn.Module):
             self.prompt_embedding = PromptEmbedding(config.text_dim, 4 * config.hidden, *args)
         self.prompt_envelope = None
         if config.envelope_bands:
-            self.prompt_envelope = PromptEnvelope(config.text_dim, c, config.envelope_bands, config.hidden, *args)
-        self.noise_encoder = Encoder(c + reference_channels if unet else c, config, 2 if unet else 1, *args)
+            self.prompt_envelope = PromptEnvelope(
+                config.text_dim, c, config.envelope_bands, config.hidden, *args
+            )
+        self.noise_encoder = Encoder(
+            c + reference_channels if unet else c, config, 2 if unet else 1, *args
+        )
         self.reference_encoder = None
         if config.architecture == "mrc":
             self.reference_encoder = Encoder(reference_channels, config, 1, *args)
         elif config.architecture == "shared":
-            self.reference_encoder = operations.Conv2d(reference_channels, config.hidden, 3, padding=1, dtype=dtype,
-                                                       device=device)
+            self.reference_encoder = operations.Conv2d(
+                reference_channels, config.hidden, 3, padding=1, dtype=dtype, device=device
+            )
         self.alignment = None
         if config.aligned_references is not None and not placed:
-            self.alignment = operations.Conv2d(c * config.aligned_references, reference_channels, 3, padding=1,
-                                               dtype=dtype, device=device)
+            self.alignment = operations.Conv2d(
+                c * config.aligned_references,
+                reference_channels,
+                3,
+                padding=1,
+                dtype=dtype,
+                device=device,
+            )
             self._align_identity()
         width = self.noise_encoder.width
         self.middle = Middle(width if unet else 2 * width, width, 2 if unet else 1, config, *args)
         branches = 1 if unet else 2
-        self.decoder = Decoder([w * branches for w in self.noise_encoder.skip_widths], config, *args)
+        self.decoder = Decoder(
+            [w * branches for w in self.noise_encoder.skip_widths], config, *args
+        )
 
     @torch.no_grad()
     def _align_identity(self) -> None:
-        # The first slots pass unchanged, so that three references give what they gave before alignment was added.
+        # The first slots pass unchanged, so that three references give what they gave before
+        # alignment was added.
         self.alignment.weight.zero_()
         self.alignment.bias.zero_()
         for channel in range(min(self.alignment.weight.shape[:2])):
@@ -265,17 +335,29 @@ class MRCUNet(nn.Module):
             if self.alignment is None:
                 return references.flatten(1, 2)
             missing = self.config.aligned_references - k
-            references = F.pad(references, (0, 0, 0, 0, 0, 0, 0, missing)) if missing > 0 else references
+            references = (
+                F.pad(references, (0, 0, 0, 0, 0, 0, 0, missing)) if missing > 0 else references
+            )
         elif self.alignment is None or k != self.config.aligned_references:
-            raise InputError(f"references: this network takes {self.slots}, found {k}; drop some, or use weights with an "
-                             "alignment layer for that many")
+            raise InputError(
+                f"references: this network takes {self.slots}, found {k}; drop some, or use weights with an "
+                "alignment layer for that many"
+            )
         return self.alignment(references.flatten(1, 2))
 
-    def encode_references(self, references: Tensor, captions: Tensor, caption_mask: Tensor, reference_mask: Tensor,
-                          joined: tuple[Tensor, Tensor], time: Tensor | None = None) -> list[Tensor]:
+    def encode_references(
+        self,
+        references: Tensor,
+        captions: Tensor,
+        caption_mask: Tensor,
+        reference_mask: Tensor,
+        joined: tuple[Tensor, Tensor],
+        time: Tensor | None = None,
+    ) -> list[Tensor]:
         """Reference features: one tensor a skip, [B, width, T_i, F_i].
 
-        Without `time` the branch sees the time of clean data, a constant (the paper's equation gives it R and E alone).
+        Without `time` the branch sees the time of clean data, a constant (the paper's equation
+        gives it R and E alone).
         """
         if self.config.reference_fusion == "concat":
             x = self._join(references)
@@ -311,15 +393,25 @@ class MRCUNet(nn.Module):
                 features.append(references.new_zeros(batch, next(widths), frames, bands))
         return features
 
-    def precompute(self, prompt: Tensor, prompt_mask: Tensor, captions: Tensor, caption_mask: Tensor,
-                   references: Tensor, reference_mask: Tensor | None = None) -> MRCContext:
+    def precompute(
+        self,
+        prompt: Tensor,
+        prompt_mask: Tensor,
+        captions: Tensor,
+        caption_mask: Tensor,
+        references: Tensor,
+        reference_mask: Tensor | None = None,
+    ) -> MRCContext:
         """Everything that does not change over the steps of one generation."""
         if reference_mask is None:
-            reference_mask = torch.ones(references.shape[:2], dtype=torch.bool, device=references.device)
+            reference_mask = torch.ones(
+                references.shape[:2], dtype=torch.bool, device=references.device
+            )
         joined_mask = caption_mask
         if self.config.reference_fusion == "placed":
-            # Empty slots are hidden, so that an item's result does not depend on how many slots its batch has; an item
-            # without any reference attends to the empty caption of its first slot.
+            # Empty slots are hidden, so that an item's result does not depend on how many slots its
+            # batch has; an item without any reference attends to the empty caption of its first
+            # slot.
             visible = reference_mask.clone()
             visible[:, 0] |= ~reference_mask.any(dim=1)
             joined_mask = caption_mask & visible[..., None]
@@ -333,19 +425,29 @@ class MRCUNet(nn.Module):
         if self.config.architecture == "unet":
             both = [c, e]
             channels = self._join(references)
-            return MRCContext(self.noise_encoder.project(both), [self.middle.site.project(both)], decoder, [], channels,
-                              **prompt_features)
+            return MRCContext(
+                self.noise_encoder.project(both),
+                [self.middle.site.project(both)],
+                decoder,
+                [],
+                channels,
+                **prompt_features,
+            )
         encoder, middle = self.noise_encoder.project([c]), [self.middle.site.project([c])]
 
         def features(time: Tensor | None = None) -> list[Tensor]:
-            return self.encode_references(references, captions, caption_mask, reference_mask, e, time)
+            return self.encode_references(
+                references, captions, caption_mask, reference_mask, e, time
+            )
 
         if self.config.reference_time_conditioning:
             return MRCContext(encoder, middle, decoder, [], refresh=features, **prompt_features)
         return MRCContext(encoder, middle, decoder, features(), **prompt_features)
 
     def denoise(self, z: Tensor, time: Tensor, context: MRCContext) -> Tensor:
-        """One evaluation: velocity (or noise, for -DDPM) [B, C, T, F] at z [B, C, T, F] and time [B]."""
+        """One evaluation: velocity (or noise, for -DDPM) [B, C, T, F] at z [B, C, T, F] and time
+        [B].
+        """
         embedding = self.time_embedding(time, z.dtype)
         if context.pooled is not None:
             embedding = embedding + context.pooled
@@ -358,11 +460,28 @@ class MRCUNet(nn.Module):
         return self.decoder(h, skips, embedding, context.decoder)
 
     def envelope(self, prompt: Tensor, prompt_mask: Tensor) -> Tensor | None:
-        """Estimated spectral envelope of the prompts [B, C, 1, F]; None for a network without an estimate."""
-        return None if self.prompt_envelope is None else self.prompt_envelope.estimate(mean_token(prompt, prompt_mask))
+        """Estimated spectral envelope of the prompts [B, C, 1, F]; None for a network without an
+        estimate.
+        """
+        return (
+            None
+            if self.prompt_envelope is None
+            else self.prompt_envelope.estimate(mean_token(prompt, prompt_mask))
+        )
 
-    def forward(self, z: Tensor, time: Tensor, prompt: Tensor, prompt_mask: Tensor, captions: Tensor,
-                caption_mask: Tensor, references: Tensor, reference_mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        z: Tensor,
+        time: Tensor,
+        prompt: Tensor,
+        prompt_mask: Tensor,
+        captions: Tensor,
+        caption_mask: Tensor,
+        references: Tensor,
+        reference_mask: Tensor | None = None,
+    ) -> Tensor:
         """`denoise` after `precompute`, for training."""
-        context = self.precompute(prompt, prompt_mask, captions, caption_mask, references, reference_mask)
+        context = self.precompute(
+            prompt, prompt_mask, captions, caption_mask, references, reference_mask
+        )
         return self.denoise(z, time, context)

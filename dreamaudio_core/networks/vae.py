@@ -1,6 +1,8 @@
-"""Mel VAE of AudioLDM: a convolutional autoencoder with a diagonal Gaussian latent (paper, section III-A).
+"""Mel VAE of AudioLDM: a convolutional autoencoder with a diagonal Gaussian latent (paper, section
+III-A).
 
-Parameter names are those of the latent-diffusion checkpoints, so that public weights load without renaming.
+Parameter names are those of the latent-diffusion checkpoints, so that public weights load without
+renaming.
 """
 
 from __future__ import annotations
@@ -30,7 +32,9 @@ class DiagonalGaussian:
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Reparameterised sample; noise is drawn on the CPU when a CPU generator is given."""
         device = generator.device if generator is not None else self.mean.device
-        noise = torch.randn(self.mean.shape, generator=generator, device=device, dtype=torch.float32)
+        noise = torch.randn(
+            self.mean.shape, generator=generator, device=device, dtype=torch.float32
+        )
         return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean)
 
     def kl(self) -> Tensor:
@@ -41,7 +45,9 @@ class DiagonalGaussian:
 class ResnetBlock(nn.Module):
     """GroupNorm, SiLU, 3x3 convolution, twice, around a residual."""
 
-    def __init__(self, in_channels: int, out_channels: int, groups: int, operations, dtype=None, device=None):
+    def __init__(
+        self, in_channels: int, out_channels: int, groups: int, operations, dtype=None, device=None
+    ):
         super().__init__()
         kw = {"dtype": dtype, "device": device}
         self.norm1 = operations.GroupNorm(groups, in_channels, eps=1e-6, **kw)
@@ -72,7 +78,9 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        q, k, v = (proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v))
+        q, k, v = (
+            proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v)
+        )
         h = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
         return x + self.proj_out(h)
 
@@ -119,7 +127,16 @@ class Middle(nn.Module):
 class Level(nn.Module):
     """Residual blocks of one resolution, with a resampler at one end."""
 
-    def __init__(self, widths: list[int], groups: int, resample: nn.Module | None, name: str, operations, dtype, device):
+    def __init__(
+        self,
+        widths: list[int],
+        groups: int,
+        resample: nn.Module | None,
+        name: str,
+        operations,
+        dtype,
+        device,
+    ):
         super().__init__()
         self.block = nn.ModuleList(
             ResnetBlock(a, b, groups, operations, dtype, device) for a, b in zip(widths, widths[1:])
@@ -148,7 +165,9 @@ class Encoder(nn.Module):
         for i, out in enumerate(widths):
             resample = Downsample(out, operations, dtype, device) if i < len(widths) - 1 else None
             chain = [width] + [out] * config.num_res_blocks
-            self.down.append(Level(chain, config.groups, resample, "downsample", operations, dtype, device))
+            self.down.append(
+                Level(chain, config.groups, resample, "downsample", operations, dtype, device)
+            )
             width = out
         self.mid = Middle(width, config, operations, dtype, device)
         self.norm_out = operations.GroupNorm(config.groups, width, eps=1e-6, **kw)
@@ -175,7 +194,9 @@ class Decoder(nn.Module):
         for i, out in reversed(list(enumerate(widths))):
             resample = Upsample(out, operations, dtype, device) if i > 0 else None
             chain = [width] + [out] * (config.num_res_blocks + 1)
-            levels.append(Level(chain, config.groups, resample, "upsample", operations, dtype, device))
+            levels.append(
+                Level(chain, config.groups, resample, "upsample", operations, dtype, device)
+            )
             width = out
         # Checkpoints number the levels by resolution, finest first; they run coarsest first.
         self.up = nn.ModuleList(reversed(levels))
@@ -197,7 +218,8 @@ class AutoencoderKL(nn.Module):
     config
         Sizes, and the scale factor that latents are multiplied by.
     operations
-        Namespace that provides the layers (`torch.nn`, or a host's own, such as ComfyUI's `comfy.ops`).
+        Namespace that provides the layers (`torch.nn`, or a host's own, such as ComfyUI's
+        `comfy.ops`).
     """
 
     def __init__(self, config: VAEConfig, operations=nn, dtype=None, device=None):
@@ -210,18 +232,26 @@ class AutoencoderKL(nn.Module):
         self.post_quant_conv = operations.Conv2d(c, c, 1, dtype=dtype, device=device)
 
     def posterior(self, mel: Tensor) -> DiagonalGaussian:
-        """Unscaled posterior of log-mel [B, 1, frames, bands]; `frames` must be a multiple of the stride."""
+        """Unscaled posterior of log-mel [B, 1, frames, bands]; `frames` must be a multiple of the
+        stride.
+        """
         return DiagonalGaussian.from_moments(self.quant_conv(self.encoder(mel)))
 
     def encode(self, mel: Tensor) -> Tensor:
-        """Scaled posterior mean [B, C, frames / stride, bands / stride]: what a reference is at inference."""
+        """Scaled posterior mean [B, C, frames / stride, bands / stride]: what a reference is at
+        inference.
+        """
         return self.posterior(mel).mean * self.config.scale_factor
 
     def decode(self, latent: Tensor) -> Tensor:
         """Log-mel [B, 1, frames, bands] of a scaled latent [B, C, T, F]."""
         return self.decoder(self.post_quant_conv(latent / self.config.scale_factor))
 
-    def forward(self, mel: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, DiagonalGaussian]:
-        """Reconstruction from a posterior sample, and the posterior: the two terms of the training loss."""
+    def forward(
+        self, mel: Tensor, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, DiagonalGaussian]:
+        """Reconstruction from a posterior sample, and the posterior: the two terms of the training
+        loss.
+        """
         posterior = self.posterior(mel)
         return self.decoder(self.post_quant_conv(posterior.sample(generator))), posterior

@@ -1,7 +1,8 @@
-"""VGGish (Hershey et al., "CNN Architectures for Large-Scale Audio Classification") for the Frechet audio distance.
+"""VGGish (Hershey et al., "CNN Architectures for Large-Scale Audio Classification") for the Frechet
+audio distance.
 
-The embedding is taken before the last ReLU and without the released PCA. Weights are read under the names of the public
-PyTorch conversion: `features.N.weight`, `embeddings.N.weight`.
+The embedding is taken before the last ReLU and without the released PCA. Weights are read under the
+names of the public PyTorch conversion: `features.N.weight`, `embeddings.N.weight`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..weights.checkpoint import load_state, read_pickle, read_safetensors
 from ..errors import AudioError, CheckpointError
 from ..evaluation.extractor import file_digest, require_file
+from ..weights.checkpoint import load_state, read_pickle, read_safetensors
 
 PUBLISHED = (
     "vggish-10086976.pth is published with the torchvggish project: "
@@ -30,7 +31,9 @@ _POOLED = (0, 3, 8, 13)
 
 
 def mel_weights() -> Tensor:
-    """Triangular filters [257, 64] from 125 to 7500 Hz, linear in 1127 ln(1 + f / 700); no weight at 0 Hz."""
+    """Triangular filters [257, 64] from 125 to 7500 Hz, linear in 1127 ln(1 + f / 700); no weight
+    at 0 Hz.
+    """
 
     def to_mel(hz: Tensor) -> Tensor:
         return 1127.0 * torch.log1p(hz / 700.0)
@@ -51,13 +54,14 @@ def log_mel_examples(waveform: Tensor) -> Tensor:
     Parameters
     ----------
     waveform : Tensor
-        Samples [T] at 16 kHz, full scale at 1. A clip shorter than one patch (0.975 s) is extended by zeros.
+        Samples [T] at 16 kHz, full scale at 1. A clip shorter than one patch (0.975 s) is extended
+        by zeros.
 
     Returns
     -------
     Tensor
-        ln(mel magnitude + 0.01) as [patches, 1, 96, 64], float32: patches of 0.96 s that do not overlap, the incomplete
-        last one left out.
+        ln(mel magnitude + 0.01) as [patches, 1, 96, 64], float32: patches of 0.96 s that do not
+        overlap, the incomplete last one left out.
 
     Raises
     ------
@@ -114,12 +118,15 @@ class VGGish(nn.Module):
         )
 
     def forward(self, examples: Tensor) -> Tensor:
-        """Embeddings [N, embedding]; the released weights expect channels last when the maps are flattened."""
+        """Embeddings [N, embedding]; the released weights expect channels last when the maps are
+        flattened.
+        """
         return self.embeddings(self.features(examples).permute(0, 2, 3, 1).flatten(1))
 
 
 def load_vggish(path: str | Path, device: torch.device | str = "cpu") -> VGGish:
-    """VGGish with the weights of a public checkpoint (`.pth`), or the same as safetensors; sizes follow the file.
+    """VGGish with the weights of a public checkpoint (`.pth`), or the same as safetensors; sizes
+    follow the file.
 
     Raises
     ------
@@ -132,14 +139,25 @@ def load_vggish(path: str | Path, device: torch.device | str = "cpu") -> VGGish:
     state = {k: v for k, v in state.items() if not k.startswith("pproc.")}
     try:
         widths = tuple(state[f"features.{i}.weight"].shape[0] for i in _CONVOLUTIONS)
-        sizes = {"hidden": state["embeddings.0.weight"].shape[0], "embedding": state["embeddings.4.weight"].shape[0]}
+        sizes = {
+            "hidden": state["embeddings.0.weight"].shape[0],
+            "embedding": state["embeddings.4.weight"].shape[0],
+        }
     except (KeyError, AttributeError, IndexError) as error:
-        raise CheckpointError(f"{path}: expected VGGish weights, found no tensor {error}; {PUBLISHED}") from error
-    return load_state(VGGish(widths, **sizes, device="meta"), state, path).eval().requires_grad_(False).to(device)
+        raise CheckpointError(
+            f"{path}: expected VGGish weights, found no tensor {error}; {PUBLISHED}"
+        ) from error
+    return (
+        load_state(VGGish(widths, **sizes, device="meta"), state, path)
+        .eval()
+        .requires_grad_(False)
+        .to(device)
+    )
 
 
 class VGGishExtractor:
-    """Clips at 16 kHz to VGGish embeddings [patches, 128]; the network is read when the first clip comes.
+    """Clips at 16 kHz to VGGish embeddings [patches, 128]; the network is read when the first clip
+    comes.
 
     Parameters
     ----------
@@ -164,5 +182,8 @@ class VGGishExtractor:
             self._network = load_vggish(self.source, self.device)
         examples = [log_mel_examples(w) for w in waveforms]
         with torch.inference_mode():
-            found = [self._network(part.to(self.device)).float().cpu() for part in torch.cat(examples).split(64)]
+            found = [
+                self._network(part.to(self.device)).float().cpu()
+                for part in torch.cat(examples).split(64)
+            ]
         return [part.numpy() for part in torch.cat(found).split([len(e) for e in examples])]

@@ -1,4 +1,6 @@
-"""Placed references: each reference's latent put at its place on the target's time axis, with two marker channels."""
+"""Placed references: each reference's latent put at its place on the target's time axis, with two
+marker channels.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +12,11 @@ from torch import Tensor
 
 from ..audio import LogMel, fade_edges, loudest_stretch
 from ..config import AudioConfig
-from ..scene.timeline import Placement, Placements
 from ..networks.vae import AutoencoderKL
+from ..scene.timeline import Placement, Placements
 
-# Latent frames of silence on both sides of a sound while it is encoded: convolutions pad with 0, which is loud in log-mel.
+# Latent frames of silence on both sides of a sound while it is encoded: convolutions pad with 0,
+# which is loud in log-mel.
 MARGIN = 4
 # Latent frames around a placed sound that it may still colour.
 REACH = 2
@@ -21,7 +24,9 @@ FADE_SECONDS = 0.005
 
 
 def encode_sound(vae: AutoencoderKL, log_mel: LogMel, waveform: Tensor) -> Tensor:
-    """Scaled latent [C, frames, bands] of a sound [T] alone, without the influence of padding at its edges."""
+    """Scaled latent [C, frames, bands] of a sound [T] alone, without the influence of padding at
+    its edges.
+    """
     audio = log_mel.config
     unit = audio.hop_length * vae.config.stride
     frames = max(1, -(-waveform.shape[-1] // unit))
@@ -40,7 +45,9 @@ def silence_latent(vae: AutoencoderKL, audio: AudioConfig) -> Tensor:
 
 
 def cut_part(waveform: Tensor, placement: Placement, sample_rate: int) -> Tensor:
-    """The stretch of a reference [T] that a placement uses, at its gain, with short ramps where it was cut."""
+    """The stretch of a reference [T] that a placement uses, at its gain, with short ramps where it
+    was cut.
+    """
     length = min(len(waveform), max(1, round(placement.duration * sample_rate)))
     if placement.offset is None:
         begin = loudest_stretch(waveform, length)
@@ -52,7 +59,9 @@ def cut_part(waveform: Tensor, placement: Placement, sample_rate: int) -> Tensor
     return part * 10 ** (placement.gain / 20)
 
 
-def canvas(parts: Sequence[tuple[int, Tensor]], silence: Tensor, frames: int, placed: bool) -> Tensor:
+def canvas(
+    parts: Sequence[tuple[int, Tensor]], silence: Tensor, frames: int, placed: bool
+) -> Tensor:
     """One reference as the network sees it.
 
     Parameters
@@ -84,14 +93,24 @@ def canvas(parts: Sequence[tuple[int, Tensor]], silence: Tensor, frames: int, pl
 
 
 def quiet_frames(canvases: Tensor) -> Tensor:
-    """Frames [T] that lie more than `REACH` away from every placed sound of the canvases [K, C + 2, T, F]."""
+    """Frames [T] that lie more than `REACH` away from every placed sound of the canvases [K, C + 2,
+    T, F].
+    """
     presence = canvases[:, -2, :, 0].amax(0, keepdim=True)
     return F.max_pool1d(presence[None].float(), 2 * REACH + 1, 1, REACH)[0, 0] == 0
 
 
-def reference_canvas(vae: AutoencoderKL, log_mel: LogMel, silence: Tensor, waveform: Tensor, placements: Placements,
-                     frames: int) -> Tensor:
-    """Canvas [C + 2, frames, F] of one prepared reference [T] at its placements, or free at time 0 for `None`."""
+def reference_canvas(
+    vae: AutoencoderKL,
+    log_mel: LogMel,
+    silence: Tensor,
+    waveform: Tensor,
+    placements: Placements,
+    frames: int,
+) -> Tensor:
+    """Canvas [C + 2, frames, F] of one prepared reference [T] at its placements, or free at time 0
+    for `None`.
+    """
     audio = log_mel.config
     frame_seconds = audio.hop_length * vae.config.stride / audio.sample_rate
     if placements is None:

@@ -1,4 +1,6 @@
-"""Captions of sounds that come without one: from a file beside them, their tags, their names, or a list of labels."""
+"""Captions of sounds that come without one: from a file beside them, their tags, their names, or a
+list of labels.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,16 @@ from pathlib import Path
 import numpy as np
 
 from ..data.bank import clean_stem
-from ..language.captions import caption_from_label
 from ..errors import InputError
+from ..language.captions import caption_from_label
 
 SOURCES = ("sidecar", "tags", "clap", "name")
 """Where captions may come from, in the usual order of trust."""
 FOLDER_CAPTIONS = "captions.json"
 _MAX_LENGTH = 1000
 _ENCODERS = re.compile(
-    r"https?://|www\.|@|^(?:processed by sox|lame|lavf|encoded|created with|id3|xiph|untitled|unknown|track ?\d*$)", re.I
+    r"https?://|www\.|@|^(?:processed by sox|lame|lavf|encoded|created with|id3|xiph|untitled|unknown|track ?\d*$)",
+    re.I,
 )
 
 
@@ -42,7 +45,13 @@ def sidecars(path: Path, names: set[str]) -> list[Path]:
     names : set of str
         Names of all files of its folder.
     """
-    wanted = (f"{path.stem}.txt", f"{path.stem}.json", f"{path.name}.txt", f"{path.name}.json", FOLDER_CAPTIONS)
+    wanted = (
+        f"{path.stem}.txt",
+        f"{path.stem}.json",
+        f"{path.name}.txt",
+        f"{path.name}.json",
+        FOLDER_CAPTIONS,
+    )
     return [path.with_name(name) for name in wanted if name in names and name != path.name]
 
 
@@ -77,15 +86,23 @@ class CaptionReader:
     def __init__(self, order: Sequence[str], zero_shot: Callable[[np.ndarray], str] | None = None):
         unknown = [source for source in order if source not in SOURCES]
         if unknown or not order or len(set(order)) < len(order):
-            raise InputError(f"captions: expected different sources out of {', '.join(SOURCES)}, found {', '.join(order)!r}")
+            raise InputError(
+                f"captions: expected different sources out of {', '.join(SOURCES)}, found {', '.join(order)!r}"
+            )
         if "clap" in order and zero_shot is None:
-            raise InputError("captions: the source clap needs CLAP weights and a list of labels; name both")
+            raise InputError(
+                "captions: the source clap needs CLAP weights and a list of labels; name both"
+            )
         self.order = tuple(order)
         self.zero_shot = zero_shot
         self._folders: dict[Path, dict[str, str]] = {}
 
     def caption(
-        self, path: Path, beside: Sequence[Path], tags: Sequence[str] = (), vector: np.ndarray | None = None
+        self,
+        path: Path,
+        beside: Sequence[Path],
+        tags: Sequence[str] = (),
+        vector: np.ndarray | None = None,
     ) -> Caption | None:
         """Caption of a sound, or None where no source has one.
 
@@ -134,7 +151,9 @@ class CaptionReader:
 
 
 def caption_from_tags(tags: Sequence[str]) -> str | None:
-    """First tag that says something about the sound; names of encoders, addresses and bare numbers do not."""
+    """First tag that says something about the sound; names of encoders, addresses and bare numbers
+    do not.
+    """
     for tag in tags:
         text = _tidy(tag or "")
         if len(re.findall(r"[^\W\d_]{2,}", text)) and not _ENCODERS.search(text):
@@ -143,7 +162,8 @@ def caption_from_tags(tags: Sequence[str]) -> str | None:
 
 
 def caption_from_name(path: Path) -> str | None:
-    """Sentence from the file's name, or from its folder's where the name has no words, as in `dog/001.wav`.
+    """Sentence from the file's name, or from its folder's where the name has no words, as in
+    `dog/001.wav`.
 
     What precedes a double underscore (the number and user of Freesound's names) is left out.
     """
@@ -163,7 +183,9 @@ def read_labels(path: str | os.PathLike) -> list[str]:
         If the file cannot be read or has fewer than two labels.
     """
     lines = [_tidy(line) for line in _read(Path(path).expanduser()).splitlines()]
-    labels = list(dict.fromkeys(line if " " in line else caption_from_label(line) for line in lines if line))
+    labels = list(
+        dict.fromkeys(line if " " in line else caption_from_label(line) for line in lines if line)
+    )
     if len(labels) < 2:
         raise InputError(f"labels {path}: expected at least two, one a line, found {len(labels)}")
     return labels
@@ -185,13 +207,18 @@ def _parse(file: Path) -> object:
     try:
         return json.loads(_read(file))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"{file}: not readable JSON ({error}); expected {{\"caption\": \"...\"}}") from error
+        raise InputError(
+            f'{file}: not readable JSON ({error}); expected {{"caption": "..."}}'
+        ) from error
 
 
 def _json_caption(file: Path) -> str | None:
     found = _parse(file)
     if isinstance(found, dict):
-        found = next((found[key] for key in ("caption", "captions", "text", "description") if key in found), None)
+        found = next(
+            (found[key] for key in ("caption", "captions", "text", "description") if key in found),
+            None,
+        )
     if isinstance(found, list):
         found = found[0] if found else None
     if found is not None and not isinstance(found, str):

@@ -11,8 +11,8 @@ import torch
 from ..config import PRESETS, TextConfig
 from ..errors import CheckpointError
 from ..evaluation.extractor import folder_digest
-from ..pipeline import MODELS, model_folder, read_config
 from ..networks.text_encoder import TextEncoder, load_text_encoder
+from ..pipeline import MODELS, model_folder, read_config
 
 EMBEDDED = MODELS / "mini" / "text_encoder"
 _FILES = (".json", ".txt", ".safetensors", ".model", ".bin")
@@ -24,8 +24,8 @@ class TextEmbedder:
     Parameters
     ----------
     source : str or Path, optional
-        Folder of a text encoder in transformers' layout, or of a DreamAudio model that carries one; by default the
-        encoder of the embedded model.
+        Folder of a text encoder in transformers' layout, or of a DreamAudio model that carries one;
+        by default the encoder of the embedded model.
     device : torch.device or str
         Where it runs.
 
@@ -64,8 +64,13 @@ class TextEmbedder:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = encoder.tokenizer([texts[i] for i in rows], padding=True, truncation=True,
-                                      max_length=self.config.max_tokens, return_tensors="pt").to(self.device)
+            batch = encoder.tokenizer(
+                [texts[i] for i in rows],
+                padding=True,
+                truncation=True,
+                max_length=self.config.max_tokens,
+                return_tensors="pt",
+            ).to(self.device)
             mask = batch["attention_mask"].bool()
             features = encoder(batch["input_ids"], mask).float()
             weights = mask[..., None].float()
@@ -77,8 +82,10 @@ class TextEmbedder:
 def _resolve(source: str | Path | None) -> tuple[Path, TextConfig]:
     if source is None:
         if not EMBEDDED.is_dir():
-            raise CheckpointError(f"text encoder {EMBEDDED}: no such folder; install the embedded model or name another "
-                                  "text encoder")
+            raise CheckpointError(
+                f"text encoder {EMBEDDED}: no such folder; install the embedded model or name another "
+                "text encoder"
+            )
         return EMBEDDED, PRESETS["mini"].text
     folder = Path(source).expanduser()
     if not folder.is_dir():
@@ -86,17 +93,23 @@ def _resolve(source: str | Path | None) -> tuple[Path, TextConfig]:
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{folder / 'config.json'}: cannot be read; expected a text encoder in transformers' layout, or "
-                              "a DreamAudio model folder") from error
+        raise CheckpointError(
+            f"{folder / 'config.json'}: cannot be read; expected a text encoder in transformers' layout, or "
+            "a DreamAudio model folder"
+        ) from error
     if isinstance(values, dict) and values.get("format") == "dreamaudio":
         config = read_config(folder).text
         if not (folder / config.source).is_dir():
-            raise CheckpointError(f"{folder}: carries no text encoder ({config.source}); name the folder of one")
+            raise CheckpointError(
+                f"{folder}: carries no text encoder ({config.source}); name the folder of one"
+            )
         return folder / config.source, config
     kinds = {"bert": "minilm", "t5": "t5", "mt5": "t5"}
     kind = kinds.get(values.get("model_type")) if isinstance(values, dict) else None
     size = (values.get("hidden_size") or values.get("d_model")) if kind else None
     if not isinstance(size, int):
-        raise CheckpointError(f"{folder / 'config.json'}: expected a bert or t5 text encoder, found "
-                              f"{values.get('model_type') if isinstance(values, dict) else type(values).__name__!r}")
+        raise CheckpointError(
+            f"{folder / 'config.json'}: expected a bert or t5 text encoder, found "
+            f"{values.get('model_type') if isinstance(values, dict) else type(values).__name__!r}"
+        )
     return folder, TextConfig(kind=kind, source=str(folder), dim=size)

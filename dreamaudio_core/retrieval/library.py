@@ -14,14 +14,14 @@ import numpy as np
 import torch
 
 from ..errors import AudioError, InputError
-from ..networks.clap import SECONDS as CLAP_SECONDS
-from ..networks.clap import ClapExtractor
 from ..evaluation.extractor import file_digest
 from ..evaluation.progress import progress_bar
+from ..language.events import split_events
+from ..networks.clap import SECONDS as CLAP_SECONDS
+from ..networks.clap import ClapExtractor
 from ..scene.reference import Reference, load_reference
 from .caption_sources import SOURCES, CaptionReader
 from .embedding import TextEmbedder
-from ..language.events import split_events
 from .sounds import FoundFile, find_sounds, inspect_sound, read_tags
 from .store import Store
 
@@ -79,7 +79,8 @@ class Entry:
 class AddReport:
     """What `Library.add` did, in numbers of files, with the files that it left out.
 
-    `refreshed` files kept their content: their caption, their time of change or a missing CLAP vector was renewed.
+    `refreshed` files kept their content: their caption, their time of change or a missing CLAP
+    vector was renewed.
     """
 
     added: int = 0
@@ -92,8 +93,15 @@ class AddReport:
     missing: list[Problem] = field(default_factory=list)
 
     def __str__(self) -> str:
-        counts = {"added": self.added, "changed": self.changed, "moved": self.moved, "refreshed": self.refreshed,
-                  "unchanged": self.unchanged, "left out": len(self.problems), "missing": len(self.missing)}
+        counts = {
+            "added": self.added,
+            "changed": self.changed,
+            "moved": self.moved,
+            "refreshed": self.refreshed,
+            "unchanged": self.unchanged,
+            "left out": len(self.problems),
+            "missing": len(self.missing),
+        }
         if self.removed:
             counts["removed"] = self.removed
         return ", ".join(f"{count} {name}" for name, count in counts.items())
@@ -137,7 +145,9 @@ class _Known:
     clap_row: int | None
 
 
-_KNOWN = "id, path, size, mtime, digest, sidecars, state, reason, seconds, caption, text_row, clap_row"
+_KNOWN = (
+    "id, path, size, mtime, digest, sidecars, state, reason, seconds, caption, text_row, clap_row"
+)
 
 
 @dataclass
@@ -179,7 +189,8 @@ class _Adding:
 class Library:
     """Captioned sounds on disk, indexed for search.
 
-    The index holds paths, captions and vectors, not the sounds themselves. Several processes may search while one adds.
+    The index holds paths, captions and vectors, not the sounds themselves. Several processes may
+    search while one adds.
 
     Parameters
     ----------
@@ -188,14 +199,19 @@ class Library:
     text_encoder : str or Path, optional
         Folder of the text encoder for captions and prompts; by default that of the embedded model.
     clap : str or Path, optional
-        CLAP model folder or hub id, to add and search by sound; by default the local folder that the library was last
-        added to with, if it is still there.
+        CLAP model folder or hub id, to add and search by sound; by default the local folder that
+        the library was last added to with, if it is still there.
     device : torch.device or str
         Where the encoders run.
     """
 
-    def __init__(self, path: str | Path, text_encoder: str | Path | None = None, clap: str | Path | None = None,
-                 device: torch.device | str = "cpu"):
+    def __init__(
+        self,
+        path: str | Path,
+        text_encoder: str | Path | None = None,
+        clap: str | Path | None = None,
+        device: torch.device | str = "cpu",
+    ):
         self.store = Store(path)
         self.device = device
         self._text = TextEmbedder(text_encoder, device)
@@ -203,9 +219,16 @@ class Library:
         self._view: _View | None = None
 
     @classmethod
-    def open(cls, path: str | Path, text_encoder: str | Path | None = None, clap: str | Path | None = None,
-             device: torch.device | str = "cpu") -> Library:
-        """Library in a folder; `add` makes it where there is none yet. See the class for the parameters."""
+    def open(
+        cls,
+        path: str | Path,
+        text_encoder: str | Path | None = None,
+        clap: str | Path | None = None,
+        device: torch.device | str = "cpu",
+    ) -> Library:
+        """Library in a folder; `add` makes it where there is none yet. See the class for the
+        parameters.
+        """
         return cls(path, text_encoder, clap, device)
 
     def __len__(self) -> int:
@@ -215,8 +238,13 @@ class Library:
     def entries(self) -> list[Entry]:
         """Sounds of the library, by path."""
         with self.store.read() as db:
-            rows = db.execute("SELECT path, caption, source, seconds FROM files WHERE state = 'ok' ORDER BY path")
-            return [Entry(Path(path), caption, source, seconds) for path, caption, source, seconds in rows]
+            rows = db.execute(
+                "SELECT path, caption, source, seconds FROM files WHERE state = 'ok' ORDER BY path"
+            )
+            return [
+                Entry(Path(path), caption, source, seconds)
+                for path, caption, source, seconds in rows
+            ]
 
     def identity(self) -> str:
         """Digest of all that searches depend on: sounds, captions, vectors' encoders."""
@@ -224,50 +252,68 @@ class Library:
         with self.store.read() as db:
             for row in db.execute("SELECT name, identity FROM spaces ORDER BY name"):
                 digest.update(repr(row).encode())
-            for row in db.execute("SELECT digest, caption, path FROM files WHERE state = 'ok' ORDER BY path"):
+            for row in db.execute(
+                "SELECT digest, caption, path FROM files WHERE state = 'ok' ORDER BY path"
+            ):
                 digest.update(repr(row).encode())
         return digest.hexdigest()
 
     # Adding
 
-    def add(self, folder: str | Path, *, captions: Sequence[str] | None = None, labels: Sequence[str] | None = None,
-            bad: str = "skip", missing: str = "keep", recursive: bool = True, batch_size: int = 64,
-            reencode: bool = False, show_progress: bool = False) -> AddReport:
+    def add(
+        self,
+        folder: str | Path,
+        *,
+        captions: Sequence[str] | None = None,
+        labels: Sequence[str] | None = None,
+        bad: str = "skip",
+        missing: str = "keep",
+        recursive: bool = True,
+        batch_size: int = 64,
+        reencode: bool = False,
+        show_progress: bool = False,
+    ) -> AddReport:
         """Take in the sounds of a folder, or bring up to date what is known of them.
 
-        Only files that are new or whose size or time of change differ are read; of those, only files of new content are
-        decoded and embedded, so that a renamed or moved file keeps its vectors. Each batch is committed by itself: an
-        interrupted call loses one batch at most, and the next call goes on behind it.
+        Only files that are new or whose size or time of change differ are read; of those, only
+        files of new content are decoded and embedded, so that a renamed or moved file keeps its
+        vectors. Each batch is committed by itself: an interrupted call loses one batch at most, and
+        the next call goes on behind it.
 
         Parameters
         ----------
         folder : str or Path
             Folder of sounds.
         captions : sequence of str, optional
-            Where captions come from, the first that has one gives it: `"sidecar"` (NAME.txt, NAME.json or captions.json
-            beside the sound), `"tags"` (its title or comment), `"clap"` (the nearest of `labels`), `"name"` (file or
-            folder name). By default in this order, `"clap"` only with labels.
+            Where captions come from, the first that has one gives it: `"sidecar"` (NAME.txt,
+            NAME.json or captions.json beside the sound), `"tags"` (its title or comment), `"clap"`
+            (the nearest of `labels`), `"name"` (file or folder name). By default in this order,
+            `"clap"` only with labels.
         labels : sequence of str, optional
             Captions that CLAP may choose from.
         bad : str
-            `"skip"` leaves out and reports sounds that cannot be used, `"refuse"` stops at the first one.
+            `"skip"` leaves out and reports sounds that cannot be used, `"refuse"` stops at the
+            first one.
         missing : str
-            What to do with known files of this folder that are gone: `"keep"` reports them (searches pass over them),
-            `"remove"` forgets them, `"refuse"` stops before anything is changed.
+            What to do with known files of this folder that are gone: `"keep"` reports them
+            (searches pass over them), `"remove"` forgets them, `"refuse"` stops before anything is
+            changed.
         recursive : bool
             Whether sub-folders count.
         batch_size : int
             Files between two commits.
         reencode : bool
-            Where an encoder differs from the one that was used before, embed anew: all captions of the library, and the
-            sounds of this folder (those of other folders when these are added again).
+            Where an encoder differs from the one that was used before, embed anew: all captions of
+            the library, and the sounds of this folder (those of other folders when these are added
+            again).
         show_progress : bool
             Show a bar.
 
         Raises
         ------
         InputError
-            If the folder is missing or without sounds, an option is unknown, a file is refused, or an encoder differs.
+            If the folder is missing or without sounds, an option is unknown, a file is refused, or
+            an encoder differs.
         CheckpointError
             If an encoder cannot be read.
         """
@@ -282,12 +328,20 @@ class Library:
         with self.store.read() as db:
             known = {row.path: row for row in self._known_under(db, folder)}
         if not found and not known:
-            raise InputError(f"{folder}: holds no sound files; expected WAV, FLAC, OGG, OPUS, MP3 or AIFF")
+            raise InputError(
+                f"{folder}: holds no sound files; expected WAV, FLAC, OGG, OPUS, MP3 or AIFF"
+            )
         present = {os.fspath(file.path) for file in found}
-        gone = {path: row for path, row in known.items() if path not in present and not os.path.isfile(path)}
+        gone = {
+            path: row
+            for path, row in known.items()
+            if path not in present and not os.path.isfile(path)
+        }
         if gone and missing == "refuse":
-            raise InputError(f"{next(iter(gone))}: indexed but gone (and {len(gone) - 1} more); put it back, or use "
-                             "missing=remove")
+            raise InputError(
+                f"{next(iter(gone))}: indexed but gone (and {len(gone) - 1} more); put it back, or use "
+                "missing=remove"
+            )
         self._prepare_spaces(reencode)
         report = AddReport()
         with self.store.read() as db, progress_bar(len(found), "indexing", show_progress) as bar:
@@ -306,14 +360,18 @@ class Library:
         self._settle_missing(folder, gone, missing, report)
         return report
 
-    def _caption_reader(self, captions: Sequence[str] | None, labels: Sequence[str] | None) -> CaptionReader:
+    def _caption_reader(
+        self, captions: Sequence[str] | None, labels: Sequence[str] | None
+    ) -> CaptionReader:
         zero_shot = None
         if labels is not None:
             labels = list(labels)
             if not labels:
                 raise InputError("labels: expected at least one caption to choose from, found none")
             if self._clap is None:
-                raise InputError("labels: choosing captions from a list needs CLAP weights; name them too")
+                raise InputError(
+                    "labels: choosing captions from a list needs CLAP weights; name them too"
+                )
             matrix: list[np.ndarray] = []
 
             def zero_shot(vector: np.ndarray) -> str:
@@ -328,13 +386,19 @@ class Library:
     @staticmethod
     def _known_under(db: sqlite3.Connection, folder: Path) -> list[_Known]:
         prefix = os.path.join(folder, "")
-        rows = db.execute(f"SELECT {_KNOWN} FROM files WHERE substr(path, 1, ?) = ?", (len(prefix), prefix))
+        rows = db.execute(
+            f"SELECT {_KNOWN} FROM files WHERE substr(path, 1, ?) = ?", (len(prefix), prefix)
+        )
         return [_Known(*row) for row in rows]
 
     def _examine(self, file: FoundFile, known: _Known | None, adding: _Adding) -> _Pending | None:
         """What has to be done for a file: nothing, or an item for the next batch."""
         path = os.fspath(file.path)
-        if known and (known.size, known.mtime, known.sidecars) == (file.size, file.mtime, file.stamp):
+        if known and (known.size, known.mtime, known.sidecars) == (
+            file.size,
+            file.mtime,
+            file.stamp,
+        ):
             if known.state == "ok" and not (self._clap and known.clap_row is None):
                 adding.report.unchanged += 1
                 return None
@@ -348,20 +412,34 @@ class Library:
             adding.problem(file.path, "bad", f"{path!r}: its name is not valid text; rename it")
             return None
         except OSError as error:
-            adding.problem(file.path, "bad", f"{path}: cannot be read ({error.strerror}); check its permissions")
+            adding.problem(
+                file.path,
+                "bad",
+                f"{path}: cannot be read ({error.strerror}); check its permissions",
+            )
             return None
         item = _Pending(file, digest, "added", known.id if known else None)
-        same = known if known and known.digest == digest and known.state != "bad" else self._same_content(digest, path, adding)
+        same = (
+            known
+            if known and known.digest == digest and known.state != "bad"
+            else self._same_content(digest, path, adding)
+        )
         if known:
             item.what = "refreshed" if same is known else "changed"
         elif same and same.id not in adding.claimed and not os.path.isfile(same.path):
             item.what, item.known_id = "moved", same.id
             adding.claimed.add(same.id)
         if same and not (self._clap and same.clap_row is None):
-            item.seconds, item.clap_row, item.tags = same.seconds, same.clap_row, read_tags(file.path)
+            item.seconds, item.clap_row, item.tags = (
+                same.seconds,
+                same.clap_row,
+                read_tags(file.path),
+            )
             return item
         try:
-            sound = inspect_sound(file.path, self._clap.sample_rate if self._clap else None, CLAP_SECONDS)
+            sound = inspect_sound(
+                file.path, self._clap.sample_rate if self._clap else None, CLAP_SECONDS
+            )
         except AudioError as error:
             item.state, item.reason = "bad", str(error)
             adding.problem(file.path, "bad", item.reason)
@@ -372,9 +450,14 @@ class Library:
     @staticmethod
     def _same_content(digest: str, path: str, adding: _Adding) -> _Known | None:
         """A sound of the same bytes; one that is gone comes first, since it has been moved."""
-        rows = adding.db.execute(f"SELECT {_KNOWN} FROM files WHERE digest = ? AND state = 'ok' AND path != ?", (digest, path))
+        rows = adding.db.execute(
+            f"SELECT {_KNOWN} FROM files WHERE digest = ? AND state = 'ok' AND path != ?",
+            (digest, path),
+        )
         same = [_Known(*row) for row in rows]
-        moved = (row for row in same if row.id not in adding.claimed and not os.path.isfile(row.path))
+        moved = (
+            row for row in same if row.id not in adding.claimed and not os.path.isfile(row.path)
+        )
         return next(moved, same[0] if same else None)
 
     def _flush(self, pending: list[_Pending], adding: _Adding) -> None:
@@ -401,15 +484,31 @@ class Library:
             if new:
                 rows.update(zip(new, self.store.append(db, "text", vectors)))
             if heads:
-                for item, row in zip(heads, self.store.append(db, "clap", np.stack([item.vector for item in heads]))):
+                for item, row in zip(
+                    heads, self.store.append(db, "clap", np.stack([item.vector for item in heads]))
+                ):
                     item.clap_row = row
             for item in pending:
-                values = (os.fspath(item.found.path), item.found.size, item.found.mtime, item.digest, item.found.stamp,
-                          item.state, item.reason, item.seconds, item.caption, item.source, rows.get(item.caption),
-                          item.clap_row)
+                values = (
+                    os.fspath(item.found.path),
+                    item.found.size,
+                    item.found.mtime,
+                    item.digest,
+                    item.found.stamp,
+                    item.state,
+                    item.reason,
+                    item.seconds,
+                    item.caption,
+                    item.source,
+                    rows.get(item.caption),
+                    item.clap_row,
+                )
                 db.execute("DELETE FROM files WHERE id = ? OR path = ?", (item.known_id, values[0]))
-                db.execute("INSERT INTO files (path, size, mtime, digest, sidecars, state, reason, seconds, caption, source, "
-                           "text_row, clap_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
+                db.execute(
+                    "INSERT INTO files (path, size, mtime, digest, sidecars, state, reason, seconds, caption, source, "
+                    "text_row, clap_row) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    values,
+                )
         for item in pending:
             if item.state == "ok":
                 setattr(adding.report, item.what, getattr(adding.report, item.what) + 1)
@@ -430,10 +529,15 @@ class Library:
 
     @staticmethod
     def _text_row(db: sqlite3.Connection, caption: str) -> int | None:
-        row = db.execute("SELECT text_row FROM files WHERE caption = ? AND text_row IS NOT NULL LIMIT 1", (caption,)).fetchone()
+        row = db.execute(
+            "SELECT text_row FROM files WHERE caption = ? AND text_row IS NOT NULL LIMIT 1",
+            (caption,),
+        ).fetchone()
         return row[0] if row else None
 
-    def _settle_missing(self, folder: Path, gone: dict[str, _Known], missing: str, report: AddReport) -> None:
+    def _settle_missing(
+        self, folder: Path, gone: dict[str, _Known], missing: str, report: AddReport
+    ) -> None:
         if not gone:
             return
         with self.store.read() as db:
@@ -442,21 +546,36 @@ class Library:
         if missing == "remove" and left:
             report.removed = self._delete(left)
         elif left:
-            report.missing = [Problem(Path(path), "missing", f"{path}: indexed but gone; put it back or remove it from the "
-                                                             "library") for path in left]
+            report.missing = [
+                Problem(
+                    Path(path),
+                    "missing",
+                    f"{path}: indexed but gone; put it back or remove it from the library",
+                )
+                for path in left
+            ]
 
     # Encoders
 
     def _prepare_spaces(self, reencode: bool) -> None:
-        """Begin the spaces that `add` writes to; embed anew what another encoder has embedded, if that is asked for."""
+        """Begin the spaces that `add` writes to; embed anew what another encoder has embedded, if
+        that is asked for.
+        """
         encoders = {"text": (self._text.identity, str(self._text.folder), self._text.dim)}
         if self._clap:
             dim = self._clap.embed_texts(["sound"]).shape[1]
-            source = os.path.abspath(self._clap.source) if os.path.isdir(self._clap.source) else str(self._clap.source)
+            source = (
+                os.path.abspath(self._clap.source)
+                if os.path.isdir(self._clap.source)
+                else str(self._clap.source)
+            )
             encoders["clap"] = (self._clap.digest, source, dim)
         with self.store.read() as db:
-            stale = [name for name, encoder in encoders.items()
-                     if (space := self.store.space(db, name)) and space["identity"] != encoder[0]]
+            stale = [
+                name
+                for name, encoder in encoders.items()
+                if (space := self.store.space(db, name)) and space["identity"] != encoder[0]
+            ]
             new = [name for name in encoders if not self.store.space(db, name)]
         if stale and not reencode:
             with self.store.read() as db:
@@ -466,15 +585,23 @@ class Library:
         captions, vectors = [], None
         if "text" in stale:
             with self.store.read() as db:
-                captions = [row[0] for row in db.execute("SELECT DISTINCT caption FROM files WHERE text_row IS NOT NULL")]
+                captions = [
+                    row[0]
+                    for row in db.execute(
+                        "SELECT DISTINCT caption FROM files WHERE text_row IS NOT NULL"
+                    )
+                ]
             vectors = self._text.embed(captions)
         with self.store.write() as db:
             old = [self.store.start_space(db, name, *encoders[name]) for name in (*stale, *new)]
             if "text" in stale:
                 db.execute("UPDATE files SET text_row = NULL")
                 rows = self.store.append(db, "text", vectors)
-                db.executemany("UPDATE files SET text_row = ? WHERE caption = ?", zip(rows, captions))
-                # A caption that another process wrote meanwhile is embedded when its file is added again.
+                db.executemany(
+                    "UPDATE files SET text_row = ? WHERE caption = ?", zip(rows, captions)
+                )
+                # A caption that another process wrote meanwhile is embedded when its file is added
+                # again.
                 db.execute("UPDATE files SET mtime = -1 WHERE state = 'ok' AND text_row IS NULL")
             if "clap" in stale:
                 db.execute("UPDATE files SET clap_row = NULL")
@@ -483,18 +610,24 @@ class Library:
 
     def _other_encoder(self, space: str, source: str) -> InputError:
         name = {"text": "text encoder", "clap": "CLAP model"}[space]
-        return InputError(f"library {self.store.folder}: was indexed with another {name} ({source}); name that one, or add "
-                          "the sounds again with --reencode")
+        return InputError(
+            f"library {self.store.folder}: was indexed with another {name} ({source}); name that one, or add "
+            "the sounds again with --reencode"
+        )
 
     def _clap_for_search(self, view: _View) -> ClapExtractor:
         if "clap" not in view.vectors or not len(view.vectors["clap"]):
-            raise InputError(f"library {self.store.folder}: has no sounds embedded by CLAP; add them again with CLAP weights, "
-                             "or search by caption")
+            raise InputError(
+                f"library {self.store.folder}: has no sounds embedded by CLAP; add them again with CLAP weights, "
+                "or search by caption"
+            )
         if self._clap is None:
             source = view.sources["clap"]
             if not os.path.isdir(source):
-                raise InputError(f"library {self.store.folder}: a search by sound needs the CLAP model it was indexed with "
-                                 f"({source}); name it")
+                raise InputError(
+                    f"library {self.store.folder}: a search by sound needs the CLAP model it was indexed with "
+                    f"({source}); name it"
+                )
             self._clap = ClapExtractor(source, self.device)
         if self._clap.digest != view.identities["clap"]:
             raise self._other_encoder("clap", view.sources["clap"])
@@ -502,8 +635,15 @@ class Library:
 
     # Searching
 
-    def search(self, prompt: str, count: int | None = None, *, by: str = "caption", min_score: float = -1.0,
-               changed: str = "skip") -> list[Hit]:
+    def search(
+        self,
+        prompt: str,
+        count: int | None = None,
+        *,
+        by: str = "caption",
+        min_score: float = -1.0,
+        changed: str = "skip",
+    ) -> list[Hit]:
         """Find sounds for a prompt, one for each of its events (see `split_events`).
 
         Parameters
@@ -511,20 +651,22 @@ class Library:
         prompt : str
             English text.
         count : int, optional
-            How many at most; by default one for each event. With fewer than events, the best matches are kept; with more,
-            each event gets its second best, and so on.
+            How many at most; by default one for each event. With fewer than events, the best
+            matches are kept; with more, each event gets its second best, and so on.
         by : str
             One of `BY`.
         min_score : float
             Least similarity of a hit.
         changed : str
-            What to do with hits that were moved or changed since they were indexed: `"skip"` passes over them with a
-            warning, `"refuse"` raises, `"use"` takes changed files as they are now and passes over missing ones.
+            What to do with hits that were moved or changed since they were indexed: `"skip"` passes
+            over them with a warning, `"refuse"` raises, `"use"` takes changed files as they are now
+            and passes over missing ones.
 
         Returns
         -------
         list of Hit
-            In the order of the prompt's events; the best first among those of one event. No sound occurs twice.
+            In the order of the prompt's events; the best first among those of one event. No sound
+            occurs twice.
 
         Raises
         ------
@@ -540,8 +682,15 @@ class Library:
         scores = self._prompt_scores(view, parts, by)
         return self._pick(view, scores, parts, count, min_score, changed)
 
-    def search_audio(self, sound: str | Path | torch.Tensor, count: int = 1, *, sample_rate: int | None = None,
-                     min_score: float = -1.0, changed: str = "skip") -> list[Hit]:
+    def search_audio(
+        self,
+        sound: str | Path | torch.Tensor,
+        count: int = 1,
+        *,
+        sample_rate: int | None = None,
+        min_score: float = -1.0,
+        changed: str = "skip",
+    ) -> list[Hit]:
         """Find the sounds nearest to a sound by CLAP.
 
         Parameters
@@ -571,8 +720,13 @@ class Library:
         return self._pick(view, scores, [""], _checked_count(count), min_score, changed)
 
     def references(self, prompt: str, count: int | None = None, **options) -> list[Reference]:
-        """Sounds for a prompt, prepared as references of the model; the options are those of `search`."""
-        return [load_reference(hit.path, hit.caption, what=hit.path.name) for hit in self.search(prompt, count, **options)]
+        """Sounds for a prompt, prepared as references of the model; the options are those of
+        `search`.
+        """
+        return [
+            load_reference(hit.path, hit.caption, what=hit.path.name)
+            for hit in self.search(prompt, count, **options)
+        ]
 
     def _current(self) -> _View:
         """The library as it is now, read anew only after a change."""
@@ -581,14 +735,24 @@ class Library:
             if self._view is None or self._view.revision != revision:
                 db.execute("BEGIN")
                 revision = self.store.revision(db)
-                rows = db.execute("SELECT id, coalesce(text_row, -1), coalesce(clap_row, -1) FROM files WHERE state = 'ok' "
-                                  "ORDER BY id").fetchall()
+                rows = db.execute(
+                    "SELECT id, coalesce(text_row, -1), coalesce(clap_row, -1) FROM files WHERE state = 'ok' "
+                    "ORDER BY id"
+                ).fetchall()
                 table = np.array(rows, dtype=np.int64).reshape(-1, 3)
-                spaces = {name: space for name in ("text", "clap") if (space := self.store.space(db, name))}
-                self._view = _View(revision, table[:, 0], {"text": table[:, 1], "clap": table[:, 2]},
-                                   {name: self.store.vectors(space) for name, space in spaces.items()},
-                                   {name: space["identity"] for name, space in spaces.items()},
-                                   {name: space["source"] for name, space in spaces.items()})
+                spaces = {
+                    name: space
+                    for name in ("text", "clap")
+                    if (space := self.store.space(db, name))
+                }
+                self._view = _View(
+                    revision,
+                    table[:, 0],
+                    {"text": table[:, 1], "clap": table[:, 2]},
+                    {name: self.store.vectors(space) for name, space in spaces.items()},
+                    {name: space["identity"] for name, space in spaces.items()},
+                    {name: space["source"] for name, space in spaces.items()},
+                )
                 db.execute("COMMIT")
         if not len(self._view.ids):
             raise InputError(f"library {self.store.folder}: holds no sounds; add a folder first")
@@ -613,8 +777,15 @@ class Library:
         scores[:, rows < 0] = -np.inf
         return scores
 
-    def _pick(self, view: _View, scores: np.ndarray, parts: list[str], count: int, min_score: float,
-              changed: str) -> list[Hit]:
+    def _pick(
+        self,
+        view: _View,
+        scores: np.ndarray,
+        parts: list[str],
+        count: int,
+        min_score: float,
+        changed: str,
+    ) -> list[Hit]:
         _one_of("changed", changed, ("skip", "refuse", "use"))
         usable: dict[int, tuple[Hit, str] | None] = {}
         problems: list[Problem] = []
@@ -630,12 +801,19 @@ class Library:
                     found = usable[index]
                     if found is not None and found[1] not in taken:
                         hit, digest = found
-                        return Hit(hit.path, hit.caption, float(scores[part, index]), hit.seconds, parts[part]), digest
+                        return Hit(
+                            hit.path,
+                            hit.caption,
+                            float(scores[part, index]),
+                            hit.seconds,
+                            parts[part],
+                        ), digest
                 return None
 
             active = list(range(len(parts)))
             while active and len(chosen) < count:
-                # A round gives every event one more; the surest choose first, so that none takes what fits another better.
+                # A round gives every event one more; the surest choose first, so that none takes
+                # what fits another better.
                 best = {part: float(scores[part].max()) for part in active}
                 for part in sorted(active, key=lambda p: -best[p]):
                     found = next_hit(part) if len(chosen) < count else None
@@ -647,8 +825,11 @@ class Library:
         if problems:
             if changed == "refuse":
                 raise InputError(f"{problems[0].reason} ({len(problems)} such files met)")
-            log.warning("library: passed over %d files that were moved or changed since they were indexed, such as %s",
-                        len(problems), problems[0].reason)
+            log.warning(
+                "library: passed over %d files that were moved or changed since they were indexed, such as %s",
+                len(problems),
+                problems[0].reason,
+            )
         return [hit for _, hit in sorted(chosen, key=lambda c: (c[0], -c[1].score))]
 
     @staticmethod
@@ -657,7 +838,9 @@ class Library:
         done, size = 0, 32
         while done < len(scores):
             size = min(size, len(scores))
-            top = np.argpartition(-scores, size - 1)[:size] if size < len(scores) else np.arange(size)
+            top = (
+                np.argpartition(-scores, size - 1)[:size] if size < len(scores) else np.arange(size)
+            )
             top = top[np.lexsort((top, -scores[top]))]
             for index in top[done:]:
                 if not scores[index] >= max(min_score, -1.01):
@@ -665,8 +848,12 @@ class Library:
                 yield int(index)
             done, size = size, size * 8
 
-    def _usable(self, db: sqlite3.Connection, entry: int, changed: str, problems: list[Problem]) -> tuple[Hit, str] | None:
-        row = db.execute("SELECT path, caption, seconds, digest, size, mtime FROM files WHERE id = ?", (entry,)).fetchone()
+    def _usable(
+        self, db: sqlite3.Connection, entry: int, changed: str, problems: list[Problem]
+    ) -> tuple[Hit, str] | None:
+        row = db.execute(
+            "SELECT path, caption, seconds, digest, size, mtime FROM files WHERE id = ?", (entry,)
+        ).fetchone()
         if row is None:  # removed since by another process
             return None
         path, caption, seconds, digest, size, mtime = row
@@ -694,14 +881,20 @@ class Library:
         intact, problems = 0, []
         with self.store.read() as db:
             if db.execute("PRAGMA quick_check").fetchone()[0] != "ok":
-                raise InputError(f"library {self.store.folder}: its database is damaged; delete the folder and add the sounds "
-                                 "again")
+                raise InputError(
+                    f"library {self.store.folder}: its database is damaged; delete the folder and add the sounds "
+                    "again"
+                )
             for name in ("text", "clap"):
                 space = self.store.space(db, name)
                 if space and not np.isfinite(self.store.vectors(space)).all():
-                    raise InputError(f"library {self.store.folder / space['file']}: holds NaN; delete the library's folder "
-                                     "and add the sounds again")
-            rows = db.execute("SELECT path, size, mtime, digest, state, reason FROM files ORDER BY path").fetchall()
+                    raise InputError(
+                        f"library {self.store.folder / space['file']}: holds NaN; delete the library's folder "
+                        "and add the sounds again"
+                    )
+            rows = db.execute(
+                "SELECT path, size, mtime, digest, state, reason FROM files ORDER BY path"
+            ).fetchall()
         for path, size, mtime, digest, state, reason in rows:
             problem = _compare(Path(path), size, mtime, digest if deep else None)
             if problem is None and state != "ok":
@@ -713,7 +906,8 @@ class Library:
         return Verification(intact, problems)
 
     def remove(self, path: str | Path) -> int:
-        """Forget a sound, or all sounds of a folder; the files themselves stay. Returns how many were known.
+        """Forget a sound, or all sounds of a folder; the files themselves stay. Returns how many
+        were known.
 
         Raises
         ------
@@ -723,7 +917,10 @@ class Library:
         path = Path(os.path.abspath(Path(path).expanduser()))
         with self.store.read() as db:
             paths = [row.path for row in self._known_under(db, path)]
-            paths += [row[0] for row in db.execute("SELECT path FROM files WHERE path = ?", (os.fspath(path),))]
+            paths += [
+                row[0]
+                for row in db.execute("SELECT path FROM files WHERE path = ?", (os.fspath(path),))
+            ]
         if not paths:
             raise InputError(f"{path}: the library knows no sound of this file or folder")
         return self._delete(paths)
@@ -731,7 +928,9 @@ class Library:
     def remove_missing(self) -> int:
         """Forget all sounds whose files are gone; returns how many."""
         with self.store.read() as db:
-            paths = [path for (path,) in db.execute("SELECT path FROM files") if not os.path.isfile(path)]
+            paths = [
+                path for (path,) in db.execute("SELECT path FROM files") if not os.path.isfile(path)
+            ]
         return self._delete(paths) if paths else 0
 
     def _delete(self, paths: list[str]) -> int:
@@ -744,20 +943,31 @@ class Library:
         return len(paths)
 
     def _compact(self, db: sqlite3.Connection, name: str) -> str | None:
-        """Write a space anew without the vectors that nothing refers to, once they are the larger part."""
+        """Write a space anew without the vectors that nothing refers to, once they are the larger
+        part.
+        """
         space = self.store.space(db, name)
         if space is None:
             return None
-        used = [row for (row,) in db.execute(f"SELECT DISTINCT {name}_row FROM files WHERE {name}_row IS NOT NULL ORDER BY 1")]
+        used = [
+            row
+            for (row,) in db.execute(
+                f"SELECT DISTINCT {name}_row FROM files WHERE {name}_row IS NOT NULL ORDER BY 1"
+            )
+        ]
         if space["rows"] < 2 * len(used) + 1024:
             return None
         kept = np.array(self.store.vectors(space)[used])
         old = self.store.start_space(db, name, space["identity"], space["source"], space["dim"])
         if used:
             rows = self.store.append(db, name, kept)
-            db.execute("CREATE TEMP TABLE renumbered (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)")
+            db.execute(
+                "CREATE TEMP TABLE renumbered (old INTEGER PRIMARY KEY, new INTEGER NOT NULL)"
+            )
             db.executemany("INSERT INTO renumbered VALUES (?, ?)", zip(used, rows))
-            db.execute(f"UPDATE files SET {name}_row = (SELECT new FROM renumbered WHERE old = {name}_row)")
+            db.execute(
+                f"UPDATE files SET {name}_row = (SELECT new FROM renumbered WHERE old = {name}_row)"
+            )
             db.execute("DROP TABLE renumbered")
         return old
 
@@ -783,5 +993,11 @@ def _compare(path: Path, size: int, mtime: int, digest: str | None = None) -> Pr
         if digest is not None:
             same = file_digest(path) == digest
     except OSError:
-        return Problem(path, "missing", f"{path}: indexed but gone; put it back, or add its folder again")
-    return None if same else Problem(path, "changed", f"{path}: changed since it was indexed; add its folder again")
+        return Problem(
+            path, "missing", f"{path}: indexed but gone; put it back, or add its folder again"
+        )
+    return (
+        None
+        if same
+        else Problem(path, "changed", f"{path}: changed since it was indexed; add its folder again")
+    )

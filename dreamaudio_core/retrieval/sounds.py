@@ -44,7 +44,9 @@ class FoundFile:
 
 @dataclass(frozen=True)
 class Sound:
-    """A decoded file: its length, its title and comment, and its beginning [T] where that was asked for."""
+    """A decoded file: its length, its title and comment, and its beginning [T] where that was asked
+    for.
+    """
 
     seconds: float
     tags: tuple[str, ...]
@@ -60,10 +62,14 @@ def find_sounds(folder: Path, recursive: bool) -> list[FoundFile]:
         If the folder does not exist.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: expected a folder of sounds, found {'a file' if folder.exists() else 'nothing'}")
+        raise InputError(
+            f"{folder}: expected a folder of sounds, found {'a file' if folder.exists() else 'nothing'}"
+        )
     found = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+        folders[:] = (
+            sorted(name for name in folders if not name.startswith(".")) if recursive else []
+        )
         present = set(names)
         for name in sorted(names):
             path = Path(parent, name)
@@ -74,7 +80,9 @@ def find_sounds(folder: Path, recursive: bool) -> list[FoundFile]:
             except OSError:  # a link to nowhere, or gone since
                 continue
             beside = tuple(sidecars(path, present))
-            found.append(FoundFile(path, status.st_size, status.st_mtime_ns, beside, sidecar_stamp(beside)))
+            found.append(
+                FoundFile(path, status.st_size, status.st_mtime_ns, beside, sidecar_stamp(beside))
+            )
     return found
 
 
@@ -114,7 +122,9 @@ def inspect_sound(path: Path, head_rate: int | None = None, head_seconds: float 
                     missing -= len(kept[-1])
     except (soundfile.SoundFileError, TypeError, OSError) as error:
         reason = " ".join(str(error).split()).rstrip(".")
-        raise AudioError(f"{path}: not audio that can be decoded ({reason}); convert it to WAV or FLAC") from error
+        raise AudioError(
+            f"{path}: not audio that can be decoded ({reason}); convert it to WAV or FLAC"
+        ) from error
     if not samples:
         raise AudioError(f"{path}: holds no samples; remove it")
     if peak < SILENT_PEAK:
@@ -124,7 +134,9 @@ def inspect_sound(path: Path, head_rate: int | None = None, head_seconds: float 
 
 
 def read_tags(path: Path) -> tuple[str, ...]:
-    """Title and comment of a file that has been inspected before; empty where it cannot be opened any more."""
+    """Title and comment of a file that has been inspected before; empty where it cannot be opened
+    any more.
+    """
     try:
         with soundfile.SoundFile(os.fspath(path)) as sound:
             return tuple(str(getattr(sound, name, "") or "") for name in ("title", "comment"))

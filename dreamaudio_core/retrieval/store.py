@@ -1,7 +1,9 @@
-"""What a library keeps on disk: a table of files in SQLite, and vectors in flat files that searches map into memory.
+"""What a library keeps on disk: a table of files in SQLite, and vectors in flat files that searches
+map into memory.
 
-Vectors are appended and flushed to disk before the transaction that refers to them is committed. What an interrupted run
-has written after the last commit is therefore never read, and is written over by the next one.
+Vectors are appended and flushed to disk before the transaction that refers to them is committed.
+What an interrupted run has written after the last commit is therefore never read, and is written
+over by the next one.
 """
 
 from __future__ import annotations
@@ -62,38 +64,56 @@ class Store:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(f"library {self.folder}: cannot be made ({error.strerror}); choose another folder") from error
+            raise InputError(
+                f"library {self.folder}: cannot be made ({error.strerror}); choose another folder"
+            ) from error
         with self._connection(must_exist=False) as db:
             db.execute("BEGIN IMMEDIATE")
             # Another process may have been faster.
             if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'files'").fetchone():
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     db.execute(statement)
-                db.executemany("INSERT INTO meta VALUES (?, ?)",
-                               [("format", "dreamaudio-library"), ("version", str(VERSION)), ("revision", "0")])
+                db.executemany(
+                    "INSERT INTO meta VALUES (?, ?)",
+                    [
+                        ("format", "dreamaudio-library"),
+                        ("version", str(VERSION)),
+                        ("revision", "0"),
+                    ],
+                )
             db.execute("COMMIT")
 
     @contextlib.contextmanager
     def _connection(self, must_exist: bool = True) -> Iterator[sqlite3.Connection]:
         if must_exist and not self.exists:
-            raise InputError(f"library {self.folder}: expected {INDEX} in it, found none; make a library with: python -m "
-                             "dreamaudio_core library add FOLDER --library LIBRARY")
+            raise InputError(
+                f"library {self.folder}: expected {INDEX} in it, found none; make a library with: python -m "
+                "dreamaudio_core library add FOLDER --library LIBRARY"
+            )
         try:
-            with contextlib.closing(sqlite3.connect(self.folder / INDEX, timeout=60, isolation_level=None)) as db:
+            with contextlib.closing(
+                sqlite3.connect(self.folder / INDEX, timeout=60, isolation_level=None)
+            ) as db:
                 if must_exist:
                     self._check(db)
                 yield db
         except sqlite3.Error as error:
-            raise InputError(f"library {self.folder / INDEX}: cannot be used ({error}); free the disk or the file, or "
-                             "delete the library's folder and add the sounds again") from error
+            raise InputError(
+                f"library {self.folder / INDEX}: cannot be used ({error}); free the disk or the file, or "
+                "delete the library's folder and add the sounds again"
+            ) from error
 
     def _check(self, db: sqlite3.Connection) -> None:
         meta = dict(db.execute("SELECT name, value FROM meta"))
         if meta.get("format") != "dreamaudio-library":
-            raise InputError(f"library {self.folder / INDEX}: this is another program's database; choose another folder")
+            raise InputError(
+                f"library {self.folder / INDEX}: this is another program's database; choose another folder"
+            )
         if meta.get("version") != str(VERSION):
-            raise InputError(f"library {self.folder / INDEX}: expected version {VERSION}, found {meta.get('version')}; add the "
-                             "sounds to a new library")
+            raise InputError(
+                f"library {self.folder / INDEX}: expected version {VERSION}, found {meta.get('version')}; add the "
+                "sounds to a new library"
+            )
 
     @contextlib.contextmanager
     def read(self) -> Iterator[sqlite3.Connection]:
@@ -103,12 +123,16 @@ class Store:
 
     @contextlib.contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """Connection inside a transaction that no other writer can enter; committed at the end, undone by an error."""
+        """Connection inside a transaction that no other writer can enter; committed at the end,
+        undone by an error.
+        """
         with self._connection() as db:
             db.execute("BEGIN IMMEDIATE")
             try:
                 yield db
-                db.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'revision'")
+                db.execute(
+                    "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE name = 'revision'"
+                )
                 db.execute("COMMIT")
             except BaseException:
                 if db.in_transaction:
@@ -121,16 +145,23 @@ class Store:
 
     def space(self, db: sqlite3.Connection, name: str) -> sqlite3.Row | None:
         """Identity, source, dim, file and rows of a space of vectors."""
-        cursor = db.execute("SELECT identity, source, dim, file, rows FROM spaces WHERE name = ?", (name,))
+        cursor = db.execute(
+            "SELECT identity, source, dim, file, rows FROM spaces WHERE name = ?", (name,)
+        )
         cursor.row_factory = sqlite3.Row
         return cursor.fetchone()
 
-    def start_space(self, db: sqlite3.Connection, name: str, identity: str, source: str, dim: int) -> str | None:
+    def start_space(
+        self, db: sqlite3.Connection, name: str, identity: str, source: str, dim: int
+    ) -> str | None:
         """Begin a space, or begin it anew; returns the file of the former one."""
         old = self.space(db, name)
         file = f"{name}-{self.revision(db) + 1}.f32"
         (self.folder / file).write_bytes(b"")
-        db.execute("INSERT OR REPLACE INTO spaces VALUES (?, ?, ?, ?, ?, 0)", (name, identity, source, dim, file))
+        db.execute(
+            "INSERT OR REPLACE INTO spaces VALUES (?, ?, ?, ?, ?, 0)",
+            (name, identity, source, dim, file),
+        )
         return old["file"] if old else None
 
     def append(self, db: sqlite3.Connection, name: str, vectors: np.ndarray) -> range:
@@ -149,7 +180,9 @@ class Store:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise InputError(f"library {path}: cannot be written ({error.strerror}); free the disk and add again") from error
+            raise InputError(
+                f"library {path}: cannot be written ({error.strerror}); free the disk and add again"
+            ) from error
         db.execute("UPDATE spaces SET rows = ? WHERE name = ?", (rows + len(vectors), name))
         return range(rows, rows + len(vectors))
 
@@ -165,8 +198,10 @@ class Store:
         path = self.folder / space["file"]
         found = path.stat().st_size if path.is_file() else None
         if found is None or found < size:
-            raise InputError(f"library {path}: expected at least {size} bytes, found {'no file' if found is None else found}; "
-                             "delete the library's folder and add the sounds again")
+            raise InputError(
+                f"library {path}: expected at least {size} bytes, found {'no file' if found is None else found}; "
+                "delete the library's folder and add the sounds again"
+            )
         return path
 
     def discard(self, file: str | None) -> None:

@@ -1,4 +1,6 @@
-"""DDPM variant of the paper (-DDPM): noise prediction over 1,000 steps of a scaled-linear schedule, DDIM sampling."""
+"""DDPM variant of the paper (-DDPM): noise prediction over 1,000 steps of a scaled-linear schedule,
+DDIM sampling.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,12 @@ TRAIN_STEPS = 1000
 BETA_START, BETA_END = 0.0015, 0.0195
 
 
-def alphas_cumprod(steps: int = TRAIN_STEPS, start: float = BETA_START, end: float = BETA_END) -> Tensor:
-    """Cumulative signal power [steps], float64: betas are even in their square roots ("scaled linear")."""
+def alphas_cumprod(
+    steps: int = TRAIN_STEPS, start: float = BETA_START, end: float = BETA_END
+) -> Tensor:
+    """Cumulative signal power [steps], float64: betas are even in their square roots ("scaled
+    linear").
+    """
     betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
     return torch.cumprod(1.0 - betas, dim=0)
 
@@ -25,30 +31,45 @@ def add_noise(data: Tensor, noise: Tensor, step: Tensor) -> Tensor:
     return alpha.sqrt().to(data) * data + (1.0 - alpha).sqrt().to(data) * noise
 
 
-def ddpm_loss(network: Callable[[Tensor, Tensor], Tensor], data: Tensor, step: Tensor | None = None,
-              noise: Tensor | None = None) -> Tensor:
+def ddpm_loss(
+    network: Callable[[Tensor, Tensor], Tensor],
+    data: Tensor,
+    step: Tensor | None = None,
+    noise: Tensor | None = None,
+) -> Tensor:
     """Mean squared error of the predicted noise at uniform steps unless given.
 
     The network receives step / 1000, so that one time embedding serves both objectives.
     """
-    step = torch.randint(TRAIN_STEPS, (data.shape[0],), device=data.device) if step is None else step
+    step = (
+        torch.randint(TRAIN_STEPS, (data.shape[0],), device=data.device) if step is None else step
+    )
     noise = torch.randn_like(data) if noise is None else noise
     prediction = network(add_noise(data, noise, step), step.float() / TRAIN_STEPS)
     return ((prediction.float() - noise.float()) ** 2).mean()
 
 
 def ddim_steps(steps: int, start: float = 0.0) -> list[int]:
-    """Descending training steps visited by DDIM; `start` in [0, 1) skips the noisiest share, for audio-to-audio."""
+    """Descending training steps visited by DDIM; `start` in [0, 1) skips the noisiest share, for
+    audio-to-audio.
+    """
     if not isinstance(steps, int) or not 1 <= steps <= TRAIN_STEPS:
         raise InputError(f"steps: expected a whole number from 1 to {TRAIN_STEPS}, found {steps}")
     if not 0.0 <= start < 1.0:
         raise InputError(f"start: expected a share from 0 up to but not including 1, found {start}")
     top = TRAIN_STEPS * (1.0 - start)
-    return [max(0, min(TRAIN_STEPS - 1, round(top * (steps - i) / steps) - 1)) for i in range(steps)]
+    return [
+        max(0, min(TRAIN_STEPS - 1, round(top * (steps - i) / steps) - 1)) for i in range(steps)
+    ]
 
 
-def ddim(noise_prediction: Callable[[Tensor, float], Tensor], z: Tensor, steps: int, start: float = 0.0,
-         callback: Callable[[int, int, Tensor], None] | None = None) -> Tensor:
+def ddim(
+    noise_prediction: Callable[[Tensor, float], Tensor],
+    z: Tensor,
+    steps: int,
+    start: float = 0.0,
+    callback: Callable[[int, int, Tensor], None] | None = None,
+) -> Tensor:
     """Deterministic DDIM (eta = 0) from z at the first visited step to clean data."""
     alphas = alphas_cumprod()
     visited = ddim_steps(steps, start)
@@ -67,4 +88,3 @@ def start_latent(data: Tensor, noise: Tensor, steps: int, start: float) -> Tenso
     """Data noised to the first step that `ddim` visits from `start`."""
     step = torch.full((data.shape[0],), ddim_steps(steps, start)[0], device=data.device)
     return add_noise(data, noise, step)
-

@@ -1,6 +1,8 @@
-"""Rectified flow: path, training loss, time schedules, ODE solvers and guidance (paper, section III-C).
+"""Rectified flow: path, training loss, time schedules, ODE solvers and guidance (paper, section
+III-C).
 
-The path runs from noise at time 0 to data at time 1: z_lam = (1 - beta lam) z_0 + lam z_1 with beta = 1 - sigma.
+The path runs from noise at time 0 to data at time 1: z_lam = (1 - beta lam) z_0 + lam z_1 with beta
+= 1 - sigma.
 """
 
 from __future__ import annotations
@@ -42,9 +44,15 @@ def path(noise: Tensor, data: Tensor, time: Tensor, sigma: float = SIGMA) -> tup
     return (1.0 - beta * lam) * noise + lam * data, data - beta * noise
 
 
-def flow_loss(network: Callable[[Tensor, Tensor], Tensor], data: Tensor, time: Tensor | None = None,
-              noise: Tensor | None = None, weight: Tensor | None = None) -> Tensor:
-    """Mean squared error between the predicted and the true velocity, at uniform times unless given.
+def flow_loss(
+    network: Callable[[Tensor, Tensor], Tensor],
+    data: Tensor,
+    time: Tensor | None = None,
+    noise: Tensor | None = None,
+    weight: Tensor | None = None,
+) -> Tensor:
+    """Mean squared error between the predicted and the true velocity, at uniform times unless
+    given.
 
     `weight`, if given, broadcasts against [B, C, T, F].
     """
@@ -58,8 +66,8 @@ def flow_loss(network: Callable[[Tensor, Tensor], Tensor], data: Tensor, time: T
 def times(steps: int, shift: float = 1.0, start: float = 0.0) -> list[float]:
     """Solver times from `start` to 1.
 
-    `shift` above 1 spends more of the steps near the noise: with t = 1 - lam the noise level, t becomes
-    shift t / (1 + (shift - 1) t). `start` above 0 begins on the path, for audio-to-audio.
+    `shift` above 1 spends more of the steps near the noise: with t = 1 - lam the noise level, t
+    becomes shift t / (1 + (shift - 1) t). `start` above 0 begins on the path, for audio-to-audio.
 
     Raises
     ------
@@ -69,15 +77,22 @@ def times(steps: int, shift: float = 1.0, start: float = 0.0) -> list[float]:
     if not isinstance(steps, int) or steps < 1 or steps > 1000:
         raise InputError(f"steps: expected a whole number from 1 to 1000, found {steps}")
     if not 0.01 <= shift <= 100.0:
-        raise InputError(f"time shift: expected a number from 0.01 to 100, found {shift}; 1 leaves the times even")
+        raise InputError(
+            f"time shift: expected a number from 0.01 to 100, found {shift}; 1 leaves the times even"
+        )
     if not 0.0 <= start < 1.0:
-        raise InputError(f"start: expected a flow time from 0 up to but not including 1, found {start}")
-    # Noise levels relative to the start: the first time stays where the start latent was put, whatever the shift.
+        raise InputError(
+            f"start: expected a flow time from 0 up to but not including 1, found {start}"
+        )
+    # Noise levels relative to the start: the first time stays where the start latent was put,
+    # whatever the shift.
     levels = [1.0 - i / steps for i in range(steps + 1)]
     return [1.0 - (1.0 - start) * shift * t / (1.0 + (shift - 1.0) * t) for t in levels]
 
 
-def euler(velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None) -> Tensor:
+def euler(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
     """First-order steps; one evaluation a step."""
     for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
         z = z + (b - a) * velocity(z, a)
@@ -85,7 +100,9 @@ def euler(velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCa
     return z
 
 
-def midpoint(velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None) -> Tensor:
+def midpoint(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
     """Second-order midpoint rule; two evaluations a step."""
     for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
         half = z + 0.5 * (b - a) * velocity(z, a)
@@ -94,7 +111,9 @@ def midpoint(velocity: Velocity, z: Tensor, schedule: list[float], callback: Ste
     return z
 
 
-def heun(velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None) -> Tensor:
+def heun(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
     """Second-order trapezoidal rule; two evaluations a step."""
     for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
         first = velocity(z, a)
@@ -104,8 +123,12 @@ def heun(velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCal
     return z
 
 
-def two_step(velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None) -> Tensor:
-    """Second-order Adams-Bashforth with variable step; one evaluation a step (the first step is Euler's)."""
+def two_step(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
+    """Second-order Adams-Bashforth with variable step; one evaluation a step (the first step is
+    Euler's).
+    """
     previous: tuple[Tensor, float] | None = None
     for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
         current = velocity(z, a)
@@ -124,7 +147,12 @@ def _report(callback: StepCallback | None, step: int, schedule: list[float], z: 
         callback(step + 1, len(schedule) - 1, z)
 
 
-SOLVERS: dict[str, Callable[..., Tensor]] = {"euler": euler, "midpoint": midpoint, "heun": heun, "two-step": two_step}
+SOLVERS: dict[str, Callable[..., Tensor]] = {
+    "euler": euler,
+    "midpoint": midpoint,
+    "heun": heun,
+    "two-step": two_step,
+}
 
 
 @dataclass(frozen=True)
@@ -136,7 +164,8 @@ class Guidance:
     text
         Scale of the prompt (paper: 2.0 for prompt and references together).
     references
-        Scale of the references; `None` takes the scale of the prompt, which is the paper's joint guidance.
+        Scale of the references; `None` takes the scale of the prompt, which is the paper's joint
+        guidance.
     interval
         Times between which guidance acts; outside it the conditional velocity is used alone.
     """
@@ -148,10 +177,14 @@ class Guidance:
     def __post_init__(self) -> None:
         for name, value in (("guidance", self.text), ("reference guidance", self.references)):
             if value is not None and not 0.0 <= value <= 30.0:
-                raise InputError(f"{name}: expected a number from 0 to 30, found {value}; 2 is the usual choice")
+                raise InputError(
+                    f"{name}: expected a number from 0 to 30, found {value}; 2 is the usual choice"
+                )
         low, high = self.interval
         if not 0.0 <= low <= high <= 1.0:
-            raise InputError(f"guidance interval: expected two ascending times in [0, 1], found {low} and {high}")
+            raise InputError(
+                f"guidance interval: expected two ascending times in [0, 1], found {low} and {high}"
+            )
 
     @property
     def reference_scale(self) -> float:
@@ -159,15 +192,19 @@ class Guidance:
         return self.text if self.references is None else self.references
 
 
-def branches(guidance: Guidance, strengths: list[float]) -> list[tuple[bool, tuple[int, ...], float]]:
+def branches(
+    guidance: Guidance, strengths: list[float]
+) -> list[tuple[bool, tuple[int, ...], float]]:
     """Linear combination of network evaluations that guidance stands for.
 
-    With v(c, S) the velocity under prompt c (or the negative prompt, n) and the references S of all references A,
-    strength s_k of reference k:
+    With v(c, S) the velocity under prompt c (or the negative prompt, n) and the references S of all
+    references A, strength s_k of reference k:
 
-        v = v(n, {}) + w_c (v(c, {}) - v(n, {})) + w_r (v(c, A) - v(c, {})) + sum_k (s_k - 1) (v(c, A) - v(c, A \\ k))
+        v = v(n, {}) + w_c (v(c, {}) - v(n, {})) + w_r (v(c, A) - v(c, {})) + sum_k (s_k - 1) (v(c,
+        A) - v(c, A \\ k))
 
-    so a strength of 1 adds nothing, and equal scales give the paper's joint guidance with two evaluations.
+    so a strength of 1 adds nothing, and equal scales give the paper's joint guidance with two
+    evaluations.
 
     Returns
     -------
@@ -177,7 +214,9 @@ def branches(guidance: Guidance, strengths: list[float]) -> list[tuple[bool, tup
     everything = tuple(k for k, s in enumerate(strengths) if s != 0.0)
     text, reference = guidance.text, guidance.reference_scale
     extra = [(k, strengths[k] - 1.0) for k in everything if strengths[k] != 1.0]
-    weights: dict[tuple[bool, tuple[int, ...]], float] = {(True, everything): reference + sum(s for _, s in extra)}
+    weights: dict[tuple[bool, tuple[int, ...]], float] = {
+        (True, everything): reference + sum(s for _, s in extra)
+    }
 
     def add(prompt: bool, references: tuple[int, ...], weight: float) -> None:
         weights[(prompt, references)] = weights.get((prompt, references), 0.0) + weight
@@ -192,6 +231,11 @@ def branches(guidance: Guidance, strengths: list[float]) -> list[tuple[bool, tup
 
 
 def initial_noise(shape: tuple[int, ...], seeds: list[int]) -> Tensor:
-    """Noise [len(seeds), *shape], each item from its own seed, drawn on the CPU so that every device starts alike."""
-    rows = [torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32) for seed in seeds]
+    """Noise [len(seeds), *shape], each item from its own seed, drawn on the CPU so that every
+    device starts alike.
+    """
+    rows = [
+        torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)
+        for seed in seeds
+    ]
     return torch.stack(rows)

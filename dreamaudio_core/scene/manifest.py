@@ -36,17 +36,25 @@ def _csv_rows(text: str) -> list[tuple[int, dict[str, Any]]]:
     reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True)
     header = [name.strip() for name in reader.fieldnames or ()]
     if "prompt" not in header:
-        raise InputError("manifest: expected JSON lines, or CSV whose first line names the columns prompt, seed, audio1, "
-                         f"caption1, start1, strength1, audio2, ...; found the columns {', '.join(header) or 'none'}")
+        raise InputError(
+            "manifest: expected JSON lines, or CSV whose first line names the columns prompt, seed, audio1, "
+            f"caption1, start1, strength1, audio2, ...; found the columns {', '.join(header) or 'none'}"
+        )
     numbered = {f"{field}{k}": (field, k) for field in _REFERENCE_FIELDS for k in range(1, 100)}
     unknown = [name for name in header if name not in numbered and name not in ("prompt", "seed")]
     if unknown:
-        raise InputError(f"manifest: unknown column {unknown[0]!r}; known are prompt, seed, and audio1, caption1, start1, "
-                         "strength1, audio2, ...")
+        raise InputError(
+            f"manifest: unknown column {unknown[0]!r}; known are prompt, seed, and audio1, caption1, start1, "
+            "strength1, audio2, ..."
+        )
     reader.fieldnames = header
     rows = []
     for cells in reader:
-        filled = {name: value.strip() for name, value in cells.items() if isinstance(value, str) and value.strip()}
+        filled = {
+            name: value.strip()
+            for name, value in cells.items()
+            if isinstance(value, str) and value.strip()
+        }
         row: dict[str, Any] = {name: filled[name] for name in ("prompt", "seed") if name in filled}
         references: dict[int, dict[str, str]] = {}
         for name, value in filled.items():
@@ -89,7 +97,9 @@ def _reference(row: Any, k: int, load: Callable[[str, str, float], Reference]) -
         raise _reject(f"{what}: expected an audio file with a caption", row)
     unknown = sorted(set(row) - _REFERENCE_FIELDS)
     if unknown:
-        raise InputError(f"{what}: unknown field {unknown[0]!r}; known are audio, caption, strength, start")
+        raise InputError(
+            f"{what}: unknown field {unknown[0]!r}; known are audio, caption, strength, start"
+        )
     try:
         strength = float(row.get("strength", 1.0))
     except (TypeError, ValueError):
@@ -122,9 +132,9 @@ def read_manifest(text: str, load: Callable[[str, str, float], Reference]) -> li
     Parameters
     ----------
     text
-        JSON lines such as `{"prompt": "...", "references": [{"audio": "a.wav", "caption": "..."}], "seed": 1}`, or CSV with
-        the columns prompt, seed, audio1, caption1, start1, strength1, audio2, ... A row without a seed takes its number,
-        counted from 0.
+        JSON lines such as `{"prompt": "...", "references": [{"audio": "a.wav", "caption": "..."}],
+        "seed": 1}`, or CSV with the columns prompt, seed, audio1, caption1, start1, strength1,
+        audio2, ... A row without a seed takes its number, counted from 0.
     load
         Loads a reference by audio name, caption and strength.
 
@@ -135,7 +145,9 @@ def read_manifest(text: str, load: Callable[[str, str, float], Reference]) -> li
     """
     text = text.lstrip("\ufeff")
     if not text.strip():
-        raise InputError("manifest: there are no rows; write one scene a line, as CSV with a header or as JSON lines")
+        raise InputError(
+            "manifest: there are no rows; write one scene a line, as CSV with a header or as JSON lines"
+        )
     rows = _json_rows(text) if text.lstrip().startswith("{") else _csv_rows(text)
     if not rows:
         raise InputError("manifest: there are no rows below the header; write one scene a line")
@@ -147,6 +159,8 @@ def read_manifest(text: str, load: Callable[[str, str, float], Reference]) -> li
             broken.append(f"line {line}: {error}")
     if broken:
         more = f"; and {len(broken) - MAX_REPORTED} more" if len(broken) > MAX_REPORTED else ""
-        raise InputError(f"manifest: {len(broken)} of {len(rows)} rows cannot be used: "
-                         f"{'; '.join(broken[:MAX_REPORTED])}{more}")
+        raise InputError(
+            f"manifest: {len(broken)} of {len(rows)} rows cannot be used: "
+            f"{'; '.join(broken[:MAX_REPORTED])}{more}"
+        )
     return scenes

@@ -8,8 +8,9 @@ from typing import Optional
 
 from ..errors import InputError
 
-# What becomes of parts of the prompt that no reference stands for: `generate` lets the network make them, `leave out` keeps
-# silence where nothing is placed, and `auto` does the one or the other as the arranger finds such a part or not.
+# What becomes of parts of the prompt that no reference stands for: `generate` lets the network make
+# them, `leave out` keeps silence where nothing is placed, and `auto` does the one or the other as
+# the arranger finds such a part or not.
 MISSING = ("auto", "generate", "leave out")
 
 
@@ -26,7 +27,8 @@ class Placement:
     gain
         Level against the reference as it is encoded, in dB.
     offset
-        Seconds into the trimmed reference at which the used part begins; `None` takes its loudest stretch.
+        Seconds into the trimmed reference at which the used part begins; `None` takes its loudest
+        stretch.
     """
 
     start: float
@@ -35,12 +37,14 @@ class Placement:
     offset: Optional[float] = None
 
 
-# A reference's places: an empty tuple says that it does not occur, None that the network is free to place it.
+# A reference's places: an empty tuple says that it does not occur, None that the network is free to
+# place it.
 Placements = Optional[tuple[Placement, ...]]
 
 
 def parse_starts(text: str, what: str = "start") -> Optional[tuple[float, ...]]:
-    """Starts in seconds as a user writes them: `"0.5"`, `"0.5, 3.2"`, or `"auto"` (also empty) for `None`.
+    """Starts in seconds as a user writes them: `"0.5"`, `"0.5, 3.2"`, or `"auto"` (also empty) for
+    `None`.
 
     Raises
     ------
@@ -56,7 +60,9 @@ def parse_starts(text: str, what: str = "start") -> Optional[tuple[float, ...]]:
         except ValueError:
             start = math.nan
         if not 0.0 <= start < math.inf:
-            raise InputError(f"{what}: expected auto, or seconds from 0 separated by commas as in '0.5, 3.2', found "
-                             f"{entry.strip()!r}")
+            raise InputError(
+                f"{what}: expected auto, or seconds from 0 separated by commas as in '0.5, 3.2', found "
+                f"{entry.strip()!r}"
+            )
         starts.append(start)
     return tuple(sorted(starts))

@@ -19,7 +19,9 @@ class Unregistered:
 
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[nn.Module]:
-    """Let gradients pass through `module` without reaching its parameters, which belong to another optimizer."""
+    """Let gradients pass through `module` without reaching its parameters, which belong to another
+    optimizer.
+    """
     trained = [p for p in module.parameters() if p.requires_grad]
     for parameter in trained:
         parameter.requires_grad_(False)
@@ -31,7 +33,9 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
 
 
 class AdversarialPart(Part):
-    """A part whose first turn is its discriminators', which are heard from step `start` on (`objective.adversarial`)."""
+    """A part whose first turn is its discriminators', which are heard from step `start` on
+    (`objective.adversarial`).
+    """
 
     objective: nn.Module
     start: int

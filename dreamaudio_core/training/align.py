@@ -1,4 +1,6 @@
-"""Fine-tuning of the alignment layer alone, for another number of references than three (paper, section III-B)."""
+"""Fine-tuning of the alignment layer alone, for another number of references than three (paper,
+section III-B).
+"""
 
 from __future__ import annotations
 
@@ -8,20 +10,21 @@ from typing import Any
 
 from torch import Tensor
 
-from ..weights.checkpoint import load_state
 from ..config import ModelConfig, MRCConfig
 from ..errors import InputError
 from ..networks.mrc import MRCUNet
+from ..weights.checkpoint import load_state
 from .flow import FlowPart
 
 PREFIX = "alignment."
 
 
 class AlignPart(FlowPart):
-    """A trained MRC UNet whose references pass a new 3x3 convolution first; everything else is frozen.
+    """A trained MRC UNet whose references pass a new 3x3 convolution first; everything else is
+    frozen.
 
-    The layer starts as the identity on the slots that the network knows, so that as many references as before give what
-    they gave before.
+    The layer starts as the identity on the slots that the network knows, so that as many references
+    as before give what they gave before.
 
     Parameters
     ----------
@@ -44,19 +47,32 @@ class AlignPart(FlowPart):
 
     name = "flow"
 
-    def __init__(self, config: ModelConfig, data: list[Path], initial: dict[str, Tensor], references: int, **options: Any):
+    def __init__(
+        self,
+        config: ModelConfig,
+        data: list[Path],
+        initial: dict[str, Tensor],
+        references: int,
+        **options: Any,
+    ):
         if config.mrc.reference_fusion != "concat":
-            raise InputError("align: this model places its references and takes any number; only models that join them on "
-                             "channels have an alignment layer")
+            raise InputError(
+                "align: this model places its references and takes any number; only models that join them on "
+                "channels have an alignment layer"
+            )
         if references <= config.mrc.num_references:
-            raise InputError(f"references: expected more than the network's {config.mrc.num_references}, found {references}")
+            raise InputError(
+                f"references: expected more than the network's {config.mrc.num_references}, found {references}"
+            )
         config = replace(config, mrc=replace(config.mrc, aligned_references=references))
         super().__init__(config, data, initial=initial, **options)
         self.settings["trained"] = "alignment"
 
     def _network(self, config: MRCConfig, initial: dict[str, Tensor] | None) -> MRCUNet:
         network = MRCUNet(config)
-        fresh = {name: value for name, value in network.state_dict().items() if name.startswith(PREFIX)}
+        fresh = {
+            name: value for name, value in network.state_dict().items() if name.startswith(PREFIX)
+        }
         own = {name: value for name, value in initial.items() if name.startswith(PREFIX)}
         fits = {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in fresh.items()}
         base = {name: value for name, value in initial.items() if not name.startswith(PREFIX)}

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..weights.checkpoint import read_pickle
 from ..errors import CheckpointError
+from ..weights.checkpoint import read_pickle
 
 _NAME = re.compile(r"step-(\d{8})\.pt")
 
@@ -22,7 +22,9 @@ def saved_checkpoints(run: Path) -> list[tuple[int, Path]]:
     folder = run / "checkpoints"
     if not folder.is_dir():
         return []
-    return sorted((int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name)))
+    return sorted(
+        (int(match[1]), path) for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))
+    )
 
 
 def write_checkpoint(run: Path, step: int, state: dict[str, Any], keep: int) -> Path:
@@ -57,7 +59,9 @@ def read_checkpoint(run: Path) -> dict[str, Any] | None:
     try:
         return read_pickle(path)
     except CheckpointError as error:
-        raise CheckpointError(f"{error}; remove this file to continue from the checkpoint before it") from error
+        raise CheckpointError(
+            f"{error}; remove this file to continue from the checkpoint before it"
+        ) from error
 
 
 def rng_state() -> dict[str, Any]:
@@ -65,7 +69,8 @@ def rng_state() -> dict[str, Any]:
     name, keys, position, has_gauss, cached = np.random.get_state()
     version, internal, gauss = random.getstate()
     state: dict[str, Any] = {
-        "torch": torch.get_rng_state(), "numpy": [name, keys.tolist(), position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "numpy": [name, keys.tolist(), position, has_gauss, cached],
         "python": [version, list(internal), gauss],
     }
     if torch.cuda.is_available():

@@ -29,7 +29,9 @@ class CropSource(Source):
 
     def __init__(self, bank: Bank, samples: int, mixing: float = 0.3, quietest: float = -30.0):
         if len(bank) == 0:
-            raise InputError(f"{bank.manifest}: expected at least one sound, found none in this split; build a larger bank")
+            raise InputError(
+                f"{bank.manifest}: expected at least one sound, found none in this split; build a larger bank"
+            )
         self.bank, self.samples, self.mixing, self.quietest = bank, samples, mixing, quietest
 
     def groups(self) -> list[int]:

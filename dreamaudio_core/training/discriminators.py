@@ -1,4 +1,6 @@
-"""Discriminators: of patches for the VAE, of periods and of resolutions for the vocoder, and their losses."""
+"""Discriminators: of patches for the VAE, of periods and of resolutions for the vocoder, and their
+losses.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,11 @@ class PatchDiscriminator(nn.Module):
         for depth in range(1, layers + 1):
             wider = width * min(2**depth, 8)
             stride = 2 if depth < layers else 1
-            chain += [nn.Conv2d(channels, wider, 4, stride=stride, padding=1), nn.GroupNorm(8, wider), nn.LeakyReLU(0.2)]
+            chain += [
+                nn.Conv2d(channels, wider, 4, stride=stride, padding=1),
+                nn.GroupNorm(8, wider),
+                nn.LeakyReLU(0.2),
+            ]
             channels = wider
         self.layers = nn.Sequential(*chain, nn.Conv2d(channels, 1, 4, padding=1))
 
@@ -100,7 +106,15 @@ class ResolutionDiscriminator(nn.Module):
         self.register_buffer("window", torch.hann_window(window), persistent=False)
         shapes = [((3, 9), (1, 1))] + [((3, 9), (1, 2))] * 3 + [((3, 3), (1, 1))]
         self.layers = nn.ModuleList(
-            weight_norm(nn.Conv2d(1 if i == 0 else width, width, kernel, stride, tuple((k - 1) // 2 for k in kernel)))
+            weight_norm(
+                nn.Conv2d(
+                    1 if i == 0 else width,
+                    width,
+                    kernel,
+                    stride,
+                    tuple((k - 1) // 2 for k in kernel),
+                )
+            )
             for i, (kernel, stride) in enumerate(shapes)
         )
         self.last = weight_norm(nn.Conv2d(width, 1, (3, 3), padding=(1, 1)))
@@ -109,10 +123,22 @@ class ResolutionDiscriminator(nn.Module):
         """Scores [B, n] and layer maps of waveforms [B, T]."""
         pad = (self.n_fft - self.hop) // 2
         padded = F.pad(waveform[:, None].float(), (pad, pad), mode="reflect")[:, 0]
-        spectrum = torch.stft(padded, self.n_fft, self.hop, len(self.window), self.window.float(), center=False,
-                              return_complex=True)
+        spectrum = torch.stft(
+            padded,
+            self.n_fft,
+            self.hop,
+            len(self.window),
+            self.window.float(),
+            center=False,
+            return_complex=True,
+        )
         # The gradient of a magnitude has no direction at 0.
-        x = (spectrum.real.square() + spectrum.imag.square()).clamp(min=1e-12).sqrt().transpose(1, 2)[:, None]
+        x = (
+            (spectrum.real.square() + spectrum.imag.square())
+            .clamp(min=1e-12)
+            .sqrt()
+            .transpose(1, 2)[:, None]
+        )
         return _score(self.layers, self.last, x)
 
 
@@ -127,13 +153,19 @@ class VocoderDiscriminators(nn.Module):
         Channels of the first layers (32 in the paper).
     """
 
-    def __init__(self, periods: Sequence[int] = PERIODS, resolutions: Sequence[tuple[int, int, int]] = RESOLUTIONS,
-                 width: int = 32):
+    def __init__(
+        self,
+        periods: Sequence[int] = PERIODS,
+        resolutions: Sequence[tuple[int, int, int]] = RESOLUTIONS,
+        width: int = 32,
+    ):
         super().__init__()
         if width < 1:
             raise InputError(f"discriminator width: expected at least 1, found {width}")
         self.periods = nn.ModuleList(PeriodDiscriminator(period, width) for period in periods)
-        self.resolutions = nn.ModuleList(ResolutionDiscriminator(*sizes, width) for sizes in resolutions)
+        self.resolutions = nn.ModuleList(
+            ResolutionDiscriminator(*sizes, width) for sizes in resolutions
+        )
 
     def forward(self, waveform: Tensor) -> Verdict:
         """Scores and layer maps of every discriminator, of waveforms [B, T]."""
@@ -146,7 +178,9 @@ class VocoderDiscriminators(nn.Module):
 
 
 def least_squares_discriminator_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
-    """Squared distance of true scores from 1 and of made ones from 0, summed over the discriminators."""
+    """Squared distance of true scores from 1 and of made ones from 0, summed over the
+    discriminators.
+    """
     return sum(((1.0 - r) ** 2).mean() + (m**2).mean() for r, m in zip(real, made))
 
 

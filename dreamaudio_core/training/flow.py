@@ -1,4 +1,6 @@
-"""Training of the MRC UNet on cached latents: every preset and variant (paper, sections III-B and III-C)."""
+"""Training of the MRC UNet on cached latents: every preset and variant (paper, sections III-B and
+III-C).
+"""
 
 from __future__ import annotations
 
@@ -8,16 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..sampling import ddpm as diffusion, flow
-from ..weights.checkpoint import load_state, save_weights
 from ..config import ModelConfig, MRCConfig, to_dict
 from ..data.batches import Augmentation, Batch, join_batches, placed_batch
 from ..data.concat_batches import concat_batch
 from ..data.grouped import open_shard
 from ..errors import CheckpointError, InputError
+from ..networks.bigvgan import BigVGAN
 from ..networks.mrc import MRCUNet
 from ..networks.vae import AutoencoderKL
-from ..networks.bigvgan import BigVGAN
+from ..sampling import ddpm as diffusion
+from ..sampling import flow
+from ..weights.checkpoint import load_state, save_weights
 from .part import Part, Source, Turn
 from .samples import Board
 
@@ -29,7 +32,8 @@ SOUNDING = 0.5  # Root mean square distance of a latent frame from silence, abov
 
 
 def shard_paths(data: list[Path]) -> list[Path]:
-    """Shard files of cache folders (and of files named themselves), in the order of the folders and of their names.
+    """Shard files of cache folders (and of files named themselves), in the order of the folders and
+    of their names.
 
     Raises
     ------
@@ -40,8 +44,10 @@ def shard_paths(data: list[Path]) -> list[Path]:
     for entry in map(Path, data):
         found = sorted(entry.glob("*.safetensors")) if entry.is_dir() else [entry]
         if not found or not found[0].exists():
-            raise InputError(f"{entry}: expected shards of cached latents (*.safetensors), found none; make them with: "
-                             "python -m dreamaudio_core data cache")
+            raise InputError(
+                f"{entry}: expected shards of cached latents (*.safetensors), found none; make them with: "
+                "python -m dreamaudio_core data cache"
+            )
         paths += found
     return paths
 
@@ -60,8 +66,8 @@ class FlowSource(Source):
     augmentation
         What is drawn for each example.
     time_power
-        A flow time is u to this power, u even on [0, 1]: above 1, more of the steps lie near the noise, where the prompt
-        decides.
+        A flow time is u to this power, u even on [0, 1]: above 1, more of the steps lie near the
+        noise, where the prompt decides.
 
     Raises
     ------
@@ -69,11 +75,22 @@ class FlowSource(Source):
         If a shard does not fit the model.
     """
 
-    def __init__(self, data: list[Path], config: ModelConfig, slots: int, augmentation: Augmentation,
-                 time_power: float = 1.0):
+    def __init__(
+        self,
+        data: list[Path],
+        config: ModelConfig,
+        slots: int,
+        augmentation: Augmentation,
+        time_power: float = 1.0,
+    ):
         if time_power <= 0.0:
             raise InputError(f"time power: expected a number above 0, found {time_power}")
-        self.config, self.slots, self.augmentation, self.time_power = config, slots, augmentation, time_power
+        self.config, self.slots, self.augmentation, self.time_power = (
+            config,
+            slots,
+            augmentation,
+            time_power,
+        )
         self.shards = [open_shard(path) for path in shard_paths(data)]
         channels, _, bands = config.latent_shape()
         multiple = 2 ** (len(config.mrc.multipliers) - 1)
@@ -81,12 +98,18 @@ class FlowSource(Source):
         for number, (path, shard) in enumerate(zip(shard_paths(data), self.shards)):
             c, frames, f = shard.shape
             if (c, f) != (channels, bands) or frames % multiple:
-                raise InputError(f"{path}: its latents are [{c}, {frames}, {f}], the model expects [{channels}, a multiple "
-                                 f"of {multiple}, {bands}]; cache the data with this model's VAE")
+                raise InputError(
+                    f"{path}: its latents are [{c}, {frames}, {f}], the model expects [{channels}, a multiple "
+                    f"of {multiple}, {bands}]; cache the data with this model's VAE"
+                )
             if shard.text_dim != config.mrc.text_dim:
-                raise InputError(f"{path}: its text features have size {shard.text_dim}, the model expects "
-                                 f"{config.mrc.text_dim}; cache the data with this model's text encoder")
-            by_shape.setdefault(shard.shape, []).extend((number, item) for item in range(len(shard)))
+                raise InputError(
+                    f"{path}: its text features have size {shard.text_dim}, the model expects "
+                    f"{config.mrc.text_dim}; cache the data with this model's text encoder"
+                )
+            by_shape.setdefault(shard.shape, []).extend(
+                (number, item) for item in range(len(shard))
+            )
         self._counts = [len(items) for items in by_shape.values()]
         self._items = [key for items in by_shape.values() for key in items]
 
@@ -114,17 +137,28 @@ class FlowSource(Source):
         """Tensors of `Batch`, and `noise` [B, C, T, F] and `time` [B]."""
         batch: Batch = join_batches([e["batch"] for e in examples])
         joined = {"data": batch.data, **batch.conditions()}
-        return {**joined, **{name: torch.stack([e[name] for e in examples]) for name in ("noise", "time")}}
+        return {
+            **joined,
+            **{name: torch.stack([e[name] for e in examples]) for name in ("noise", "time")},
+        }
 
 
 def spectral_envelope(data: Tensor, silence: Tensor) -> Tensor:
-    """Mean [B, C, 1, F] over the frames that sound of latents [B, C, T, F]; `silence` [C, 1, F] is the latent of silence."""
-    sounding = ((data - silence).square().mean(dim=(1, 3), keepdim=True).sqrt() > SOUNDING).to(data.dtype)
-    return (data * sounding).sum(dim=2, keepdim=True) / sounding.sum(dim=2, keepdim=True).clamp(min=1.0)
+    """Mean [B, C, 1, F] over the frames that sound of latents [B, C, T, F]; `silence` [C, 1, F] is
+    the latent of silence.
+    """
+    sounding = ((data - silence).square().mean(dim=(1, 3), keepdim=True).sqrt() > SOUNDING).to(
+        data.dtype
+    )
+    return (data * sounding).sum(dim=2, keepdim=True) / sounding.sum(dim=2, keepdim=True).clamp(
+        min=1.0
+    )
 
 
 class FlowObjective(nn.Module):
-    """Loss of the flow, or of noise prediction for the DDPM variant; and of the prompt's envelope, if it is estimated."""
+    """Loss of the flow, or of noise prediction for the DDPM variant; and of the prompt's envelope,
+    if it is estimated.
+    """
 
     def __init__(self, network: MRCUNet, objective: str, silence: Tensor):
         super().__init__()
@@ -144,7 +178,9 @@ class FlowObjective(nn.Module):
         estimate = self.network.envelope(batch["prompt"], batch["prompt_mask"])
         if estimate is None:
             return {"loss": loss}
-        envelope = (estimate.float() - spectral_envelope(batch["data"], self.silence)).square().mean()
+        envelope = (
+            (estimate.float() - spectral_envelope(batch["data"], self.silence)).square().mean()
+        )
         return {"loss": loss + envelope, "envelope": envelope}
 
 
@@ -162,7 +198,8 @@ class FlowPart(Part):
     augmentation
         The paper's by default.
     validation
-        Cache folders of items that are only measured; the first training items without augmentation if none.
+        Cache folders of items that are only measured; the first training items without augmentation
+        if none.
     vae, vocoder
         For sounds and spectrograms on the board.
     rate, clip, weight_decay
@@ -170,18 +207,27 @@ class FlowPart(Part):
     time_power
         Skew of the flow times, see `FlowSource` (paper: 1).
 
-    Notes
-    -----
-    Curves: `flow/loss`, `flow/envelope` where the network estimates it, and `validation/loss` of fixed items with fixed noise
-    and times under the averaged weights.
+    Notes ----- Curves: `flow/loss`, `flow/envelope` where the network estimates it, and
+    `validation/loss` of fixed items with fixed noise and times under the averaged weights.
     """
 
     name = "flow"
 
-    def __init__(self, config: ModelConfig, data: list[Path], *, initial: dict[str, Tensor] | None = None,
-                 augmentation: Augmentation = Augmentation(), validation: list[Path] | None = None,
-                 vae: AutoencoderKL | None = None, vocoder: BigVGAN | None = None, rate: float = 5e-5, clip: float = 1.0,
-                 weight_decay: float = 0.01, time_power: float = 1.0):
+    def __init__(
+        self,
+        config: ModelConfig,
+        data: list[Path],
+        *,
+        initial: dict[str, Tensor] | None = None,
+        augmentation: Augmentation = Augmentation(),
+        validation: list[Path] | None = None,
+        vae: AutoencoderKL | None = None,
+        vocoder: BigVGAN | None = None,
+        rate: float = 5e-5,
+        clip: float = 1.0,
+        weight_decay: float = 0.01,
+        time_power: float = 1.0,
+    ):
         self.config = config
         self.network = self._network(config.mrc, initial)
         slots = self.network.slots
@@ -189,13 +235,21 @@ class FlowPart(Part):
         plain = Augmentation(0.0, 0.0, 0.0, 0.0)
         self.held_out = FlowSource(validation or data, config, slots, plain)
         self.vae, self.vocoder = vae, vocoder
-        self.objective = FlowObjective(self.network, config.objective, self.source.shards[0].silence.float())
+        self.objective = FlowObjective(
+            self.network, config.objective, self.source.shards[0].silence.float()
+        )
         self.turns = [Turn("flow", self.objective, rate, clip=clip, weight_decay=weight_decay)]
         # Without any reference in a batch the placed reference encoder stays idle.
         self.may_leave_unused = config.mrc.reference_fusion == "placed"
-        self.settings = {"network": to_dict(self.network.config), "objective": config.objective, "rate": rate, "clip": clip,
-                         "weight decay": weight_decay, "augmentation": to_dict(augmentation),
-                         **({"time power": time_power} if time_power != 1.0 else {})}
+        self.settings = {
+            "network": to_dict(self.network.config),
+            "objective": config.objective,
+            "rate": rate,
+            "clip": clip,
+            "weight decay": weight_decay,
+            "augmentation": to_dict(augmentation),
+            **({"time power": time_power} if time_power != 1.0 else {}),
+        }
 
     def _network(self, config: MRCConfig, initial: dict[str, Tensor] | None) -> MRCUNet:
         network = MRCUNet(config)
@@ -208,7 +262,10 @@ class FlowPart(Part):
 
     def _validation(self) -> dict[str, Tensor]:
         first = self.held_out.groups()[0]
-        examples = [self.held_out.example(i, torch.Generator().manual_seed(i)) for i in range(min(VALIDATION_ITEMS, first))]
+        examples = [
+            self.held_out.example(i, torch.Generator().manual_seed(i))
+            for i in range(min(VALIDATION_ITEMS, first))
+        ]
         return self.held_out.collate(examples)
 
     def sample(self, board: Board, step: int) -> None:
@@ -225,7 +282,11 @@ class FlowPart(Part):
             board.spectrogram(f"validation/{i} (target, generated)", [target, made], step)
             if self.vocoder is not None:
                 for name, mel in (("target", target), ("generated", made)):
-                    board.sound(f"validation/{i} {name}", self.vocoder.vocode(mel.transpose(1, 2))[0, 0], step)
+                    board.sound(
+                        f"validation/{i} {name}",
+                        self.vocoder.vocode(mel.transpose(1, 2))[0, 0],
+                        step,
+                    )
 
     def generate(self, batch: dict[str, Tensor]) -> Tensor:
         """Latents [B, C, T, F] from the noise of `batch`, guided by prompt and references together."""
@@ -239,7 +300,9 @@ class FlowPart(Part):
         if self.config.mrc.reference_fusion == "concat":
             silence = self.source.shards[0].silence.to(batch["data"])
             blank["references"] = silence.expand_as(conditions["references"]).contiguous()
-        context = self.network.precompute(**{k: torch.cat([conditions[k], blank[k]]) for k in conditions})
+        context = self.network.precompute(
+            **{k: torch.cat([conditions[k], blank[k]]) for k in conditions}
+        )
 
         def guided(z: Tensor, time: float) -> Tensor:
             lam = torch.full((2 * len(z),), time, device=z.device)
@@ -256,8 +319,6 @@ class FlowPart(Part):
         save_weights(path, state, "flow", self.network.config)
 
 
-
-
 def check_fits(config: MRCConfig, given: MRCConfig, where: Path) -> None:
     """Refuse weights of another network than the configuration's.
 
@@ -269,5 +330,7 @@ def check_fits(config: MRCConfig, given: MRCConfig, where: Path) -> None:
     for name, value in to_dict(config).items():
         found = to_dict(given)[name]
         if name != "aligned_references" and found != value:
-            raise CheckpointError(f"{where}: its mrc.{name} is {found}, the model expects {value}; name the model that the "
-                                  "weights belong to with --model")
+            raise CheckpointError(
+                f"{where}: its mrc.{name} is {found}, the model expects {value}; name the model that the "
+                "weights belong to with --model"
+            )

@@ -37,12 +37,13 @@ class LoopOptions:
     steps
         Optimizer steps in all.
     batch, accumulation
-        Items of a process and micro-step, and micro-steps of a step. The global batch is their product times the number
-        of processes.
+        Items of a process and micro-step, and micro-steps of a step. The global batch is their
+        product times the number of processes.
     warmup
         Steps of linear warm-up of the learning rate (paper: 10,000).
     schedule
-        `"constant"` after warm-up, as in the paper, or `"cosine"` down to a fiftieth at the last step.
+        `"constant"` after warm-up, as in the paper, or `"cosine"` down to a fiftieth at the last
+        step.
     ema
         Decay of the averaged weights.
     precision
@@ -79,14 +80,26 @@ class LoopOptions:
     progress: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "accumulation", "save_every", "keep", "log_every", "sample_every"):
+        for name in (
+            "steps",
+            "batch",
+            "accumulation",
+            "save_every",
+            "keep",
+            "log_every",
+            "sample_every",
+        ):
             if getattr(self, name) < 1:
-                raise InputError(f"{name.replace('_', '-')}: expected at least 1, found {getattr(self, name)}")
+                raise InputError(
+                    f"{name.replace('_', '-')}: expected at least 1, found {getattr(self, name)}"
+                )
         for name in ("warmup", "workers", "seed"):
             if getattr(self, name) < 0:
                 raise InputError(f"{name}: expected 0 or more, found {getattr(self, name)}")
         if not 0.0 <= self.ema < 1.0:
-            raise InputError(f"ema: expected a decay from 0 up to but not including 1, found {self.ema}")
+            raise InputError(
+                f"ema: expected a decay from 0 up to but not including 1, found {self.ema}"
+            )
         if self.precision not in ("no", "bf16"):
             raise InputError(f"precision: expected no or bf16, found {self.precision!r}")
         if self.schedule not in ("constant", "cosine"):
@@ -109,7 +122,9 @@ class Outcome:
 
 
 class StopFlag:
-    """Set by the first SIGINT or SIGTERM, which lets the step finish; a second one interrupts at once."""
+    """Set by the first SIGINT or SIGTERM, which lets the step finish; a second one interrupts at
+    once.
+    """
 
     def __init__(self) -> None:
         self.raised = False
@@ -150,8 +165,8 @@ class Loop:
     options
         How.
     on_step
-        Called on every process after each step with its number (from 1) and the scalars of that step, averaged over the
-        whole global batch.
+        Called on every process after each step with its number (from 1) and the scalars of that
+        step, averaged over the whole global batch.
 
     Raises
     ------
@@ -164,27 +179,40 @@ class Loop:
             from accelerate import Accelerator, DistributedDataParallelKwargs
             from accelerate.state import AcceleratorState
         except ImportError as error:
-            raise InputError(f"training needs the package accelerate ({error}); install it with: "
-                             "pip install 'dreamaudio[training]'") from error
+            raise InputError(
+                f"training needs the package accelerate ({error}); install it with: "
+                "pip install 'dreamaudio[training]'"
+            ) from error
         self.part, self.options, self.on_step = part, options, on_step
         # accelerate keeps the precision of a process's first run for all later ones.
         AcceleratorState._reset_state()
         unused = DistributedDataParallelKwargs(find_unused_parameters=part.may_leave_unused)
-        self.accelerator = Accelerator(mixed_precision=options.precision, cpu=options.device == "cpu",
-                                       kwargs_handlers=[unused])
+        self.accelerator = Accelerator(
+            mixed_precision=options.precision, cpu=options.device == "cpu", kwargs_handlers=[unused]
+        )
         self.run_folder = Path(options.run)
         processes = self.accelerator.num_processes
         self.global_batch = options.batch * options.accumulation * processes
         self.batches = EpochBatches(part.source.groups(), self.global_batch, options.seed)
         # Through JSON, so that they compare equal to what a checkpoint brings back.
-        self.settings = json.loads(json.dumps({
-            **part.settings, "seed": options.seed, "global batch": self.global_batch,
-            "items": part.source.groups(), "warmup": options.warmup, "schedule": options.schedule,
-            **({"steps": options.steps} if options.schedule == "cosine" else {}),
-        }))
+        self.settings = json.loads(
+            json.dumps(
+                {
+                    **part.settings,
+                    "seed": options.seed,
+                    "global batch": self.global_batch,
+                    "items": part.source.groups(),
+                    "warmup": options.warmup,
+                    "schedule": options.schedule,
+                    **({"steps": options.steps} if options.schedule == "cosine" else {}),
+                }
+            )
+        )
         part.to(self.accelerator.device)
         self.optimizers = {
-            turn.name: torch.optim.AdamW(turn.trained, turn.rate, betas=turn.betas, weight_decay=turn.weight_decay)
+            turn.name: torch.optim.AdamW(
+                turn.trained, turn.rate, betas=turn.betas, weight_decay=turn.weight_decay
+            )
             for turn in part.turns
         }
         self.ema = EMA(part.network.to(self.accelerator.device), options.ema)
@@ -194,7 +222,8 @@ class Loop:
         self.models: dict[str, torch.nn.Module] = {}
         for turn in part.turns:
             self.models[turn.name], self.optimizers[turn.name] = self.accelerator.prepare(
-                turn.objective, self.optimizers[turn.name])
+                turn.objective, self.optimizers[turn.name]
+            )
 
     def _resume(self) -> None:
         state = read_checkpoint(self.run_folder)
@@ -202,20 +231,26 @@ class Loop:
             return
         where = self.run_folder
         if state.get("part") != self.part.name:
-            raise InputError(f"{where}: this run trains {state.get('part')!r}, not {self.part.name!r}; choose another folder")
+            raise InputError(
+                f"{where}: this run trains {state.get('part')!r}, not {self.part.name!r}; choose another folder"
+            )
         for name in sorted({*state["settings"], *self.settings}):
             before, now = state["settings"].get(name), self.settings.get(name)
             if before != now:
-                raise InputError(f"{where}: {name} was {_short(before)} in this run, found {_short(now)}; continue with the "
-                                 "same value or choose another folder")
+                raise InputError(
+                    f"{where}: {name} was {_short(before)} in this run, found {_short(now)}; continue with the "
+                    "same value or choose another folder"
+                )
         device = self.accelerator.device
         for turn in self.part.turns:
             turn.objective.to(device)
             try:
                 turn.objective.load_state_dict(state["objectives"][turn.name])
             except (RuntimeError, KeyError) as error:
-                raise CheckpointError(f"{where}: its checkpoint does not fit this network ({error}); choose another "
-                                      "folder") from error
+                raise CheckpointError(
+                    f"{where}: its checkpoint does not fit this network ({error}); choose another "
+                    "folder"
+                ) from error
             self.optimizers[turn.name].load_state_dict(state["optimizers"][turn.name])
         self.ema.load_state_dict(state["ema"])
         self.step = state["step"]
@@ -225,18 +260,31 @@ class Loop:
 
     def _loader(self) -> Iterator[dict[str, torch.Tensor]]:
         options, accelerator = self.options, self.accelerator
-        sampler = ProcessBatches(self.batches, self.step, options.batch, options.accumulation, accelerator.process_index,
-                                 accelerator.num_processes)
-        return iter(torch.utils.data.DataLoader(
-            Examples(self.part.source, options.seed), batch_sampler=sampler, collate_fn=self.part.source.collate,
-            num_workers=options.workers, pin_memory=accelerator.device.type == "cuda",
-            worker_init_fn=_ignore_interrupts if options.workers else None,
-        ))
+        sampler = ProcessBatches(
+            self.batches,
+            self.step,
+            options.batch,
+            options.accumulation,
+            accelerator.process_index,
+            accelerator.num_processes,
+        )
+        return iter(
+            torch.utils.data.DataLoader(
+                Examples(self.part.source, options.seed),
+                batch_sampler=sampler,
+                collate_fn=self.part.source.collate,
+                num_workers=options.workers,
+                pin_memory=accelerator.device.type == "cuda",
+                worker_init_fn=_ignore_interrupts if options.workers else None,
+            )
+        )
 
     def run(self) -> Outcome:
-        """Train until the last step or a signal; either way the run ends with a checkpoint and its weights.
+        """Train until the last step or a signal; either way the run ends with a checkpoint and its
+        weights.
 
-        Where the signal makes the step fail, that step is lost and those since the last checkpoint with it.
+        Where the signal makes the step fail, that step is lost and those since the last checkpoint
+        with it.
         """
         options, accelerator = self.options, self.accelerator
         main = accelerator.is_main_process
@@ -247,8 +295,13 @@ class Loop:
         sums: dict[str, torch.Tensor] = {}
         counts: dict[str, int] = {}
         saved = self.step
-        bar = tqdm(total=options.steps, initial=self.step, desc=self.part.name, unit="step",
-                   disable=None if main and options.progress else True)
+        bar = tqdm(
+            total=options.steps,
+            initial=self.step,
+            desc=self.part.name,
+            unit="step",
+            disable=None if main and options.progress else True,
+        )
         stopped = False
         since = time.monotonic()
         with StopFlag() as stop, bar, contextlib.closing(board):
@@ -256,7 +309,8 @@ class Loop:
                 try:
                     terms = self._train_step(loader)
                 except Exception:
-                    # Ctrl-C reaches children too, such as a compiler; without the signal the failure is a failure.
+                    # Ctrl-C reaches children too, such as a compiler; without the signal the
+                    # failure is a failure.
                     if not stop.raised:
                         raise
                     return Outcome(saved, True)
@@ -268,11 +322,18 @@ class Loop:
                 if self.on_step is not None:
                     self.on_step(self.step, self._mean(terms))
                 if self.step % options.log_every == 0 or self.step == options.steps:
-                    values = self._mean({name: total / counts[name] for name, total in sums.items()})
+                    values = self._mean(
+                        {name: total / counts[name] for name, total in sums.items()}
+                    )
                     pace = (time.monotonic() - since) / max(counts.values())
-                    values.update({"rate": options.rate_factor(self.step - 1) * self.part.turns[-1].rate,
-                                   "seconds per step": pace, "epoch": self.step / len(self.batches),
-                                   "skipped steps": float(self.skipped)})
+                    values.update(
+                        {
+                            "rate": options.rate_factor(self.step - 1) * self.part.turns[-1].rate,
+                            "seconds per step": pace,
+                            "epoch": self.step / len(self.batches),
+                            "skipped steps": float(self.skipped),
+                        }
+                    )
                     board.scalars(values, self.step)
                     bar.set_postfix({k: f"{v:.4g}" for k, v in list(values.items())[:3]})
                     sums, counts, since = {}, {}, time.monotonic()
@@ -281,10 +342,15 @@ class Loop:
                 if self.step % options.save_every == 0 or last:
                     self.save()
                     saved = self.step
-                if (self.step % options.sample_every == 0 or self.step == options.steps) and not stopped:
+                if (
+                    self.step % options.sample_every == 0 or self.step == options.steps
+                ) and not stopped:
                     self._sample(board)
                     since = time.monotonic()
-            if saved != self.step or not (self.run_folder / f"{self.part.name}.safetensors").exists():
+            if (
+                saved != self.step
+                or not (self.run_folder / f"{self.part.name}.safetensors").exists()
+            ):
                 self.save()
         return Outcome(self.step, stopped)
 
@@ -293,7 +359,12 @@ class Loop:
         batches = []
         for _ in range(options.accumulation):
             batch = next(loader)
-            batches.append({name: value.to(accelerator.device, non_blocking=True) for name, value in batch.items()})
+            batches.append(
+                {
+                    name: value.to(accelerator.device, non_blocking=True)
+                    for name, value in batch.items()
+                }
+            )
         self.part.start_step(self.step)
         factor = options.rate_factor(self.step)
         found: dict[str, torch.Tensor] = {}
@@ -302,13 +373,24 @@ class Loop:
         self.ema.update(self.part.network, self.step)
         return found
 
-    def _take_turn(self, turn: Turn, batches: list[dict[str, torch.Tensor]], factor: float,
-                   found: dict[str, torch.Tensor]) -> None:
-        accelerator, model, optimizer = self.accelerator, self.models[turn.name], self.optimizers[turn.name]
+    def _take_turn(
+        self,
+        turn: Turn,
+        batches: list[dict[str, torch.Tensor]],
+        factor: float,
+        found: dict[str, torch.Tensor],
+    ) -> None:
+        accelerator, model, optimizer = (
+            self.accelerator,
+            self.models[turn.name],
+            self.optimizers[turn.name],
+        )
         model.train()
         optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(batches, 1):
-            synchronise = contextlib.nullcontext() if number == len(batches) else accelerator.no_sync(model)
+            synchronise = (
+                contextlib.nullcontext() if number == len(batches) else accelerator.no_sync(model)
+            )
             with synchronise:
                 terms = model(batch)
                 accelerator.backward(terms["loss"] / len(batches))
@@ -350,12 +432,24 @@ class Loop:
 
             states = gather_object(states)
         if self.accelerator.is_main_process:
-            write_checkpoint(self.run_folder, self.step, {
-                "part": self.part.name, "step": self.step, "settings": self.settings,
-                "objectives": {turn.name: turn.objective.state_dict() for turn in self.part.turns},
-                "optimizers": {name: optimizer.state_dict() for name, optimizer in self.optimizers.items()},
-                "ema": self.ema.state_dict(), "rng": states,
-            }, self.options.keep)
+            write_checkpoint(
+                self.run_folder,
+                self.step,
+                {
+                    "part": self.part.name,
+                    "step": self.step,
+                    "settings": self.settings,
+                    "objectives": {
+                        turn.name: turn.objective.state_dict() for turn in self.part.turns
+                    },
+                    "optimizers": {
+                        name: optimizer.state_dict() for name, optimizer in self.optimizers.items()
+                    },
+                    "ema": self.ema.state_dict(),
+                    "rng": states,
+                },
+                self.options.keep,
+            )
             weights = self.ema.weights(self.part.network)
             self.part.export(self.run_folder / f"{self.part.name}.safetensors", weights)
         self.accelerator.wait_for_everyone()
@@ -379,7 +473,12 @@ def _short(value: Any) -> str:
 
 def train(part: Part, options: LoopOptions, on_step: OnStep | None = None) -> Outcome:
     """Train `part` as `options` say, continuing a run that is there."""
-    # Under a launcher without its own thread limit, processes that share a machine would crowd one another out.
-    if "LOCAL_WORLD_SIZE" in os.environ and "OMP_NUM_THREADS" not in os.environ and options.device == "cpu":
+    # Under a launcher without its own thread limit, processes that share a machine would crowd one
+    # another out.
+    if (
+        "LOCAL_WORLD_SIZE" in os.environ
+        and "OMP_NUM_THREADS" not in os.environ
+        and options.device == "cpu"
+    ):
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"])))
     return Loop(part, options, on_step).run()

@@ -37,7 +37,8 @@ class Turn:
     name
         Prefix of its curves.
     objective
-        Module from a batch to a dictionary of scalars, of which `loss` is minimised; means over the batch.
+        Module from a batch to a dictionary of scalars, of which `loss` is minimised; means over the
+        batch.
     rate
         Learning rate after warm-up.
     betas, weight_decay, clip
@@ -93,7 +94,9 @@ class Part:
         """Move what is not registered in an objective."""
 
     def sample(self, board: Board, step: int) -> None:
-        """Write fixed validation items to the board; `network` holds the averaged weights meanwhile."""
+        """Write fixed validation items to the board; `network` holds the averaged weights
+        meanwhile.
+        """
 
     def export(self, path: Path, state: dict[str, Tensor]) -> None:
         """Write `state` (of `network`, averaged) as a weight file of the pipeline."""

@@ -1,7 +1,8 @@
 """Which items a step sees, as a function of the seed and the step alone.
 
-So training continues exactly after a stop, on any number of processes and workers: the examples of global step s are the
-same however they are shared out, and so is the randomness of each, which is seeded by (seed, step, place in the batch).
+So training continues exactly after a stop, on any number of processes and workers: the examples of
+global step s are the same however they are shared out, and so is the randomness of each, which is
+seeded by (seed, step, place in the batch).
 """
 
 from __future__ import annotations
@@ -20,16 +21,15 @@ class EpochBatches:
     Parameters
     ----------
     groups
-        Numbers of items of each shape: group g holds the items `offset .. offset + groups[g] - 1`, groups being counted
-        through one after the other.
+        Numbers of items of each shape: group g holds the items `offset .. offset + groups[g] - 1`,
+        groups being counted through one after the other.
     size
         Items of a global batch.
     seed
         Names the order.
 
-    Notes
-    -----
-    What does not fill a last batch waits for another epoch's order; a group smaller than a batch is repeated to fill one.
+    Notes ----- What does not fill a last batch waits for another epoch's order; a group smaller
+    than a batch is repeated to fill one.
     """
 
     def __init__(self, groups: Sequence[int], size: int, seed: int):
@@ -48,7 +48,9 @@ class EpochBatches:
 
     def _open(self, epoch: int) -> None:
         rng = np.random.default_rng((self.seed, epoch))
-        self._orders = [rng.permutation(count) if count else np.empty(0, np.int64) for count in self.groups]
+        self._orders = [
+            rng.permutation(count) if count else np.empty(0, np.int64) for count in self.groups
+        ]
         batches = [(g, b) for g, count in enumerate(self.counts) for b in range(count)]
         self._batches = [batches[i] for i in rng.permutation(len(batches))]
         self._epoch = epoch
@@ -71,9 +73,19 @@ def example_generator(seed: int, step: int, place: int) -> torch.Generator:
 
 
 class ProcessBatches:
-    """Batch sampler of one process: for each step and micro-step, its own (step, place, item) triples, without end."""
+    """Batch sampler of one process: for each step and micro-step, its own (step, place, item)
+    triples, without end.
+    """
 
-    def __init__(self, batches: EpochBatches, start: int, batch: int, accumulation: int, rank: int, processes: int):
+    def __init__(
+        self,
+        batches: EpochBatches,
+        start: int,
+        batch: int,
+        accumulation: int,
+        rank: int,
+        processes: int,
+    ):
         self.batches, self.start, self.batch = batches, start, batch
         self.accumulation, self.rank, self.processes = accumulation, rank, processes
 

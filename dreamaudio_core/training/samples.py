@@ -11,25 +11,37 @@ from torch import Tensor
 from ..errors import InputError
 
 # Dark blue, purple, red, orange, pale yellow: lightness rises evenly, so it also reads in grey.
-_COLOURS = np.array([[4, 4, 25], [80, 18, 123], [182, 54, 121], [251, 136, 97], [252, 253, 191]], dtype=np.float32)
+_COLOURS = np.array(
+    [[4, 4, 25], [80, 18, 123], [182, 54, 121], [251, 136, 97], [252, 253, 191]], dtype=np.float32
+)
 
 
 def spectrogram_image(mel: Tensor, low: float = -11.513, high: float = 2.0) -> np.ndarray:
-    """RGB image [bands, frames, 3] (uint8, low bands at the bottom) of a log-mel [frames, bands] or [1, frames, bands]."""
-    level = ((mel.detach().float().cpu().squeeze(0) - low) / (high - low)).clamp(0, 1).T.flip(0).numpy()
+    """RGB image [bands, frames, 3] (uint8, low bands at the bottom) of a log-mel [frames, bands] or
+    [1, frames, bands].
+    """
+    level = (
+        ((mel.detach().float().cpu().squeeze(0) - low) / (high - low)).clamp(0, 1).T.flip(0).numpy()
+    )
     places = np.linspace(0, 1, len(_COLOURS))
-    return np.stack([np.interp(level, places, _COLOURS[:, c]) for c in range(3)], axis=-1).round().astype(np.uint8)
+    return (
+        np.stack([np.interp(level, places, _COLOURS[:, c]) for c in range(3)], axis=-1)
+        .round()
+        .astype(np.uint8)
+    )
 
 
 class Board:
-    """TensorBoard writer; on processes other than the main one it takes everything and writes nothing.
+    """TensorBoard writer; on processes other than the main one it takes everything and writes
+    nothing.
 
     Parameters
     ----------
     folder
         Log folder; None writes nothing.
     step
-        Steps done before this session: what a stopped session had written beyond them is superseded.
+        Steps done before this session: what a stopped session had written beyond them is
+        superseded.
     sample_rate
         Of the sounds, in Hz.
 
@@ -46,8 +58,10 @@ class Board:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
-                raise InputError(f"training needs the package tensorboard ({error}); install it with: "
-                                 "pip install 'dreamaudio[training]'") from error
+                raise InputError(
+                    f"training needs the package tensorboard ({error}); install it with: "
+                    "pip install 'dreamaudio[training]'"
+                ) from error
             self.writer = SummaryWriter(str(folder), purge_step=step + 1)
 
     def scalars(self, values: dict[str, float], step: int) -> None:
@@ -59,7 +73,9 @@ class Board:
     def sound(self, name: str, waveform: Tensor, step: int) -> None:
         """A mono sound [T]."""
         if self.writer is not None:
-            self.writer.add_audio(name, waveform.detach().float().cpu().clamp(-1, 1), step, self.sample_rate)
+            self.writer.add_audio(
+                name, waveform.detach().float().cpu().clamp(-1, 1), step, self.sample_rate
+            )
 
     def spectrogram(self, name: str, mels: list[Tensor], step: int) -> None:
         """Log-mels [frames, bands] one above the other, with a white line between."""
@@ -69,8 +85,13 @@ class Board:
         rows: list[np.ndarray] = []
         for mel in mels:
             image = spectrogram_image(mel)
-            rows += [np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))), np.full((2, width, 3), 255, np.uint8)]
-        self.writer.add_image(name, torch.from_numpy(np.concatenate(rows[:-1])), step, dataformats="HWC")
+            rows += [
+                np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))),
+                np.full((2, width, 3), 255, np.uint8),
+            ]
+        self.writer.add_image(
+            name, torch.from_numpy(np.concatenate(rows[:-1])), step, dataformats="HWC"
+        )
 
     def close(self) -> None:
         """Write out what is buffered."""

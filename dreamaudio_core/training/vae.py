@@ -1,4 +1,6 @@
-"""Training of the mel VAE: L1 and KL, later also a patch discriminator (paper, section III-A; AudioLDM)."""
+"""Training of the mel VAE: L1 and KL, later also a patch discriminator (paper, section III-A;
+AudioLDM).
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from ..audio import LogMel
-from ..weights.checkpoint import load_state, save_weights
 from ..config import ModelConfig, to_dict
 from ..data.bank import Bank
 from ..errors import InputError
-from ..networks.vae import AutoencoderKL
 from ..networks.bigvgan import BigVGAN
+from ..networks.vae import AutoencoderKL
+from ..weights.checkpoint import load_state, save_weights
 from .adversary import AdversarialPart, Unregistered, frozen
 from .crops import CropSource
 from .discriminators import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
@@ -52,8 +54,14 @@ class VAESource(CropSource):
 class VAEObjective(nn.Module):
     """L1 of the log-mel, KL from the unit Gaussian and, when it acts, the discriminator's opinion."""
 
-    def __init__(self, network: AutoencoderKL, log_mel: LogMel, discriminator: PatchDiscriminator, kl_weight: float,
-                 adversarial_weight: float):
+    def __init__(
+        self,
+        network: AutoencoderKL,
+        log_mel: LogMel,
+        discriminator: PatchDiscriminator,
+        kl_weight: float,
+        adversarial_weight: float,
+    ):
         super().__init__()
         self.network, self.log_mel = network, log_mel
         self.kl_weight, self.adversarial_weight = kl_weight, adversarial_weight
@@ -93,7 +101,11 @@ class PatchObjective(nn.Module):
         """`loss`, a mean over the patches."""
         with torch.no_grad():
             mel, made, _ = self._generator.module.reconstruct(batch)
-        return {"loss": hinge_discriminator_loss(self.discriminator(mel).float(), self.discriminator(made).float())}
+        return {
+            "loss": hinge_discriminator_loss(
+                self.discriminator(mel).float(), self.discriminator(made).float()
+            )
+        }
 
 
 class VAEPart(AdversarialPart):
@@ -102,7 +114,8 @@ class VAEPart(AdversarialPart):
     Parameters
     ----------
     config
-        The model; decides the front-end and the sizes. Its scale factor is replaced by a measured one.
+        The model; decides the front-end and the sizes. Its scale factor is replaced by a measured
+        one.
     bank
         Training sounds.
     validation
@@ -124,21 +137,37 @@ class VAEPart(AdversarialPart):
     rate, clip
         Of the optimizers.
 
-    Notes
-    -----
-    Curves: `vae/l1`, `vae/kl`, and `validation/l1` of the mean's reconstruction under the averaged weights.
+    Notes ----- Curves: `vae/l1`, `vae/kl`, and `validation/l1` of the mean's reconstruction under
+    the averaged weights.
     """
 
     name = "vae"
 
-    def __init__(self, config: ModelConfig, bank: Bank, validation: Bank | None = None, *,
-                 initial: dict[str, Tensor] | None = None, vocoder: BigVGAN | None = None, frames: int = 128,
-                 kl_weight: float = 1e-5, discriminator_start: int = 50_000, adversarial_weight: float = 0.1,
-                 width: int = 64, rate: float = 5e-5, clip: float = 1.0, decoder_only: bool = False):
+    def __init__(
+        self,
+        config: ModelConfig,
+        bank: Bank,
+        validation: Bank | None = None,
+        *,
+        initial: dict[str, Tensor] | None = None,
+        vocoder: BigVGAN | None = None,
+        frames: int = 128,
+        kl_weight: float = 1e-5,
+        discriminator_start: int = 50_000,
+        adversarial_weight: float = 0.1,
+        width: int = 64,
+        rate: float = 5e-5,
+        clip: float = 1.0,
+        decoder_only: bool = False,
+    ):
         if decoder_only and initial is None:
-            raise InputError("decoder only: expected weights to start from, found none; name them with --initial")
+            raise InputError(
+                "decoder only: expected weights to start from, found none; name them with --initial"
+            )
         if frames < 32 or frames % config.vae.stride:
-            raise InputError(f"frames: expected a multiple of the VAE's stride {config.vae.stride}, 32 or more, found {frames}")
+            raise InputError(
+                f"frames: expected a multiple of the VAE's stride {config.vae.stride}, 32 or more, found {frames}"
+            )
         self.config, self.start, self.vocoder = config, discriminator_start, vocoder
         self.network = AutoencoderKL(config.vae)
         if initial is not None:
@@ -148,16 +177,31 @@ class VAEPart(AdversarialPart):
             self.network.encoder.requires_grad_(False)
             self.network.quant_conv.requires_grad_(False)
         self.source = VAESource(bank, config, frames)
-        self.held_out = self.source if validation is None or len(validation) == 0 else VAESource(validation, config, frames)
+        self.held_out = (
+            self.source
+            if validation is None or len(validation) == 0
+            else VAESource(validation, config, frames)
+        )
         discriminator = PatchDiscriminator(width)
-        self.objective = VAEObjective(self.network, LogMel(config.audio), discriminator, kl_weight, adversarial_weight)
+        self.objective = VAEObjective(
+            self.network, LogMel(config.audio), discriminator, kl_weight, adversarial_weight
+        )
         opponent = PatchObjective(discriminator, self.objective)
-        self.turns = [Turn("discriminator", opponent, rate, betas=(0.5, 0.9), clip=clip),
-                      Turn("vae", self.objective, rate, betas=(0.5, 0.9), clip=clip)]
-        self.settings = {"network": to_dict(replace(config.vae, scale_factor=1.0)), "frames": frames, "kl weight": kl_weight,
-                         "discriminator start": discriminator_start, "adversarial weight": adversarial_weight,
-                         "discriminator width": width, "rate": rate, "clip": clip,
-                         **({"decoder only": True} if decoder_only else {})}
+        self.turns = [
+            Turn("discriminator", opponent, rate, betas=(0.5, 0.9), clip=clip),
+            Turn("vae", self.objective, rate, betas=(0.5, 0.9), clip=clip),
+        ]
+        self.settings = {
+            "network": to_dict(replace(config.vae, scale_factor=1.0)),
+            "frames": frames,
+            "kl weight": kl_weight,
+            "discriminator start": discriminator_start,
+            "adversarial weight": adversarial_weight,
+            "discriminator width": width,
+            "rate": rate,
+            "clip": clip,
+            **({"decoder only": True} if decoder_only else {}),
+        }
 
     def to(self, device: torch.device) -> None:
         """Move the vocoder of the samples."""
@@ -167,7 +211,10 @@ class VAEPart(AdversarialPart):
         """L1 of the held-out crops, and a few of them reconstructed."""
         device = next(self.network.parameters()).device
         mel = self.objective.log_mel(self.held_out.fixed(MEASURED_CROPS).to(device))
-        rows = [self.network.decoder(self.network.post_quant_conv(self.network.posterior(m).mean)) for m in mel.split(8)]
+        rows = [
+            self.network.decoder(self.network.post_quant_conv(self.network.posterior(m).mean))
+            for m in mel.split(8)
+        ]
         made = torch.cat(rows)
         board.scalars({"validation/l1": float((made - mel).abs().mean())}, step)
         for i in range(min(SHOWN_ITEMS, len(mel))):
@@ -182,13 +229,17 @@ class VAEPart(AdversarialPart):
         """Factor that gives latents of training crops unit variance, for weights `state`."""
         network = AutoencoderKL(self.config.vae, device=next(iter(state.values())).device)
         network.load_state_dict(state)
-        mel = self.objective.log_mel(self.source.fixed(MEASURED_CROPS).to(next(network.parameters())))
+        mel = self.objective.log_mel(
+            self.source.fixed(MEASURED_CROPS).to(next(network.parameters()))
+        )
         posteriors = [network.posterior(part) for part in mel.split(8)]
         mean = torch.cat([p.mean for p in posteriors])
         variance = mean.var() + torch.cat([p.logvar for p in posteriors]).exp().mean()
         return float(variance.clamp(min=1e-12).rsqrt())
 
     def export(self, path: Path, state: dict[str, Tensor]) -> None:
-        """Weight file of the part `vae` with its measured scale factor, or the given one if the encoder stayed."""
+        """Weight file of the part `vae` with its measured scale factor, or the given one if the
+        encoder stayed.
+        """
         scale = self.config.vae.scale_factor if self.decoder_only else self.scale_factor(state)
         save_weights(path, state, "vae", replace(self.config.vae, scale_factor=scale))

@@ -1,4 +1,6 @@
-"""Adversarial training of BigVGAN (Lee et al., ICLR 2023) with period and resolution discriminators."""
+"""Adversarial training of BigVGAN (Lee et al., ICLR 2023) with period and resolution
+discriminators.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
 from ..audio import LogMel
-from ..weights.checkpoint import load_state, save_weights
 from ..config import AudioConfig, ModelConfig, to_dict
 from ..data.bank import Bank
 from ..errors import InputError
 from ..networks.bigvgan import BigVGAN, fold_weight_norm
+from ..weights.checkpoint import load_state, save_weights
 from .adversary import AdversarialPart, Unregistered, frozen
 from .crops import CropSource
 from .discriminators import (
@@ -56,19 +58,29 @@ class MultiScaleMelLoss(nn.Module):
 
     def __init__(self, audio: AudioConfig):
         super().__init__()
-        configs = [AudioConfig(audio.sample_rate, size, size // 4, bands, 0.0, audio.sample_rate / 2, 1e-5)
-                   for size, bands in MULTI_SCALE]
+        configs = [
+            AudioConfig(audio.sample_rate, size, size // 4, bands, 0.0, audio.sample_rate / 2, 1e-5)
+            for size, bands in MULTI_SCALE
+        ]
         self.scales = nn.ModuleList(LogMel(config) for config in configs)
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
         """Of waveforms [B, T]."""
-        return sum((scale(made) - scale(real)).abs().mean() for scale in self.scales) / math.log(10.0)
+        return sum((scale(made) - scale(real)).abs().mean() for scale in self.scales) / math.log(
+            10.0
+        )
 
 
 class GeneratorObjective(nn.Module):
     """Adversarial loss, feature matching and mel loss of the generator."""
 
-    def __init__(self, network: BigVGAN, audio: AudioConfig, discriminators: VocoderDiscriminators, multi_scale: bool):
+    def __init__(
+        self,
+        network: BigVGAN,
+        audio: AudioConfig,
+        discriminators: VocoderDiscriminators,
+        multi_scale: bool,
+    ):
         super().__init__()
         self.network, self.log_mel = network, LogMel(audio)
         self.mel_loss = MultiScaleMelLoss(audio) if multi_scale else MelLoss(audio)
@@ -77,13 +89,17 @@ class GeneratorObjective(nn.Module):
         self._opponents = Unregistered(discriminators)
 
     def split(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Mels [B, bands, frames] and waveforms [B, T] without the margins, which only the mels have seen."""
+        """Mels [B, bands, frames] and waveforms [B, T] without the margins, which only the mels
+        have seen.
+        """
         with torch.autocast(waveform.device.type, enabled=False):
             mel = self.log_mel(waveform)[:, 0].transpose(1, 2)
         return mel[..., CONTEXT:-CONTEXT].contiguous(), waveform[:, self.context : -self.context]
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss` and its terms: `mel`, and while the discriminators are heard `adversarial` and `features`."""
+        """`loss` and its terms: `mel`, and while the discriminators are heard `adversarial` and
+        `features`.
+        """
         mel, real = self.split(batch["waveform"])
         made = self.network(mel)[:, 0]
         with torch.autocast(made.device.type, enabled=False):
@@ -116,7 +132,11 @@ class DiscriminatorObjective(nn.Module):
             mel, real = generator.split(batch["waveform"])
             made = generator.network(mel)[:, 0]
         true_scores, made_scores = self.discriminators(real)[0], self.discriminators(made)[0]
-        return {"loss": least_squares_discriminator_loss([s.float() for s in true_scores], [s.float() for s in made_scores])}
+        return {
+            "loss": least_squares_discriminator_loss(
+                [s.float() for s in true_scores], [s.float() for s in made_scores]
+            )
+        }
 
 
 class VocoderPart(AdversarialPart):
@@ -137,7 +157,8 @@ class VocoderPart(AdversarialPart):
     multi_scale
         The mel loss of version 2 in place of version 1's.
     discriminator_start
-        Step at which the discriminators begin to learn and to be heard; the mel loss acts alone before (0 in the paper).
+        Step at which the discriminators begin to learn and to be heard; the mel loss acts alone
+        before (0 in the paper).
     periods, resolutions, width
         Of the discriminators.
     rate, clip
@@ -145,22 +166,35 @@ class VocoderPart(AdversarialPart):
     compiled
         Compile the activations; quicker on CPUs, needs a C++ compiler.
 
-    Notes
-    -----
-    Curves: the terms of both losses, and `validation/mel`, the log-mel L1 of held-out segments under the averaged weights.
+    Notes ----- Curves: the terms of both losses, and `validation/mel`, the log-mel L1 of held-out
+    segments under the averaged weights.
     """
 
     name = "vocoder"
 
-    def __init__(self, config: ModelConfig, bank: Bank, validation: Bank | None = None, *,
-                 initial: dict[str, Tensor] | None = None, frames: int = 50, multi_scale: bool = False,
-                 discriminator_start: int = 0, periods: tuple[int, ...] = PERIODS,
-                 resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS, width: int = 32, rate: float = 1e-4,
-                 clip: float = 1000.0, compiled: bool = False):
+    def __init__(
+        self,
+        config: ModelConfig,
+        bank: Bank,
+        validation: Bank | None = None,
+        *,
+        initial: dict[str, Tensor] | None = None,
+        frames: int = 50,
+        multi_scale: bool = False,
+        discriminator_start: int = 0,
+        periods: tuple[int, ...] = PERIODS,
+        resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS,
+        width: int = 32,
+        rate: float = 1e-4,
+        clip: float = 1000.0,
+        compiled: bool = False,
+    ):
         hop = config.audio.hop_length
         least = max(n_fft - step for n_fft, step, _ in resolutions) // 2 // hop + 1
         if frames < least:
-            raise InputError(f"frames: expected at least {least}, so that the discriminators' windows fit, found {frames}")
+            raise InputError(
+                f"frames: expected at least {least}, so that the discriminators' windows fit, found {frames}"
+            )
         self.config, self.compiled, self.start = config, compiled, discriminator_start
         self.network = BigVGAN(config.vocoder)
         if initial is not None:
@@ -179,11 +213,21 @@ class VocoderPart(AdversarialPart):
         discriminators = VocoderDiscriminators(periods, resolutions, width)
         self.objective = GeneratorObjective(self.network, config.audio, discriminators, multi_scale)
         opponents = DiscriminatorObjective(discriminators, self.objective)
-        self.turns = [Turn("discriminators", opponents, rate, BETAS, clip=clip),
-                      Turn("vocoder", self.objective, rate, BETAS, clip=clip)]
-        self.settings = {"network": to_dict(config.vocoder), "frames": frames, "multi-scale mel": multi_scale,
-                         "periods": periods, "resolutions": resolutions, "discriminator width": width, "rate": rate,
-                         "clip": clip, **({"discriminator start": discriminator_start} if discriminator_start else {})}
+        self.turns = [
+            Turn("discriminators", opponents, rate, BETAS, clip=clip),
+            Turn("vocoder", self.objective, rate, BETAS, clip=clip),
+        ]
+        self.settings = {
+            "network": to_dict(config.vocoder),
+            "frames": frames,
+            "multi-scale mel": multi_scale,
+            "periods": periods,
+            "resolutions": resolutions,
+            "discriminator width": width,
+            "rate": rate,
+            "clip": clip,
+            **({"discriminator start": discriminator_start} if discriminator_start else {}),
+        }
 
     def sample(self, board: Board, step: int) -> None:
         """Mel distance of the held-out segments, and a few of them."""
@@ -195,8 +239,11 @@ class VocoderPart(AdversarialPart):
         for i in range(min(SHOWN_ITEMS, len(made))):
             board.sound(f"validation/{i} true", real[i], step)
             board.sound(f"validation/{i} made", made[i], step)
-            board.spectrogram(f"validation/{i} (true, made)", [log_mel(real[i : i + 1])[0], log_mel(made[i : i + 1])[0]],
-                              step)
+            board.spectrogram(
+                f"validation/{i} (true, made)",
+                [log_mel(real[i : i + 1])[0], log_mel(made[i : i + 1])[0]],
+                step,
+            )
 
     def export(self, path: Path, state: dict[str, Tensor]) -> None:
         """Weight file of the part `vocoder`."""

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from .checkpoint import load_state, load_vae, save_weights
 from ..errors import CheckpointError
-from ..networks.vae import AutoencoderKL
 from ..networks.bigvgan import BigVGAN, load_official
+from ..networks.vae import AutoencoderKL
+from .checkpoint import load_state, load_vae, save_weights
 
 
 def detect_part(source: Path) -> str:
@@ -25,14 +25,18 @@ def detect_part(source: Path) -> str:
             except json.JSONDecodeError as error:
                 raise CheckpointError(f"{config}: not readable JSON ({error})") from error
             return "vae" if "block_out_channels" in values else "vocoder"
-        raise CheckpointError(f"{source}: expected config.json in it, found none; name the checkpoint file itself")
+        raise CheckpointError(
+            f"{source}: expected config.json in it, found none; name the checkpoint file itself"
+        )
     if not source.is_file():
         raise CheckpointError(f"{source}: no such file or folder")
     generator = source.name.startswith("g_") or "generator" in source.name
     return "vocoder" if generator else "vae"
 
 
-def convert(source: str | Path, out: str | Path, part: str | None = None, dtype: torch.dtype | None = None) -> str:
+def convert(
+    source: str | Path, out: str | Path, part: str | None = None, dtype: torch.dtype | None = None
+) -> str:
     """Write the VAE or vocoder of a public checkpoint as our safetensors.
 
     Returns
@@ -59,5 +63,7 @@ def convert(source: str | Path, out: str | Path, part: str | None = None, dtype:
     try:
         save_weights(out, state, part, config, dtype)
     except OSError as error:
-        raise CheckpointError(f"{out}: cannot be written ({error.strerror}); choose another folder with --out") from error
+        raise CheckpointError(
+            f"{out}: cannot be written ({error.strerror}); choose another folder with --out"
+        ) from error
     return part

@@ -8,14 +8,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..networks.arranger import Arranger
-from .checkpoint import FORMAT, PICKLED, read_pickle, read_safetensors
 from ..config import PRESETS, ModelConfig, MRCConfig, to_dict
 from ..errors import CheckpointError
-from ..networks.mrc import MRCUNet
-from ..pipeline import MODELS, model_folder, read_config
-from ..networks.vae import AutoencoderKL
+from ..networks.arranger import Arranger
 from ..networks.bigvgan import BigVGAN
+from ..networks.mrc import MRCUNet
+from ..networks.vae import AutoencoderKL
+from ..pipeline import MODELS, model_folder, read_config
+from .checkpoint import FORMAT, PICKLED, read_pickle, read_safetensors
 
 
 def _count(module: nn.Module | None) -> int:
@@ -25,7 +25,10 @@ def _count(module: nn.Module | None) -> int:
 def flow_parameters(config: MRCConfig) -> dict[str, int]:
     """Parameter counts of the MRC UNet's parts, taken on the meta device."""
     network = MRCUNet(config, device=torch.device("meta"))
-    parts = {name: getattr(network, name) for name in ("noise_encoder", "reference_encoder", "middle", "decoder")}
+    parts = {
+        name: getattr(network, name)
+        for name in ("noise_encoder", "reference_encoder", "middle", "decoder")
+    }
     counts = {name: _count(module) for name, module in parts.items()}
     counts["time_embedding"] = _count(network.time_embedding)
     for name in ("prompt_embedding", "prompt_envelope"):
@@ -39,11 +42,18 @@ def flow_parameters(config: MRCConfig) -> dict[str, int]:
 def describe_config(config: ModelConfig) -> dict[str, Any]:
     """Configuration and parameter counts."""
     meta = torch.device("meta")
-    other = {"vae": _count(AutoencoderKL(config.vae, device=meta)), "vocoder": _count(BigVGAN(config.vocoder, device=meta))}
+    other = {
+        "vae": _count(AutoencoderKL(config.vae, device=meta)),
+        "vocoder": _count(BigVGAN(config.vocoder, device=meta)),
+    }
     if config.arranger is not None:
         other["arranger"] = _count(Arranger(config.arranger, device=meta))
-    return {"name": config.name, "parameters": flow_parameters(config.mrc), "other_parameters": other,
-            "config": to_dict(config)}
+    return {
+        "name": config.name,
+        "parameters": flow_parameters(config.mrc),
+        "other_parameters": other,
+        "config": to_dict(config),
+    }
 
 
 def describe_file(path: Path) -> dict[str, Any]:
@@ -60,7 +70,9 @@ def describe_file(path: Path) -> dict[str, Any]:
         prefixes[head] = prefixes.get(head, 0) + tensor.numel()
     out: dict[str, Any] = {
         "file": str(path),
-        "format": metadata.get("format", "pickle" if path.suffix.lower() in PICKLED else "safetensors"),
+        "format": metadata.get(
+            "format", "pickle" if path.suffix.lower() in PICKLED else "safetensors"
+        ),
         "tensors": len(state),
         "dtypes": sorted({str(t.dtype).removeprefix("torch.") for t in state.values()}),
         "parameters": {**prefixes, "total": sum(prefixes.values())},
@@ -86,8 +98,14 @@ def describe(name: str) -> dict[str, Any]:
         folder = model_folder(name)
         out = describe_config(read_config(folder))
         out["folder"] = str(folder)
-        out["files"] = {p.relative_to(folder).as_posix(): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
+        out["files"] = {
+            p.relative_to(folder).as_posix(): p.stat().st_size
+            for p in sorted(folder.rglob("*"))
+            if p.is_file()
+        }
         return out
     if name in PRESETS:
         return describe_config(PRESETS[name])
-    raise CheckpointError(f"{name}: no such file, model folder or preset; presets are {', '.join(PRESETS)}")
+    raise CheckpointError(
+        f"{name}: no such file, model folder or preset; presets are {', '.join(PRESETS)}"
+    )

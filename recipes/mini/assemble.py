@@ -2,8 +2,8 @@
 
     python recipes/mini/assemble.py RUNS dreamaudio_core/models/mini
 
-Takes RUNS/PART/PART.safetensors of flow, vae, vocoder and arranger; a part without a run keeps the file that is in the
-folder. The text encoder in the folder stays; `build_text_encoder.py` makes it.
+Takes RUNS/PART/PART.safetensors of flow, vae, vocoder and arranger; a part without a run keeps the
+file that is in the folder. The text encoder in the folder stays; `build_text_encoder.py` makes it.
 """
 
 import argparse
@@ -14,9 +14,16 @@ from pathlib import Path
 
 import torch
 
-from dreamaudio_core.weights.checkpoint import load_weights, save_weights
-from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig, to_dict
+from dreamaudio_core.config import (
+    PRESETS,
+    ArrangerConfig,
+    MRCConfig,
+    VAEConfig,
+    VocoderConfig,
+    to_dict,
+)
 from dreamaudio_core.errors import CheckpointError
+from dreamaudio_core.weights.checkpoint import load_weights, save_weights
 
 PARTS = {"flow": MRCConfig, "vae": VAEConfig, "vocoder": VocoderConfig, "arranger": ArrangerConfig}
 
@@ -34,7 +41,9 @@ def assemble(runs: Path, folder: Path) -> dict[str, str]:
         name = f"{part}.safetensors"
         sources[part] = next((p for p in (runs / part / name, folder / name) if p.is_file()), None)
         if sources[part] is None:
-            raise CheckpointError(f"{runs / part / name}: no such file, and {folder} has no {name} to keep")
+            raise CheckpointError(
+                f"{runs / part / name}: no such file, and {folder} has no {name} to keep"
+            )
     loaded = {part: load_weights(path, part, PARTS[part]) for part, path in sources.items()}
     outcome = {}
     for part, (config, state) in loaded.items():
@@ -52,7 +61,9 @@ def assemble(runs: Path, folder: Path) -> dict[str, str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("runs", type=Path)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()

@@ -3,9 +3,9 @@
     python recipes/mini/build_bank.py SOUNDS_DIR BANK_DIR [--workers 2]
     python recipes/mini/build_bank.py SOUNDS_DIR BANK_DIR --captions-only
 
-SOUNDS_DIR holds one folder a package (see `fetch_sounds`) and those written by `synthesise.py`. BANK_DIR gets
-`manifest.jsonl` and `audio.bin` (16-bit mono at 16 kHz). A label is `package/cleaned stem`; a label is held out when
-the SHA-256 of `Debian package/cleaned stem` is a multiple of ten.
+SOUNDS_DIR holds one folder a package (see `fetch_sounds`) and those written by `synthesise.py`.
+BANK_DIR gets `manifest.jsonl` and `audio.bin` (16-bit mono at 16 kHz). A label is `package/cleaned
+stem`; a label is held out when the SHA-256 of `Debian package/cleaned stem` is a multiple of ten.
 """
 
 from __future__ import annotations
@@ -140,7 +140,9 @@ def kind_of(name: str, seconds: float) -> str:
 
 
 def prepare(path: Path) -> np.ndarray | None:
-    """Mono at 16 kHz, without mean and outer silence, peak at `PEAK`; None where nothing audible is left."""
+    """Mono at 16 kHz, without mean and outer silence, peak at `PEAK`; None where nothing audible is
+    left.
+    """
     try:
         audio, rate = soundfile.read(path, dtype="float32", always_2d=True)
     except soundfile.SoundFileError:
@@ -164,7 +166,9 @@ def prepare(path: Path) -> np.ndarray | None:
 
 
 def label_of(path: Path) -> tuple[str, str]:
-    """Label and cleaned stem of a file in the sounds folder; a stem without letters takes its folder's name."""
+    """Label and cleaned stem of a file in the sounds folder; a stem without letters takes its
+    folder's name.
+    """
     package = path.parts[0]
     stem = clean_stem(path.stem) or clean_stem(path.parent.name)
     name = stem
@@ -180,7 +184,9 @@ def caption_for(sounds: Path, name: str, label: str, kind: str) -> str:
 
 
 def text_beside(path: Path) -> str | None:
-    """The caption that belongs to a file: that of the synthesiser, or the first line of the text with its stem."""
+    """The caption that belongs to a file: that of the synthesiser, or the first line of the text
+    with its stem.
+    """
     table = path.parent / "captions.json"
     if table.is_file():
         return _captions(str(table)).get(path.name)
@@ -265,9 +271,13 @@ def _without_number(name: str) -> str:
 
 
 def drop_copies(directory: Path) -> None:
-    """Of identical recordings keep one in the manifest, a held-out one if there is any, else the first."""
+    """Of identical recordings keep one in the manifest, a held-out one if there is any, else the
+    first.
+    """
     bank = Bank(directory / "manifest.jsonl")
-    digests = [hashlib.sha256(bank.samples(index).tobytes()).hexdigest() for index in range(len(bank))]
+    digests = [
+        hashlib.sha256(bank.samples(index).tobytes()).hexdigest() for index in range(len(bank))
+    ]
     kept: dict[str, int] = {}
     for index in sorted(range(len(bank)), key=lambda i: bank.entries[i].split != "test"):
         kept.setdefault(digests[index], index)
@@ -289,11 +299,15 @@ def summary(directory: Path) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sounds", type=Path)
     parser.add_argument("bank", type=Path)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--captions-only", action="store_true", help="keep the audio, write the captions again")
+    parser.add_argument(
+        "--captions-only", action="store_true", help="keep the audio, write the captions again"
+    )
     arguments = parser.parse_args()
     if arguments.captions_only:
         recaption(arguments.sounds, arguments.bank)

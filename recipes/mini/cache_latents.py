@@ -1,9 +1,12 @@
-"""Compose training items and cache their latents and token features in shards; skips the shards that are there.
+"""Compose training items and cache their latents and token features in shards; skips the shards
+that are there.
 
-    python recipes/mini/cache_latents.py BANK/manifest.jsonl CACHE --vae VAE.safetensors [--shards N] [--workers N]
+    python recipes/mini/cache_latents.py BANK/manifest.jsonl CACHE --vae VAE.safetensors [--shards
+    N] [--workers N]
 
-Odd shards hold items of 5.12 s, even ones of 10.24 s. With `--text-only SECONDS` all hold single events in that
-length, asked for by their caption and without a reference. Of N workers, each writes every N-th shard.
+Odd shards hold items of 5.12 s, even ones of 10.24 s. With `--text-only SECONDS` all hold single
+events in that length, asked for by their caption and without a reference. Of N workers, each writes
+every N-th shard.
 """
 
 import argparse
@@ -18,8 +21,8 @@ from dreamaudio_core.config import PRESETS
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.composer import Composer, ComposerConfig
 from dreamaudio_core.data.latents import LatentEncoder, write_shard
-from dreamaudio_core.pipeline import MODELS, build_vae
 from dreamaudio_core.networks.text_encoder import load_text_encoder
+from dreamaudio_core.pipeline import MODELS, build_vae
 
 
 def write_shards(args: argparse.Namespace, first: int, threads: int) -> None:
@@ -28,15 +31,27 @@ def write_shards(args: argparse.Namespace, first: int, threads: int) -> None:
     config = PRESETS["mini"]
     vae = build_vae(args.vae)
     config = config.__class__(**{**config.__dict__, "vae": vae.config})
-    encoder = LatentEncoder(config, vae, load_text_encoder(MODELS / "mini" / config.text.source, config.text))
+    encoder = LatentEncoder(
+        config, vae, load_text_encoder(MODELS / "mini" / config.text.source, config.text)
+    )
     events = Bank(args.manifest, kinds=("event", "speech"))
     backgrounds = Bank(args.manifest, kinds=("ambience", "music"))
     configs = [ComposerConfig(short_probability=p) for p in (0.0, 1.0)]
     if args.text_only:
         # Also in a short target an event may last 2.5 s.
-        configs = [ComposerConfig(short_seconds=args.text_only, short_probability=1.0, kinds={"sequence": 1.0},
-                                  counts=(1.0,), distractor=0.0, long_reference=0.0, unreferenced=1.0, speech=0.1,
-                                  max_event=max(5.0, 25.6 / args.text_only))]
+        configs = [
+            ComposerConfig(
+                short_seconds=args.text_only,
+                short_probability=1.0,
+                kinds={"sequence": 1.0},
+                counts=(1.0,),
+                distractor=0.0,
+                long_reference=0.0,
+                unreferenced=1.0,
+                speech=0.1,
+                max_event=max(5.0, 25.6 / args.text_only),
+            )
+        ]
     composers = [Composer(events, backgrounds, config, args.split) for config in configs]
     for number in range(first, args.shards, args.workers):
         path = args.cache / f"{args.split}-{number:05d}.safetensors"
@@ -50,17 +65,29 @@ def write_shards(args: argparse.Namespace, first: int, threads: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("manifest", type=Path)
     parser.add_argument("cache", type=Path)
     parser.add_argument("--vae", type=Path, required=True)
     parser.add_argument("--split", default="train")
-    parser.add_argument("--text-only", type=float, metavar="SECONDS", help="single events without references")
+    parser.add_argument(
+        "--text-only", type=float, metavar="SECONDS", help="single events without references"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--shards", type=int, default=40)
     parser.add_argument("--items", type=int, default=128)
-    parser.add_argument("--threads", type=int, default=1, help="torch threads when there is one worker")
-    parser.add_argument("--workers", type=int, default=1, metavar="N", help="processes, of one torch thread each (default 1)")
+    parser.add_argument(
+        "--threads", type=int, default=1, help="torch threads when there is one worker"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes, of one torch thread each (default 1)",
+    )
     args = parser.parse_args()
     if args.workers < 1:
         parser.error(f"--workers: expected 1 or more, found {args.workers}")
@@ -69,7 +96,9 @@ def main() -> None:
         write_shards(args, 0, args.threads)
         return
     context = get_context("spawn")
-    workers = [context.Process(target=write_shards, args=(args, first, 1)) for first in range(args.workers)]
+    workers = [
+        context.Process(target=write_shards, args=(args, first, 1)) for first in range(args.workers)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:

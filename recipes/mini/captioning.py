@@ -1,4 +1,6 @@
-"""Captions of the bank's recordings: the table `captions.json` first, then rules for families of labels."""
+"""Captions of the bank's recordings: the table `captions.json` first, then rules for families of
+labels.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,13 @@ LANGUAGES = {
     "ru": "Russian",
     "sl": "Slovene",
 }
-STRENGTHS = {"hardest": "very hard", "hard": "hard", "med": "", "soft": "softly", "softest": "very softly"}
+STRENGTHS = {
+    "hardest": "very hard",
+    "hard": "hard",
+    "med": "",
+    "soft": "softly",
+    "softest": "very softly",
+}
 STRUCK = {
     "agogo high": "a high agogo bell",
     "agogo low": "a low agogo bell",
@@ -112,8 +120,19 @@ SPEAKERS = {
     "Singer": "a singing hedgehog",
     "Surfer": "a surfer hedgehog",
 }
-VOCAL = {"laugh": "laughs", "ooff": "gasps", "ow": "yelps", "poison-cough": "coughs", "poison-moan": "moans"}
-VOICED = {"ack": "answers an order", "select": "speaks up", "attack": "yells in attack", "die": "dies with a cry"}
+VOCAL = {
+    "laugh": "laughs",
+    "ooff": "gasps",
+    "ow": "yelps",
+    "poison-cough": "coughs",
+    "poison-moan": "moans",
+}
+VOICED = {
+    "ack": "answers an order",
+    "select": "speaks up",
+    "attack": "yells in attack",
+    "die": "dies with a cry",
+}
 NUMBERS = {
     0: "zero",
     1: "one",
@@ -168,7 +187,9 @@ SPELLING = dict(
         ).split(),
     )
 )
-PROMPT_PREFIX = re.compile(r"^(vm|conf|confbridge|queue|priv|privacy|dir|agent|pbx|demo|spy|astcc|dictate|auth|call)-")
+PROMPT_PREFIX = re.compile(
+    r"^(vm|conf|confbridge|queue|priv|privacy|dir|agent|pbx|demo|spy|astcc|dictate|auth|call)-"
+)
 # Rough styles by the name of the game, for the pieces of music that carry no caption.
 MUSIC_STYLES = {
     "freecol/sunrise|tailwind|founders|settlers|fearless": "folk music",
@@ -196,13 +217,18 @@ def _table() -> dict[str, dict[str, str]]:
 def describe(label: str, path: str, kind: str, beside: str | None = None) -> str:
     """Caption of one recording.
 
-    `label` is `prefix/stem`, `path` the file within the sounds folder, `beside` the text that comes with the file.
+    `label` is `prefix/stem`, `path` the file within the sounds folder, `beside` the text that comes
+    with the file.
     """
     prefix, _, stem = label.partition("/")
     if beside and prefix in ("speech", "instrument", "synthesis"):
         return beside
     table = _table()
-    if stem in table.get(prefix, {}) and not (prefix == "hedgewars" and "/voices/" in path) and prefix != "asterisk":
+    if (
+        stem in table.get(prefix, {})
+        and not (prefix == "hedgewars" and "/voices/" in path)
+        and prefix != "asterisk"
+    ):
         return table[prefix][stem]
     rule = {
         "hedgewars": _hedgehog,
@@ -254,9 +280,12 @@ def _drum(stem: str, path: str, beside: str | None) -> str | None:
     name = " ".join(words[:-1] if strength is not None else words)
     if name not in STRUCK:
         return None
-    verb = {"tambourine": "is shaken", "maraca": "is shaken", "finger snap": "sounds", "hand clap": "sounds"}.get(
-        STRUCK[name].partition(" ")[2], "is hit"
-    )
+    verb = {
+        "tambourine": "is shaken",
+        "maraca": "is shaken",
+        "finger snap": "sounds",
+        "hand clap": "sounds",
+    }.get(STRUCK[name].partition(" ")[2], "is hit")
     return f"{STRUCK[name]} {verb} {strength or ''}".strip()
 
 
@@ -335,9 +364,14 @@ def _unit(stem: str, path: str, beside: str | None) -> str | None:
 
 def _sample(stem: str, path: str, beside: str | None) -> str | None:
     if stem.startswith("bd-"):
-        style = {"haus": "house", "klub": "club", "tek": "techno", "fat": "fat", "boom": "booming", "pure": "pure"}.get(
-            stem[3:]
-        )
+        style = {
+            "haus": "house",
+            "klub": "club",
+            "tek": "techno",
+            "fat": "fat",
+            "boom": "booming",
+            "pure": "pure",
+        }.get(stem[3:])
         return f"{with_article((style or 'synthetic') + ' bass drum')} is hit"
     if stem.startswith("tabla"):
         return "a tabla is hit"

@@ -1,8 +1,10 @@
-"""Synthesise speech, instruments and signals with exact captions, a folder for each program beside the packages.
+"""Synthesise speech, instruments and signals with exact captions, a folder for each program beside
+the packages.
 
     python recipes/mini/synthesise.py SOUNDS_DIR [--soundfont FluidR3_GM.sf2]
 
-Needs `espeak-ng`, `fluidsynth`, the FluidR3 GM soundfont and `sox`. Each folder gets WAV files and `captions.json`.
+Needs `espeak-ng`, `fluidsynth`, the FluidR3 GM soundfont and `sox`. Each folder gets WAV files and
+`captions.json`.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ PLURAL = {
     "guitar harmonics",
     "timpani",
 }
-# Phrases as (semitones above the root, beats): a rising melody, a falling melody, a chord, one held note, a quick riff.
+# Phrases as (semitones above the root, beats): a rising melody, a falling melody, a chord, one held
+# note, a quick riff.
 PHRASES = {
     "plays a rising melody": [(0, 0.5), (2, 0.5), (4, 0.5), (5, 0.5), (7, 1.0)],
     "plays a falling melody": [(12, 0.5), (11, 0.5), (9, 0.5), (7, 0.5), (4, 1.0)],
@@ -143,10 +146,18 @@ def midi_bytes(events: list[tuple[float, bytes]]) -> bytes:
         track += _variable_length(tick - last) + message
         last = tick
     track += b"\x00\xff\x2f\x00"
-    return b"MThd" + struct.pack(">IHHH", 6, 0, 1, TICKS) + b"MTrk" + struct.pack(">I", len(track)) + track
+    return (
+        b"MThd"
+        + struct.pack(">IHHH", 6, 0, 1, TICKS)
+        + b"MTrk"
+        + struct.pack(">I", len(track))
+        + track
+    )
 
 
-def _notes(start: float, channel: int, phrase: list, root: int, velocity: int) -> list[tuple[float, bytes]]:
+def _notes(
+    start: float, channel: int, phrase: list, root: int, velocity: int
+) -> list[tuple[float, bytes]]:
     events, time = [], start
     for pitches, beats in phrase:
         for pitch in pitches if isinstance(pitches, tuple) else (pitches,):
@@ -162,7 +173,19 @@ def _render(events: list[tuple[float, bytes]], soundfont: str, slots: int) -> li
         midi, wave = Path(folder, "phrases.mid"), Path(folder, "phrases.wav")
         midi.write_bytes(midi_bytes(events))
         subprocess.run(
-            ["fluidsynth", "-ni", "-q", "-g", "0.6", "-r", "32000", "-F", str(wave), soundfont, str(midi)],
+            [
+                "fluidsynth",
+                "-ni",
+                "-q",
+                "-g",
+                "0.6",
+                "-r",
+                "32000",
+                "-F",
+                str(wave),
+                soundfont,
+                str(midi),
+            ],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -184,22 +207,33 @@ def instruments(folder: Path, soundfont: str) -> None:
             generator.integers(-3, 4)
         )
         subject = (
-            name if name in PLURAL else ("an " if name[0] in "aeio" else "a ") + name.replace("echo drops", "echo")
+            name
+            if name in PLURAL
+            else ("an " if name[0] in "aeio" else "a ") + name.replace("echo drops", "echo")
         )
         phrases = list(PHRASES.items())
         for number in sorted(generator.permutation(len(phrases))[:3]):
             verb, phrase = phrases[number]
             if name in EFFECTS:
                 phrase = [(0, 3.0)] if number % 2 else [(5, 1.5)]
-            caption = EFFECTS.get(name) or f"{subject} {verb if name not in PLURAL else verb.replace('plays', 'play')}"
-            selected = [(0.0, bytes([0xC0, program]))] + _notes(0.01, 0, phrase, root, int(generator.integers(70, 120)))
+            caption = (
+                EFFECTS.get(name)
+                or f"{subject} {verb if name not in PLURAL else verb.replace('plays', 'play')}"
+            )
+            selected = [(0.0, bytes([0xC0, program]))] + _notes(
+                0.01, 0, phrase, root, int(generator.integers(70, 120))
+            )
             jobs.append((f"{stem}-{number}.wav", caption, selected))
     for key, name in DRUMS.items():
         for suffix, (verb, times) in DRUM_PHRASES.items():
             caption = f"{'an' if name[0] in 'aeio' else 'a'} {name} {verb}"
             if name in ("maracas", "castanets", "claves"):
-                caption = caption.removeprefix("a ").replace("is hit", "are hit").replace("plays", "play")
-            events = [(0.01 + t, bytes([0x99, key, 100 - 7 * (i % 3)])) for i, t in enumerate(times)]
+                caption = (
+                    caption.removeprefix("a ").replace("is hit", "are hit").replace("plays", "play")
+                )
+            events = [
+                (0.01 + t, bytes([0x99, key, 100 - 7 * (i % 3)])) for i, t in enumerate(times)
+            ]
             jobs.append((f"{name.replace(' ', '-')}-{suffix}.wav", caption, events))
     events = []
     for slot, (_, _, selected) in enumerate(jobs):
@@ -274,7 +308,10 @@ SIGNALS = {
     "buzzer": ("a buzzer buzzes", "synth 1 square 120"),
     "hornet-buzz": ("a saw wave buzzes", "synth 1.5 sawtooth 220"),
     "engine-idle": ("a synthetic engine idles", "synth 4 sawtooth 35 lowpass 400 tremolo 14 60"),
-    "engine-rev": ("a synthetic engine revs up", "synth 3 sawtooth 30:140 lowpass 700 tremolo 20 40"),
+    "engine-rev": (
+        "a synthetic engine revs up",
+        "synth 3 sawtooth 30:140 lowpass 700 tremolo 20 40",
+    ),
     "dial-tone": ("a dial tone hums", "synth 2.5 sine 350 sine 440 remix -"),
     "busy-tone": ("a busy tone beeps", "synth 0.5 sine 480 sine 620 remix - pad 0 0.5 repeat 2"),
     "double-beep": ("a device beeps twice", "synth 0.15 sine 2000 pad 0 0.1 repeat 1"),
@@ -325,11 +362,17 @@ def _write_captions(folder: Path, captions: dict[str, str]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("sounds", type=Path)
     parser.add_argument("--soundfont", default="/usr/share/sounds/sf2/FluidR3_GM.sf2")
     arguments = parser.parse_args()
-    makers = {"espeak-ng": speech, "sox": signals, "fluid-soundfont-gm": lambda f: instruments(f, arguments.soundfont)}
+    makers = {
+        "espeak-ng": speech,
+        "sox": signals,
+        "fluid-soundfont-gm": lambda f: instruments(f, arguments.soundfont),
+    }
     for name, make in makers.items():
         folder, partial = arguments.sounds / name, arguments.sounds / f".{name}.partial"
         if folder.is_dir():

@@ -2,8 +2,9 @@
 
     python recipes/mini/widen_latents.py MODEL_FOLDER CHANNELS OUT_FOLDER
 
-Writes OUT_FOLDER/vae.safetensors and OUT_FOLDER/flow.safetensors to start training from (`train ... --initial`). The old
-channels keep their weights. The new ones start as noise that the VAE's decoder hardly hears and that the flow ignores.
+Writes OUT_FOLDER/vae.safetensors and OUT_FOLDER/flow.safetensors to start training from (`train ...
+--initial`). The old channels keep their weights. The new ones start as noise that the VAE's decoder
+hardly hears and that the flow ignores.
 """
 
 import argparse
@@ -12,16 +13,18 @@ from pathlib import Path
 
 import torch
 
-from dreamaudio_core.weights.checkpoint import load_weights, save_weights
 from dreamaudio_core.config import MRCConfig, VAEConfig
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.weights.checkpoint import load_weights, save_weights
 
 QUIET_LOGVAR = -2.0
 
 
-def widen_vae(state: dict[str, torch.Tensor], config: VAEConfig, channels: int) -> dict[str, torch.Tensor]:
+def widen_vae(
+    state: dict[str, torch.Tensor], config: VAEConfig, channels: int
+) -> dict[str, torch.Tensor]:
     """State of a VAE with `channels` latent channels."""
     old, wide = config.latent_channels, replace(config, latent_channels=channels)
     rows = torch.cat([torch.arange(old), channels + torch.arange(old)])
@@ -48,10 +51,17 @@ def widen_vae(state: dict[str, torch.Tensor], config: VAEConfig, channels: int) 
     return out
 
 
-def widen_flow(state: dict[str, torch.Tensor], config: MRCConfig, channels: int) -> dict[str, torch.Tensor]:
-    """State of an MRC UNet for latents of `channels`; its output on the old channels stays the same."""
+def widen_flow(
+    state: dict[str, torch.Tensor], config: MRCConfig, channels: int
+) -> dict[str, torch.Tensor]:
+    """State of an MRC UNet for latents of `channels`; its output on the old channels stays the
+    same.
+    """
     old = config.latent_channels
-    out = {name: value.clone() for name, value in MRCUNet(replace(config, latent_channels=channels)).state_dict().items()}
+    out = {
+        name: value.clone()
+        for name, value in MRCUNet(replace(config, latent_channels=channels)).state_dict().items()
+    }
     for name, value in state.items():
         target = out[name]
         if name.endswith("encoder.stem.weight"):
@@ -67,20 +77,32 @@ def widen_flow(state: dict[str, torch.Tensor], config: MRCConfig, channels: int)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path)
     parser.add_argument("channels", type=int)
     parser.add_argument("out", type=Path)
     args = parser.parse_args()
     torch.manual_seed(0)
-    for part, config_class, widen in (("vae", VAEConfig, widen_vae), ("flow", MRCConfig, widen_flow)):
+    for part, config_class, widen in (
+        ("vae", VAEConfig, widen_vae),
+        ("flow", MRCConfig, widen_flow),
+    ):
         path = args.folder / f"{part}.safetensors"
         config, state = load_weights(path, part, config_class)
         if args.channels <= config.latent_channels:
-            raise InputError(f"{path}: has {config.latent_channels} latent channels, expected fewer than {args.channels}")
+            raise InputError(
+                f"{path}: has {config.latent_channels} latent channels, expected fewer than {args.channels}"
+            )
         wide = widen({k: v.float() for k, v in state.items()}, config, args.channels)
         args.out.mkdir(parents=True, exist_ok=True)
-        save_weights(args.out / f"{part}.safetensors", wide, part, replace(config, latent_channels=args.channels))
+        save_weights(
+            args.out / f"{part}.safetensors",
+            wide,
+            part,
+            replace(config, latent_channels=args.channels),
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,9 @@
 
     python recipes/mini/write_card.py WORK [--model FOLDER]
 
-Reads WORK/evaluation/*.json, WORK/bank/manifest.jsonl, the model folder, and beside this script `card.md` (the prose),
-`training.json` (how the committed weights were trained) and `scenarios.jsonl`. Writes FOLDER/README.md.
+Reads WORK/evaluation/*.json, WORK/bank/manifest.jsonl, the model folder, and beside this script
+`card.md` (the prose), `training.json` (how the committed weights were trained) and
+`scenarios.jsonl`. Writes FOLDER/README.md.
 """
 
 import argparse
@@ -27,7 +28,11 @@ MODES = {
     "free": "free: the network places the references (the paper's mode)",
     "none": "references taken away",
 }
-BARS = {"true": ("95 %", "80 %"), "arranger": ("80 %", "65 %"), "none": ("at most 15 %", "at most 15 %")}
+BARS = {
+    "true": ("95 %", "80 %"),
+    "arranger": ("80 %", "65 %"),
+    "none": ("at most 15 %", "at most 15 %"),
+}
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -49,73 +54,154 @@ def seen_in(found: dict, counts: str) -> str:
 
 
 def customization(found: dict, prefix: str, counts: str) -> str:
-    """Table of the sets and modes; `prefix` is that of the keys, `counts` the key of the number of events."""
+    """Table of the sets and modes; `prefix` is that of the keys, `counts` the key of the number of
+    events.
+    """
     rows = []
     for mode, text in MODES.items():
-        concatenation, overlay = found.get(f"concatenation-{mode}", {}), found.get(f"overlay-{mode}", {})
+        concatenation, overlay = (
+            found.get(f"concatenation-{mode}", {}),
+            found.get(f"overlay-{mode}", {}),
+        )
         if not concatenation.get(counts) and not overlay.get(counts):
             continue
         seen = " / ".join(seen_in(part, counts) for part in (concatenation, overlay))
         bars = " / ".join(BARS[mode]) if mode in BARS else "-"
-        rows.append([text, percent(concatenation, prefix + "alone"), percent(overlay, prefix + "alone"),
-                     percent(overlay, prefix + "mix"), bars, seen])
-    head = ["customization", "concatenation", "overlay, candidate alone", "overlay, candidate in the mix", "planned bars",
-            "events in items"]
+        rows.append(
+            [
+                text,
+                percent(concatenation, prefix + "alone"),
+                percent(overlay, prefix + "alone"),
+                percent(overlay, prefix + "mix"),
+                bars,
+                seen,
+            ]
+        )
+    head = [
+        "customization",
+        "concatenation",
+        "overlay, candidate alone",
+        "overlay, candidate in the mix",
+        "planned bars",
+        "events in items",
+    ]
     return table(head, rows)
 
 
 def measured(results: dict) -> str:
-    """Tables of what `evaluate.py` and `train_arranger.py` measured; `results` maps each JSON file's stem to its content."""
+    """Tables of what `evaluate.py` and `train_arranger.py` measured; `results` maps each JSON
+    file's stem to its content.
+    """
     found, arranger = results.get("evaluation", {}), results.get("arranger", {})
     parts = []
     settings = found.get("concatenation-true", {})
     if "guidance" in settings:
-        parts.append(f"{settings['steps']} solver steps, guidance {settings['guidance']:g} for the prompt and "
-                     f"{settings['reference_guidance']:g} for the references, computed in "
-                     f"{'bfloat16' if settings['bf16'] else 'float32'}.")
+        parts.append(
+            f"{settings['steps']} solver steps, guidance {settings['guidance']:g} for the prompt and "
+            f"{settings['reference_guidance']:g} for the references, computed in "
+            f"{'bfloat16' if settings['bf16'] else 'float32'}."
+        )
     joint = found.get("concatenation-true joint guidance 2", {})
     if any(key.startswith(("concatenation-", "overlay-")) for key in found):
-        parts += ["On the mel:", customization(found, "", "events"), "The same after the vocoder, on the waveform:",
-                  customization(found, "waveform_", "events_on_waveform")]
+        parts += [
+            "On the mel:",
+            customization(found, "", "events"),
+            "The same after the vocoder, on the waveform:",
+            customization(found, "waveform_", "events_on_waveform"),
+        ]
     rows = []
     if joint:
-        rows.append([f"concatenations with the true timeline at joint guidance 2 ({joint['items']} items): recognised / with "
-                     "an unasked sound", f"{percent(joint, 'alone')} / {percent(joint, 'unasked')}", "-"])
+        rows.append(
+            [
+                f"concatenations with the true timeline at joint guidance 2 ({joint['items']} items): recognised / with "
+                "an unasked sound",
+                f"{percent(joint, 'alone')} / {percent(joint, 'unasked')}",
+                "-",
+            ]
+        )
     for mode in ("true", "arranger"):
         if "unasked" in found.get(f"concatenation-{mode}", {}):
-            rows.append([f"concatenations {MODES[mode]} that sound for 0.3 s or more where the target is silent",
-                         percent(found[f"concatenation-{mode}"], "unasked"), "-"])
+            rows.append(
+                [
+                    f"concatenations {MODES[mode]} that sound for 0.3 s or more where the target is silent",
+                    percent(found[f"concatenation-{mode}"], "unasked"),
+                    "-",
+                ]
+            )
     if "generation" in found:
         g = found["generation"]
-        rows.append([f"generation: {g['events']} single events of training labels, asked for by caption only, nearest to their "
-                     "own label among 16", percent(g, "share"), "at least 35 %"])
+        rows.append(
+            [
+                f"generation: {g['events']} single events of training labels, asked for by caption only, nearest to their "
+                "own label among 16",
+                percent(g, "share"),
+                "at least 35 %",
+            ]
+        )
     if "variation" in found:
         v = found["variation"]
-        rows += [[f"variation: mean log-mel L1 between two seeds within the events, {v['items']} concatenations at strength 1",
-                  f"{v['log_mel_l1_in_events']:.3f}", "over 0.3"],
-                 ["the same over the whole, with the silence between the events", f"{v['log_mel_l1']:.3f}", "-"],
-                 ["events that differ by more than 0.3", percent(v, "events_over_0.3"), "-"],
-                 ["events recognised with both seeds", percent(v, "both_recognised"), "-"]]
+        rows += [
+            [
+                f"variation: mean log-mel L1 between two seeds within the events, {v['items']} concatenations at strength 1",
+                f"{v['log_mel_l1_in_events']:.3f}",
+                "over 0.3",
+            ],
+            [
+                "the same over the whole, with the silence between the events",
+                f"{v['log_mel_l1']:.3f}",
+                "-",
+            ],
+            ["events that differ by more than 0.3", percent(v, "events_over_0.3"), "-"],
+            ["events recognised with both seeds", percent(v, "both_recognised"), "-"],
+        ]
     if "codec" in found:
         c = found["codec"]
-        rows.append([f"VAE: log-mel L1 of {c['clips']} held-out clips of 1 to 5 s", f"{c['vae_log_mel_l1']:.3f}",
-                     "at most 0.35"])
-        for name, text in (("vocoder", "vocoder with refinement"), ("bare_vocoder", "vocoder alone"),
-                           ("griffin_lim", "Griffin-Lim, 60 iterations")):
+        rows.append(
+            [
+                f"VAE: log-mel L1 of {c['clips']} held-out clips of 1 to 5 s",
+                f"{c['vae_log_mel_l1']:.3f}",
+                "at most 0.35",
+            ]
+        )
+        for name, text in (
+            ("vocoder", "vocoder with refinement"),
+            ("bare_vocoder", "vocoder alone"),
+            ("griffin_lim", "Griffin-Lim, 60 iterations"),
+        ):
             bar = "-" if name == "griffin_lim" else "below Griffin-Lim's"
-            rows.append([f"{text}, on true mels: log-mel L1 / STFT distance",
-                         f"{c[name + '_log_mel_l1']:.3f} / {c[name + '_stft']:.2f}", bar])
+            rows.append(
+                [
+                    f"{text}, on true mels: log-mel L1 / STFT distance",
+                    f"{c[name + '_log_mel_l1']:.3f} / {c[name + '_stft']:.2f}",
+                    bar,
+                ]
+            )
     if rows:
         parts.append(table(["figure", "reached", "planned bar"], rows))
     if arranger:
         columns = [arranger[name] for name in ("held_out", "written_by_hand", "written_by_hand_2")]
-        rows = [[text, *(f"{column[key]} %" if key in column else "-" for column in columns), bar] for text, key, bar in (
-            ("order of events", "order", "95 %"), ("asked for or not", "asked", "95 %"),
-            ("all starts within 0.5 s, back to back", "start", "80 %"),
-            ("whether the references are all that is asked for", "complete", "-"),
-            ("that they are not, after one was taken away", "incomplete", "-"))]
-        parts.append(table(["arranger", f"{columns[0]['compositions']:,} held-out compositions", "50 prompts written by hand",
-                            "50 more", "planned bar"], rows))
+        rows = [
+            [text, *(f"{column[key]} %" if key in column else "-" for column in columns), bar]
+            for text, key, bar in (
+                ("order of events", "order", "95 %"),
+                ("asked for or not", "asked", "95 %"),
+                ("all starts within 0.5 s, back to back", "start", "80 %"),
+                ("whether the references are all that is asked for", "complete", "-"),
+                ("that they are not, after one was taken away", "incomplete", "-"),
+            )
+        ]
+        parts.append(
+            table(
+                [
+                    "arranger",
+                    f"{columns[0]['compositions']:,} held-out compositions",
+                    "50 prompts written by hand",
+                    "50 more",
+                    "planned bar",
+                ],
+                rows,
+            )
+        )
     return "\n\n".join(parts)
 
 
@@ -133,10 +219,14 @@ def sources(entries: list[BankEntry]) -> str:
 
 def training(parts: list[dict]) -> str:
     """Table of the parts' training."""
+
     def joined(numbers: list[int]) -> str:
         return " + ".join(f"{n:,}" for n in numbers)
 
-    rows = [[p["part"], p["data"], joined(p["steps"]), joined(p["minutes"]), p["note"] or "-"] for p in parts]
+    rows = [
+        [p["part"], p["data"], joined(p["steps"]), joined(p["minutes"]), p["note"] or "-"]
+        for p in parts
+    ]
     return table(["part", "data", "steps", "minutes", "note"], rows)
 
 
@@ -145,7 +235,7 @@ def scenarios(scenes: list[dict]) -> str:
     lines = []
     for number, scene in enumerate(scenes, 1):
         references = "; ".join(f"{r['caption']} (`{r['label']}`)" for r in scene["references"])
-        lines.append(f"{number}. {scene['name']}: \"{scene['prompt']}\" References: {references}.")
+        lines.append(f'{number}. {scene["name"]}: "{scene["prompt"]}" References: {references}.')
     return "\n".join(lines)
 
 
@@ -159,33 +249,58 @@ def parameters(path: Path) -> str:
 def sizes(config: ModelConfig, folder: Path) -> dict[str, str]:
     """Placeholders that the model itself decides."""
     channels, frames, bands = config.latent_shape()
-    files = {part: folder / f"{part}.safetensors" for part in ("flow", "arranger", "vae", "vocoder")}
+    files = {
+        part: folder / f"{part}.safetensors" for part in ("flow", "arranger", "vae", "vocoder")
+    }
     files["text"] = folder / config.text.source / "model.safetensors"
     return {
-        "seconds": f"{config.seconds:g}", "kilohertz": f"{config.audio.sample_rate / 1000:g}",
-        "references": str(config.mrc.num_references), "mel_frames": str(frames * config.vae.stride),
-        "mel_bands": str(config.audio.n_mels), "latent_channels": str(channels), "latent_frames": str(frames),
-        "latent_bands": str(bands), "vocoder_channels": str(config.vocoder.upsample_initial_channel),
+        "seconds": f"{config.seconds:g}",
+        "kilohertz": f"{config.audio.sample_rate / 1000:g}",
+        "references": str(config.mrc.num_references),
+        "mel_frames": str(frames * config.vae.stride),
+        "mel_bands": str(config.audio.n_mels),
+        "latent_channels": str(channels),
+        "latent_frames": str(frames),
+        "latent_bands": str(bands),
+        "vocoder_channels": str(config.vocoder.upsample_initial_channel),
         "refinement_iterations": str(config.vocoder.refinement_iterations),
         **{f"{part}_parameters": parameters(path) for part, path in files.items()},
     }
 
 
-def card(results: dict, entries: list[BankEntry], facts: dict, scenes: list[dict], folder: Path, template: str) -> str:
+def card(
+    results: dict,
+    entries: list[BankEntry],
+    facts: dict,
+    scenes: list[dict],
+    folder: Path,
+    template: str,
+) -> str:
     """The model card; `entries` are all of the bank, `facts` those of `training.json`."""
     trained = [e for e in entries if e.split == "train"]
     labels = {split: {e.label for e in entries if e.split == split} for split in ("train", "test")}
     return template.format(
-        **sizes(read_config(folder), folder), measured=measured(results), sources=sources(trained),
-        training=training(facts["parts"]), notes="\n".join(facts["notes"]), speed=facts["speed"], machine=facts["machine"],
-        hours=f"{sum(m for part in facts['parts'] for m in part['minutes']) / 60:.1f}", scenarios=scenarios(scenes),
-        scenario_count=str(len(scenes)), recordings=f"{len(trained):,}", labels=f"{len(labels['train']):,}",
-        held_out_labels=f"{len(labels['test']):,}", all_labels=f"{len(labels['train'] | labels['test']):,}",
+        **sizes(read_config(folder), folder),
+        measured=measured(results),
+        sources=sources(trained),
+        training=training(facts["parts"]),
+        notes="\n".join(facts["notes"]),
+        speed=facts["speed"],
+        machine=facts["machine"],
+        hours=f"{sum(m for part in facts['parts'] for m in part['minutes']) / 60:.1f}",
+        scenarios=scenarios(scenes),
+        scenario_count=str(len(scenes)),
+        recordings=f"{len(trained):,}",
+        labels=f"{len(labels['train']):,}",
+        held_out_labels=f"{len(labels['test']):,}",
+        all_labels=f"{len(labels['train'] | labels['test']):,}",
     )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("work", type=Path)
     parser.add_argument("--model", type=Path, default=MODELS / "mini")
     args = parser.parse_args()
@@ -197,8 +312,12 @@ def main() -> None:
             {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files},
             Bank(args.work / "bank" / "manifest.jsonl").entries,
             json.loads((HERE / "training.json").read_text(encoding="utf-8")),
-            [json.loads(line) for line in (HERE / "scenarios.jsonl").read_text(encoding="utf-8").splitlines()],
-            args.model, (HERE / "card.md").read_text(encoding="utf-8"),
+            [
+                json.loads(line)
+                for line in (HERE / "scenarios.jsonl").read_text(encoding="utf-8").splitlines()
+            ],
+            args.model,
+            (HERE / "card.md").read_text(encoding="utf-8"),
         )
     except DreamAudioError as error:
         sys.exit(str(error))

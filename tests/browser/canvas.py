@@ -8,15 +8,30 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--mute-audio", "--window-size=1600,1000",
-         "--autoplay-policy=no-user-gesture-required")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--mute-audio",
+    "--window-size=1600,1000",
+    "--autoplay-policy=no-user-gesture-required",
+)
 READY_SECONDS = 120
 
 
 def find_browser() -> tuple[str, str]:
     """Chromium and its driver, or empty strings."""
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome") or ""
+    chromium = (
+        shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+        or ""
+    )
     return chromium, shutil.which("chromedriver") or ""
 
 
@@ -38,8 +53,10 @@ class Canvas:
     def open(self) -> None:
         """Load the page and wait for the frontend with all node types."""
         self.driver.get(self.url)
-        self.until("return !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types"
-                   "?.DreamAudioSaveAudio && window.app.extensionManager)")
+        self.until(
+            "return !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types"
+            "?.DreamAudioSaveAudio && window.app.extensionManager)"
+        )
         time.sleep(1)
 
     def until(self, script: str, seconds: float = READY_SECONDS):
@@ -64,7 +81,11 @@ class Canvas:
 
     def errors(self) -> list[str]:
         """Errors on the console since the last call."""
-        return [entry["message"] for entry in self.driver.get_log("browser") if entry["level"] == "SEVERE"]
+        return [
+            entry["message"]
+            for entry in self.driver.get_log("browser")
+            if entry["level"] == "SEVERE"
+        ]
 
     def load(self, workflow: dict) -> None:
         """Open a workflow."""

@@ -1,4 +1,6 @@
-"""What only a browser shows: widgets, players, uploads, dropped files, saved and reloaded workflows."""
+"""What only a browser shows: widgets, players, uploads, dropped files, saved and reloaded
+workflows.
+"""
 
 import base64
 import io
@@ -12,9 +14,18 @@ from comfy_server import PACK
 
 FOLDER = PACK / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
-# ComfyUI's own requests for files that a fresh installation does not have, and what 0.8 says of any mp3 that it opens.
-FOREIGN = ("user.css", "userdata", "templates/", "comfyui-workflow-templates", "Error loading core workflow templates",
-           "i18n", "favicon", "Invalid file signature")
+# ComfyUI's own requests for files that a fresh installation does not have, and what 0.8 says of any
+# mp3 that it opens.
+FOREIGN = (
+    "user.css",
+    "userdata",
+    "templates/",
+    "comfyui-workflow-templates",
+    "Error loading core workflow templates",
+    "i18n",
+    "favicon",
+    "Invalid file signature",
+)
 
 
 def workflow_of(name):
@@ -24,7 +35,8 @@ def workflow_of(name):
 def graph_of(prompt):
     """Node types and inputs; older frontends add the player, and keep another order of the keys."""
     return {
-        key: (node["class_type"], {k: v for k, v in node["inputs"].items() if k != "audioUI"}) for key, node in prompt.items()
+        key: (node["class_type"], {k: v for k, v in node["inputs"].items() if k != "audioUI"})
+        for key, node in prompt.items()
     }
 
 
@@ -34,12 +46,15 @@ def complaints(canvas):
 
 def node_state(canvas, node_type):
     """Names of a node's widgets, and the source of its player."""
-    return canvas.run("""
+    return canvas.run(
+        """
         const node = app.graph.nodes.find(n => n.type === args[0]);
         const player = node.widgets.find(w => w.name === 'audioUI');
         return {widgets: node.widgets.map(w => w.name), player: player?.element?.src ?? null,
                 duration: player?.element?.duration ?? null, id: String(node.id)};
-    """, node_type)
+    """,
+        node_type,
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,8 +62,13 @@ def test_workflows_open_without_a_complaint(canvas, name):
     canvas.load(workflow_of(name))
     api = json.loads((FOLDER / "api" / f"{name}.json").read_text(encoding="utf-8"))
     assert graph_of(canvas.prompt()) == graph_of(api)
-    assert canvas.run("return app.graph.nodes.filter(n => n.has_errors || !n.constructor.nodeData && n.type !== 'MarkdownNote')"
-                      ".map(n => n.type)") == []
+    assert (
+        canvas.run(
+            "return app.graph.nodes.filter(n => n.has_errors || !n.constructor.nodeData && n.type !== 'MarkdownNote')"
+            ".map(n => n.type)"
+        )
+        == []
+    )
     assert complaints(canvas) == []
 
 
@@ -69,13 +89,17 @@ def test_the_quick_start_runs_with_progress_and_ends_in_a_player(canvas):
         app.api.addEventListener('progress', e => window.heard.push(e.detail.value));
         await app.queuePrompt(0, 1);
     """)
-    canvas.until("return app.graph.nodes.find(n => n.type === 'DreamAudioSaveAudio').widgets"
-                 ".find(w => w.name === 'audioUI').element.duration > 1")
+    canvas.until(
+        "return app.graph.nodes.find(n => n.type === 'DreamAudioSaveAudio').widgets"
+        ".find(w => w.name === 'audioUI').element.duration > 1"
+    )
     assert canvas.run("return window.heard")[-1] == 5
     saved = node_state(canvas, "DreamAudioSaveAudio")
     assert "type=output" in saved["player"] and abs(saved["duration"] - 10.24) < 0.2
-    images = canvas.run("const node = app.graph.nodes.find(n => n.type === 'DreamAudioMelPreview');"
-                        "return app.nodeOutputs[String(node.id)].images.length")
+    images = canvas.run(
+        "const node = app.graph.nodes.find(n => n.type === 'DreamAudioMelPreview');"
+        "return app.nodeOutputs[String(node.id)].images.length"
+    )
     assert images == 1
     assert complaints(canvas) == []
 
@@ -84,21 +108,30 @@ def test_an_uploaded_wav_is_chosen_played_and_used(canvas, server):
     canvas.load(tiny_quick_start())
     state = node_state(canvas, "DreamAudioLoadReference")
     assert {"audio", "caption", "strength", "start", "audioUI", "upload"} <= set(state["widgets"])
-    canvas.until("return app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets"
-                 ".find(w => w.name === 'audioUI').element.duration > 0")
+    canvas.until(
+        "return app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets"
+        ".find(w => w.name === 'audioUI').element.duration > 0"
+    )
     buffer = io.BytesIO()
     soundfile.write(buffer, 0.4 * np.sin(np.arange(12000) * 0.2), 16000, format="WAV")
-    canvas.run("""
+    canvas.run(
+        """
         const bytes = Uint8Array.from(atob(args[0]), c => c.charCodeAt(0));
         const file = new File([bytes], 'mine.wav', {type: 'audio/wav'});
         const node = app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference');
         const data = new DataTransfer();
         data.items.add(file);
         await node.onDragDrop({dataTransfer: data, preventDefault() {}, stopPropagation() {}});
-    """, base64.b64encode(buffer.getvalue()).decode())
-    canvas.until("return app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets[0].value === 'mine.wav'")
-    canvas.until("return Math.abs(app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets"
-                 ".find(w => w.name === 'audioUI').element.duration - 0.75) < 0.01")
+    """,
+        base64.b64encode(buffer.getvalue()).decode(),
+    )
+    canvas.until(
+        "return app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets[0].value === 'mine.wav'"
+    )
+    canvas.until(
+        "return Math.abs(app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets"
+        ".find(w => w.name === 'audioUI').element.duration - 0.75) < 0.01"
+    )
     assert (server.base / "input" / "mine.wav").is_file()
     run = server.run(canvas.prompt())
     assert run.error is None
@@ -110,7 +143,9 @@ def test_a_workflow_from_before_an_input_was_added_opens_with_its_default(canvas
     for node in workflow["nodes"]:
         if node["type"] == "DreamAudioMRCFlowSampler":
             assert node["widgets_values"].pop() == "auto"
-            node["inputs"] = [entry for entry in node["inputs"] if entry["name"] != "missing_sounds"]
+            node["inputs"] = [
+                entry for entry in node["inputs"] if entry["name"] != "missing_sounds"
+            ]
     canvas.load(workflow)
     api = json.loads((FOLDER / "api" / "1_quick_start.json").read_text(encoding="utf-8"))
     assert graph_of(canvas.prompt()) == graph_of(api)
@@ -140,10 +175,15 @@ def test_a_saved_file_dropped_on_the_canvas_opens_its_workflow(canvas, server, f
     data = base64.b64encode(server.fetch(output)).decode()
     types = {"flac": "audio/flac", "wav": "audio/wav", "mp3": "audio/mpeg", "opus": "audio/ogg"}
     canvas.run("app.graph.clear();")
-    canvas.run("""
+    canvas.run(
+        """
         const bytes = Uint8Array.from(atob(args[0]), c => c.charCodeAt(0));
         await app.handleFile(new File([bytes], args[1], {type: args[2]}), 'file_drop');
-    """, data, output["filename"], types[format])
+    """,
+        data,
+        output["filename"],
+        types[format],
+    )
     time.sleep(1)
     assert graph_of(canvas.prompt()) == graph_of(prompt)
     assert complaints(canvas) == []
@@ -153,19 +193,26 @@ def test_a_new_reference_input_appears(canvas):
     canvas.load(workflow_of("3_text_only"))
 
     def inputs():
-        return canvas.run("return app.graph.nodes.find(n => n.type === 'DreamAudioEncodeCaption').inputs"
-                          ".filter(i => i.name.startsWith('references.')).length")
+        return canvas.run(
+            "return app.graph.nodes.find(n => n.type === 'DreamAudioEncodeCaption').inputs"
+            ".filter(i => i.name.startsWith('references.')).length"
+        )
 
     counts = [inputs()]
     for k in range(3):
-        canvas.run("""
+        canvas.run(
+            """
             const reference = LiteGraph.createNode('DreamAudioLoadReference');
             app.graph.add(reference);
             const target = app.graph.nodes.find(n => n.type === 'DreamAudioEncodeCaption');
             reference.connect(0, target, target.inputs.findIndex(i => i.name === 'references.reference' + args[0]));
             await new Promise(r => setTimeout(r, 300));
-        """, k)
+        """,
+            k,
+        )
         counts.append(inputs())
     assert counts == [1, 2, 3, 4]
-    captions = next(n for n in canvas.prompt().values() if n["class_type"] == "DreamAudioEncodeCaption")
+    captions = next(
+        n for n in canvas.prompt().values() if n["class_type"] == "DreamAudioEncodeCaption"
+    )
     assert sum(name.startswith("references.") for name in captions["inputs"]) == 3

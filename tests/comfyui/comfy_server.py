@@ -1,4 +1,6 @@
-"""A real ComfyUI as a subprocess: found, started, given graphs, followed over its websocket, stopped."""
+"""A real ComfyUI as a subprocess: found, started, given graphs, followed over its websocket,
+stopped.
+"""
 
 import json
 import os
@@ -75,14 +77,31 @@ class ComfyServer:
     def start(self) -> "ComfyServer":
         """Start and wait until it answers."""
         self.port = free_port()
-        command = [interpreter(self.comfyui), str(self.comfyui / "main.py"), "--cpu", "--port", str(self.port),
-                   "--base-directory", str(self.base), "--disable-api-nodes", "--database-url", "sqlite:///:memory:",
-                   *self.options]
+        command = [
+            interpreter(self.comfyui),
+            str(self.comfyui / "main.py"),
+            "--cpu",
+            "--port",
+            str(self.port),
+            "--base-directory",
+            str(self.base),
+            "--disable-api-nodes",
+            "--database-url",
+            "sqlite:///:memory:",
+            *self.options,
+        ]
         self.log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
-        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+        environment = {
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "HF_HUB_OFFLINE": "1",
+            "NO_COLOR": "1",
+        }
         environment.pop("PYTHONPATH", None)
         with open(self.log_file, "ab") as log:
-            self.process = subprocess.Popen(command, cwd=self.base, stdout=log, stderr=subprocess.STDOUT, env=environment)
+            self.process = subprocess.Popen(
+                command, cwd=self.base, stdout=log, stderr=subprocess.STDOUT, env=environment
+            )
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
@@ -93,7 +112,9 @@ class ComfyServer:
             except requests.ConnectionError:
                 time.sleep(0.3)
         self.stop()
-        raise RuntimeError(f"ComfyUI did not answer within {START_SECONDS} s:\n{self.log()[-3000:]}")
+        raise RuntimeError(
+            f"ComfyUI did not answer within {START_SECONDS} s:\n{self.log()[-3000:]}"
+        )
 
     def stop(self) -> None:
         """End the process."""
@@ -116,7 +137,9 @@ class ComfyServer:
 
     def object_info(self, node: str = "") -> dict:
         """Descriptions of all nodes, or of one."""
-        return requests.get(self.url(f"object_info/{node}" if node else "object_info"), timeout=60).json()
+        return requests.get(
+            self.url(f"object_info/{node}" if node else "object_info"), timeout=60
+        ).json()
 
     def post(self, graph: dict, workflow: dict | None = None) -> requests.Response:
         """Queue a graph in API format."""
@@ -125,9 +148,13 @@ class ComfyServer:
         return requests.post(self.url("prompt"), json=body, timeout=60)
 
     def run(self, graph: dict, workflow: dict | None = None, on_progress=None) -> Run:
-        """Queue a graph and follow it to its end; `on_progress(node, step, steps)` is called on each report."""
+        """Queue a graph and follow it to its end; `on_progress(node, step, steps)` is called on
+        each report.
+        """
         begin = len(self.log())
-        link = websocket.create_connection(f"ws://127.0.0.1:{self.port}/ws?clientId={self.client_id}", timeout=RUN_SECONDS)
+        link = websocket.create_connection(
+            f"ws://127.0.0.1:{self.port}/ws?clientId={self.client_id}", timeout=RUN_SECONDS
+        )
         try:
             answer = self.post(graph, workflow)
             assert answer.status_code == 200, answer.text
@@ -176,7 +203,9 @@ class ComfyServer:
 
     def free(self) -> None:
         """Ask for all memory back, and wait until the queue has seen to it."""
-        requests.post(self.url("free"), json={"unload_models": True, "free_memory": True}, timeout=30)
+        requests.post(
+            self.url("free"), json={"unload_models": True, "free_memory": True}, timeout=30
+        )
         time.sleep(2)
 
     def interrupt(self) -> None:

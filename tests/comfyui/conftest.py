@@ -46,7 +46,9 @@ def comfyui():
 
 @pytest.fixture(scope="session")
 def base(tmp_path_factory, comfyui):
-    """A base directory with the pack, a tiny model, damaged ones, and a model known by extra_model_paths.yaml alone."""
+    """A base directory with the pack, a tiny model, damaged ones, and a model known by
+    extra_model_paths.yaml alone.
+    """
     base = tmp_path_factory.mktemp("comfyui")
     custom_nodes = base / "custom_nodes"
     custom_nodes.mkdir()
@@ -64,13 +66,17 @@ def base(tmp_path_factory, comfyui):
     shutil.copytree(tiny, damaged)
     flow = damaged / "flow.safetensors"
     flow.write_bytes(flow.read_bytes()[:5000])
-    (base / "extra.yaml").write_text(f"test:\n  base_path: {base / 'elsewhere'}\n  dreamaudio: sounds\n")
+    (base / "extra.yaml").write_text(
+        f"test:\n  base_path: {base / 'elsewhere'}\n  dreamaudio: sounds\n"
+    )
     return base
 
 
 @pytest.fixture(scope="session")
 def server(base, comfyui):
     """The server that all tests share."""
-    server = ComfyServer(comfyui, base, "--extra-model-paths-config", str(base / "extra.yaml")).start()
+    server = ComfyServer(
+        comfyui, base, "--extra-model-paths-config", str(base / "extra.yaml")
+    ).start()
     yield server
     server.stop()

@@ -6,7 +6,9 @@ SECONDS = 2.56
 
 def reference(audio="dreamaudio_crow.flac", caption="a crow caws", strength=1.0, start="auto"):
     """A Load Reference node."""
-    return node("DreamAudioLoadReference", audio=audio, caption=caption, strength=strength, start=start)
+    return node(
+        "DreamAudioLoadReference", audio=audio, caption=caption, strength=strength, start=start
+    )
 
 
 def node(class_type, **inputs):
@@ -17,24 +19,50 @@ def node(class_type, **inputs):
 def sampler(**changes):
     """A sampler with few steps that reads nodes `model` and `captions`."""
     settings = {
-        "model": ["model", 0], "conditioning": ["captions", 0], "seed": 1, "steps": 3, "guidance": 2.0,
-        "reference_guidance": -1.0, "solver": "two-step", "seconds": SECONDS, "batch_size": 1, "time_shift": 1.0,
+        "model": ["model", 0],
+        "conditioning": ["captions", 0],
+        "seed": 1,
+        "steps": 3,
+        "guidance": 2.0,
+        "reference_guidance": -1.0,
+        "solver": "two-step",
+        "seconds": SECONDS,
+        "batch_size": 1,
+        "time_shift": 1.0,
         "denoise": 1.0,
     }
     return node("DreamAudioMRCFlowSampler", **{**settings, **changes})
 
 
-def scene(references=1, prompt="a crow caws then a cash register rings", model=MODEL, prefix="scene", **sampling):
-    """Model, references, captions, sampler, decoder, vocoder and Save Audio (as wav); the usual graph."""
-    sounds = [("dreamaudio_crow.flac", "a crow caws"), ("dreamaudio_cash_register.flac", "a cash register rings"),
-              ("dreamaudio_guitar.flac", "a guitar plays")]
+def scene(
+    references=1,
+    prompt="a crow caws then a cash register rings",
+    model=MODEL,
+    prefix="scene",
+    **sampling,
+):
+    """Model, references, captions, sampler, decoder, vocoder and Save Audio (as wav); the usual
+    graph.
+    """
+    sounds = [
+        ("dreamaudio_crow.flac", "a crow caws"),
+        ("dreamaudio_cash_register.flac", "a cash register rings"),
+        ("dreamaudio_guitar.flac", "a guitar plays"),
+    ]
     graph = {
         "model": node("DreamAudioLoadModel", model_name=model, dtype="auto"),
-        "captions": node("DreamAudioEncodeCaption", model=["model", 0], prompt=prompt, negative_prompt=""),
+        "captions": node(
+            "DreamAudioEncodeCaption", model=["model", 0], prompt=prompt, negative_prompt=""
+        ),
         "sampler": sampler(**sampling),
         "decode": node("DreamAudioVAEDecode", model=["model", 0], latent=["sampler", 0]),
         "vocode": node("DreamAudioBigVGANVocode", model=["model", 0], mel=["decode", 0]),
-        "save": node("DreamAudioSaveAudio", audio=["vocode", 0], filename_prefix=f"test/{prefix}", format="wav"),
+        "save": node(
+            "DreamAudioSaveAudio",
+            audio=["vocode", 0],
+            filename_prefix=f"test/{prefix}",
+            format="wav",
+        ),
     }
     for k in range(references):
         graph[f"reference{k}"] = reference(*sounds[k])

@@ -1,4 +1,6 @@
-"""Bad input: each case gives a message on its node that says what to change, and the server goes on."""
+"""Bad input: each case gives a message on its node that says what to change, and the server goes
+on.
+"""
 
 import pytest
 import soundfile
@@ -7,7 +9,9 @@ from graphs import node, reference, scene
 
 @pytest.fixture(autouse=True, scope="module")
 def the_server_lives_on(server):
-    """After all of these, the next run works; each of them runs on the server that the one before has left."""
+    """After all of these, the next run works; each of them runs on the server that the one before
+    has left.
+    """
     yield
     run = server.run(scene(prefix="alive"))
     assert run.error is None
@@ -30,10 +34,20 @@ def failed(server, graph, node_id):
     return run.message
 
 
-@pytest.mark.parametrize("name", [
-    "missing.wav", "../secret.wav", "../../../../../../../../etc/passwd", "/etc/passwd", "dreamaudio/../../secret.wav",
-    "../secret.wav [output]", "", "nul\0byte.wav", "C:\\Windows\\win.ini",
-])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "missing.wav",
+        "../secret.wav",
+        "../../../../../../../../etc/passwd",
+        "/etc/passwd",
+        "dreamaudio/../../secret.wav",
+        "../secret.wav [output]",
+        "",
+        "nul\0byte.wav",
+        "C:\\Windows\\win.ini",
+    ],
+)
 def test_files_that_are_not_there_or_lie_elsewhere(server, base, name):
     soundfile.write(base / "secret.wav", [0.5, -0.5] * 4000, 16000)
     graph = scene()
@@ -46,7 +60,9 @@ def test_a_file_that_is_no_sound(server, base):
     (base / "input" / "notes.wav").write_text("no sound at all")
     graph = scene()
     graph["reference0"]["inputs"]["audio"] = "notes.wav"
-    assert "cannot be decoded" in failed(server, graph, "reference0").replace("not audio that can be", "cannot be")
+    assert "cannot be decoded" in failed(server, graph, "reference0").replace(
+        "not audio that can be", "cannot be"
+    )
 
 
 def test_a_removed_reference_falls_back_or_says_so(server, base):
@@ -70,7 +86,9 @@ def test_an_unknown_model(server):
     assert "value_not_in_list" in refused(server, scene(model="../tiny"), "model")
 
 
-@pytest.mark.parametrize("model, word", [("incomplete", "vocoder.safetensors"), ("damaged", "flow.safetensors")])
+@pytest.mark.parametrize(
+    "model, word", [("incomplete", "vocoder.safetensors"), ("damaged", "flow.safetensors")]
+)
 def test_a_model_folder_with_a_missing_or_damaged_part(server, model, word):
     assert word in failed(server, scene(model=model), "model")
 
@@ -82,22 +100,40 @@ def test_a_part_of_another_kind(server):
     assert "'flow'" in failed(server, graph, "part")
 
 
-@pytest.mark.parametrize("kind, word", [
-    ("none", "no sound"), ("three channels", "mono or stereo"), ("no batch", "[batch, channels, samples]"),
-    ("silent", "silent"), ("nan", "NaN"), ("batch", "batch of 2"),
-])
+@pytest.mark.parametrize(
+    "kind, word",
+    [
+        ("none", "no sound"),
+        ("three channels", "mono or stereo"),
+        ("no batch", "[batch, channels, samples]"),
+        ("silent", "silent"),
+        ("nan", "NaN"),
+        ("batch", "batch of 2"),
+    ],
+)
 def test_odd_audio(server, kind, word):
     graph = scene(references=0)
     graph["odd"] = node("TestOddAudio", kind=kind)
-    graph["from_audio"] = node("DreamAudioReferenceFromAudio", audio=["odd", 0], caption="a bell", strength=1.0, start="auto")
+    graph["from_audio"] = node(
+        "DreamAudioReferenceFromAudio",
+        audio=["odd", 0],
+        caption="a bell",
+        strength=1.0,
+        start="auto",
+    )
     graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
     assert word in failed(server, graph, "from_audio")
 
 
-@pytest.mark.parametrize("kind, word", [("none", "no sound"), ("three channels", "mono or stereo"), ("no batch", "[batch")])
+@pytest.mark.parametrize(
+    "kind, word",
+    [("none", "no sound"), ("three channels", "mono or stereo"), ("no batch", "[batch")],
+)
 def test_odd_audio_is_not_saved_or_encoded(server, kind, word):
-    graph = {"odd": node("TestOddAudio", kind=kind),
-             "save": node("DreamAudioSaveAudio", audio=["odd", 0], filename_prefix="odd", format="wav")}
+    graph = {
+        "odd": node("TestOddAudio", kind=kind),
+        "save": node("DreamAudioSaveAudio", audio=["odd", 0], filename_prefix="odd", format="wav"),
+    }
     assert word in failed(server, graph, "save")
 
 
@@ -141,7 +177,10 @@ def test_unconnected_inputs(server):
 
 def test_values_out_of_range(server):
     for name, value in (("steps", 0), ("seconds", 1000.0), ("guidance", -2.0), ("seed", -1)):
-        assert "value_smaller_than_min" in (m := refused(server, scene(**{name: value}), "sampler")) or "bigger" in m
+        assert (
+            "value_smaller_than_min" in (m := refused(server, scene(**{name: value}), "sampler"))
+            or "bigger" in m
+        )
     graph = scene()
     graph["reference0"]["inputs"]["start"] = "soon"
     assert "'soon'" in failed(server, graph, "reference0")
@@ -156,19 +195,23 @@ def test_latents_of_another_kind_and_length(server):
     assert "DreamAudio latent" in failed(server, graph, "decode")
     graph = scene(references=0, start_latent=["encode", 0], denoise=0.5)
     graph["source"] = node("LoadAudio", audio="dreamaudio_guitar.flac")
-    graph["encode"] = node("DreamAudioVAEEncode", model=["model", 0], audio=["source", 0], seconds=5.12)
+    graph["encode"] = node(
+        "DreamAudioVAEEncode", model=["model", 0], audio=["source", 0], seconds=5.12
+    )
     assert "encode a sound of 2.56 s" in failed(server, graph, "sampler")
 
 
 def test_a_manifest_with_broken_rows_names_each(server):
-    rows = "\n".join([
-        "prompt,seed,audio1,caption1,start1",
-        "a crow caws,1,dreamaudio_crow.flac,a crow caws,0.5",
-        ",2,,,",
-        "a crow caws,minus one,,,",
-        "a crow caws,4,../../../etc/passwd,a crow caws,",
-        "a crow caws,5,dreamaudio_crow.flac,a crow caws,later",
-    ])
+    rows = "\n".join(
+        [
+            "prompt,seed,audio1,caption1,start1",
+            "a crow caws,1,dreamaudio_crow.flac,a crow caws,0.5",
+            ",2,,,",
+            "a crow caws,minus one,,,",
+            "a crow caws,4,../../../etc/passwd,a crow caws,",
+            "a crow caws,5,dreamaudio_crow.flac,a crow caws,later",
+        ]
+    )
     graph = scene(references=0)
     graph["table"] = node("DreamAudioBatchFromManifest", manifest="rows below", rows=rows)
     graph["captions"]["inputs"] |= {"prompt": ["table", 0], "references.reference0": ["table", 1]}

@@ -27,7 +27,11 @@ def test_another_seed_runs_the_sampler_and_what_follows_alone(server):
     first = server.run(graph)
     assert set(first.executed) == set(graph)
     assert {line.split()[-1] for line in first.log.splitlines() if LOADS in line} == {
-        "TextEncoder", "AutoencoderKL", "Arranger", "MRCUNet", "BigVGAN"
+        "TextEncoder",
+        "AutoencoderKL",
+        "Arranger",
+        "MRCUNet",
+        "BigVGAN",
     }
     assert first.log.count(ENCODES) == 1
 
@@ -88,7 +92,8 @@ def test_cancel_stops_within_a_step_and_leaves_a_usable_server(server):
     run = server.run(graph, on_progress=cancel)
     assert run.interrupted and run.error is None and cancelled_at
     reached = max(step for node, step, _ in run.progress if node == "sampler")
-    # Progress is reported without waiting for the listener, so a few tiny steps pass before the request arrives.
+    # Progress is reported without waiting for the listener, so a few tiny steps pass before the
+    # request arrives.
     assert reached < 900
     deadline = time.monotonic() + 20
     while (queue := requests.get(server.url("queue"), timeout=30).json())["queue_running"]:
@@ -99,14 +104,22 @@ def test_cancel_stops_within_a_step_and_leaves_a_usable_server(server):
     graph["sampler"]["inputs"]["steps"] = 3
     again = server.run(graph)
     assert again.error is None and set(again.executed) == AFTER_THE_SAMPLER
-    assert np.array_equal(samples(server, again), samples(server, server.run(scene(prefix="uncancelled", seed=200))))
+    assert np.array_equal(
+        samples(server, again), samples(server, server.run(scene(prefix="uncancelled", seed=200)))
+    )
 
 
 BUDGET_SCRIPT = Path(__file__).parent / "budget.py"
 
 
 def test_results_are_equal_when_the_weights_stay_offloaded(comfyui, base):
-    command = [interpreter(comfyui), str(BUDGET_SCRIPT), str(comfyui), str(PACK), str(base / "models" / "dreamaudio" / "tiny")]
+    command = [
+        interpreter(comfyui),
+        str(BUDGET_SCRIPT),
+        str(comfyui),
+        str(PACK),
+        str(base / "models" / "dreamaudio" / "tiny"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180, cwd=base)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout.splitlines()[-1])

@@ -12,7 +12,13 @@ PROMPT = "a crow caws, then a cash register rings"
 def found_scene(library="examples", count=0, min_score=0.4, prompt=PROMPT):
     """The usual graph, its references found for its prompt, and what was found shown."""
     graph = scene(references=0, prompt=prompt)
-    graph["retrieve"] = node("DreamAudioRetrieveReferences", prompt=prompt, library=library, count=count, min_score=min_score)
+    graph["retrieve"] = node(
+        "DreamAudioRetrieveReferences",
+        prompt=prompt,
+        library=library,
+        count=count,
+        min_score=min_score,
+    )
     graph["captions"]["inputs"]["references.reference0"] = ["retrieve", 0]
     graph["shown"] = node("PreviewAny", source=["retrieve", 1])
     return graph
@@ -48,10 +54,14 @@ def test_a_folder_of_the_input_folder_is_a_library(server, base):
     folder = base / "input" / "mine"
     folder.mkdir(parents=True)
     shutil.copy(PACK / "dreamaudio_core" / "examples" / "crow.flac", folder / "crow.flac")
-    options = server.object_info("DreamAudioRetrieveReferences")["DreamAudioRetrieveReferences"]["input"]["required"]["library"]
+    options = server.object_info("DreamAudioRetrieveReferences")["DreamAudioRetrieveReferences"][
+        "input"
+    ]["required"]["library"]
     assert "input/mine" in str(options) and "examples" in str(options)
     # Without a caption beside it, the name gives one.
-    assert lines(server.run(found_scene("input/mine", prompt="a crow caws"))) == ["a crow caws: a crow caws (1.00, crow.flac)"]
+    assert lines(server.run(found_scene("input/mine", prompt="a crow caws"))) == [
+        "a crow caws: a crow caws (1.00, crow.flac)"
+    ]
     (folder / "crow.txt").write_text("a large bird calls")
     run = server.run(found_scene("input/mine", prompt="a large bird calls"))
     assert lines(run) == ["a large bird calls: a large bird calls (1.00, crow.flac)"]

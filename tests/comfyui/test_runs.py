@@ -64,21 +64,28 @@ def test_settings_change_the_sound(server):
         return sound(server, server.run(graph))[0]
 
     plain = made(start="0.3")
-    for change in ({"start": "1.2"}, {"start": "0.3, 1.5"}, {"start": "0.3", "strength": 2.0},
-                   {"start": "0.3", "reference_guidance": 4.0}, {"start": "0.3", "solver": "heun"},
-                   {"start": "0.3", "time_shift": 3.0}, {"start": "0.3", "guidance": 1.0}):
+    for change in (
+        {"start": "1.2"},
+        {"start": "0.3, 1.5"},
+        {"start": "0.3", "strength": 2.0},
+        {"start": "0.3", "reference_guidance": 4.0},
+        {"start": "0.3", "solver": "heun"},
+        {"start": "0.3", "time_shift": 3.0},
+        {"start": "0.3", "guidance": 1.0},
+    ):
         assert np.abs(made(**change) - plain).max() > 1e-3, change
 
 
 def test_missing_sounds_are_left_out_or_made(server):
     """Long after the crow, two seeds differ only where the network may make what is missing."""
+
     def apart(**changes):
         tails = []
         for seed in (1, 2):
             graph = scene(prompt="a crow caws", seed=seed, seconds=5.12, **changes)
             graph["reference0"]["inputs"]["start"] = "0.3"
             samples, rate = sound(server, server.run(graph))
-            tails.append(samples[round(4.5 * rate):])
+            tails.append(samples[round(4.5 * rate) :])
         return np.abs(tails[0] - tails[1]).max()
 
     # Not nothing: the normalisations of the VAE reach over the whole scene.
@@ -89,8 +96,12 @@ def test_formats_carry_the_workflow(server):
     graph = scene()
     workflow = {"version": 0.4, "nodes": [], "links": [], "note": "ä"}
     for format in ("flac", "wav", "mp3", "opus"):
-        graph[f"save_{format}"] = node("DreamAudioSaveAudio", audio=["vocode", 0], filename_prefix=f"test/f_{format}",
-                                       format=format)
+        graph[f"save_{format}"] = node(
+            "DreamAudioSaveAudio",
+            audio=["vocode", 0],
+            filename_prefix=f"test/f_{format}",
+            format=format,
+        )
     run = server.run(graph, workflow)
     assert run.error is None
     decoded = {}
@@ -126,7 +137,10 @@ def test_mel_preview_draws_the_timeline(server):
     graph["reference1"]["inputs"]["start"] = "1.5"
     graph["preview"] = node("DreamAudioMelPreview", mel=["decode", 0])
     run = server.run(graph)
-    picture = np.asarray(Image.open(io.BytesIO(server.fetch(run.outputs["preview"]["images"][0]))).convert("RGB"), float)
+    picture = np.asarray(
+        Image.open(io.BytesIO(server.fetch(run.outputs["preview"]["images"][0]))).convert("RGB"),
+        float,
+    )
     first_lane, second_lane = picture[16 + 11], picture[16 + 22 + 11]
     left, width = 70, 960
 
@@ -139,17 +153,29 @@ def test_mel_preview_draws_the_timeline(server):
 
     graph["reference0"]["inputs"]["start"] = "1.0"
     again = server.run(graph)
-    moved = np.asarray(Image.open(io.BytesIO(server.fetch(again.outputs["preview"]["images"][0]))).convert("RGB"), float)
+    moved = np.asarray(
+        Image.open(io.BytesIO(server.fetch(again.outputs["preview"]["images"][0]))).convert("RGB"),
+        float,
+    )
     assert not coloured(moved[16 + 11], 0.51) and coloured(moved[16 + 11], 1.01)
 
 
 def test_audio_to_audio_begins_at_the_start_latent(server):
     graph = scene(references=0, start_latent=["encode", 0], denoise=0.05)
     graph["source"] = node("LoadAudio", audio="dreamaudio_crow.flac")
-    graph["encode"] = node("DreamAudioVAEEncode", model=["model", 0], audio=["source", 0], seconds=SECONDS)
+    graph["encode"] = node(
+        "DreamAudioVAEEncode", model=["model", 0], audio=["source", 0], seconds=SECONDS
+    )
     graph["decode_source"] = node("DreamAudioVAEDecode", model=["model", 0], latent=["encode", 0])
-    graph["vocode_source"] = node("DreamAudioBigVGANVocode", model=["model", 0], mel=["decode_source", 0])
-    graph["save_source"] = node("DreamAudioSaveAudio", audio=["vocode_source", 0], filename_prefix="test/source", format="wav")
+    graph["vocode_source"] = node(
+        "DreamAudioBigVGANVocode", model=["model", 0], mel=["decode_source", 0]
+    )
+    graph["save_source"] = node(
+        "DreamAudioSaveAudio",
+        audio=["vocode_source", 0],
+        filename_prefix="test/source",
+        format="wav",
+    )
     run = server.run(graph)
     assert run.error is None
     source = sound(server, run, "save_source")[0]
@@ -162,8 +188,13 @@ def test_audio_to_audio_begins_at_the_start_latent(server):
 def test_core_nodes_on_both_ends(server):
     graph = scene(references=0)
     graph["source"] = node("LoadAudio", audio="dreamaudio_guitar.flac")
-    graph["from_audio"] = node("DreamAudioReferenceFromAudio", audio=["source", 0], caption="a guitar plays", strength=1.0,
-                               start="0.5")
+    graph["from_audio"] = node(
+        "DreamAudioReferenceFromAudio",
+        audio=["source", 0],
+        caption="a guitar plays",
+        strength=1.0,
+        start="0.5",
+    )
     graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
     graph["play"] = node("PreviewAudio", audio=["vocode", 0])
     run = server.run(graph)
@@ -178,7 +209,13 @@ def test_core_nodes_on_both_ends(server):
 def test_stereo_at_another_rate_is_a_reference(server):
     graph = scene(references=0)
     graph["odd"] = node("TestOddAudio", kind="stereo 44100")
-    graph["from_audio"] = node("DreamAudioReferenceFromAudio", audio=["odd", 0], caption="a bell", strength=1.0, start="auto")
+    graph["from_audio"] = node(
+        "DreamAudioReferenceFromAudio",
+        audio=["odd", 0],
+        caption="a bell",
+        strength=1.0,
+        start="auto",
+    )
     graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
     run = server.run(graph)
     assert run.error is None
@@ -209,8 +246,15 @@ def test_manifest_rows_become_sounds(server, base):
     assert np.abs(first - sound(server, server.run(alone))[0]).max() <= 1 / 32767
     assert not np.array_equal(first, second)
 
-    rows = [{"prompt": "a crow caws", "seed": 3,
-             "references": [{"audio": "dreamaudio_crow.flac", "caption": "a crow caws", "start": 0.5}]}]
+    rows = [
+        {
+            "prompt": "a crow caws",
+            "seed": 3,
+            "references": [
+                {"audio": "dreamaudio_crow.flac", "caption": "a crow caws", "start": 0.5}
+            ],
+        }
+    ]
     (base / "input" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
     run = server.run(manifest_graph("", "rows.jsonl"))
     assert run.error is None
@@ -223,8 +267,12 @@ def test_parts_are_exchanged(server):
     plain = sound(server, server.run(scene()))[0]
     own = server.run(scene(model="other"))
     assert own.error is None
-    for kind, file in (("Flow", "other/flow.safetensors"), ("VAE", "other/vae.safetensors"),
-                       ("Vocoder", "other/vocoder.safetensors"), ("TextEncoder", "other/text_encoder")):
+    for kind, file in (
+        ("Flow", "other/flow.safetensors"),
+        ("VAE", "other/vae.safetensors"),
+        ("Vocoder", "other/vocoder.safetensors"),
+        ("TextEncoder", "other/text_encoder"),
+    ):
         graph = scene()
         graph["part"] = node(f"DreamAudioLoad{kind}", model=["model", 0], file=file)
         for name in ("captions", "sampler", "decode", "vocode"):
@@ -234,8 +282,12 @@ def test_parts_are_exchanged(server):
         assert np.abs(sound(server, run)[0] - plain).max() > 1e-4, kind
     graph = scene()
     chain = ["model", 0]
-    for kind, file in (("Flow", "flow.safetensors"), ("VAE", "vae.safetensors"), ("Vocoder", "vocoder.safetensors"),
-                       ("TextEncoder", "text_encoder")):
+    for kind, file in (
+        ("Flow", "flow.safetensors"),
+        ("VAE", "vae.safetensors"),
+        ("Vocoder", "vocoder.safetensors"),
+        ("TextEncoder", "text_encoder"),
+    ):
         graph[kind] = node(f"DreamAudioLoad{kind}", model=chain, file=f"other/{file}")
         chain = [kind, 0]
     for name in ("captions", "sampler", "decode", "vocode"):
@@ -269,5 +321,3 @@ def test_a_restarted_server_gives_the_same_samples(server, base, comfyui, tmp_pa
     finally:
         restarted.stop()
     assert np.array_equal(before, after)
-
-

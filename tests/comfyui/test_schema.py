@@ -1,7 +1,9 @@
-"""What shared workflows and other languages rely on: ids, inputs and their order, texts on everything.
+"""What shared workflows and other languages rely on: ids, inputs and their order, texts on
+everything.
 
-A changed snapshot is a change that users notice. Renew it with `UPDATE_SNAPSHOT=1 pytest tests/comfyui/test_schema.py`, and
-only ever append inputs: `widgets_values` in saved workflows is positional.
+A changed snapshot is a change that users notice. Renew it with `UPDATE_SNAPSHOT=1 pytest
+tests/comfyui/test_schema.py`, and only ever append inputs: `widgets_values` in saved workflows is
+positional.
 """
 
 import json
@@ -13,9 +15,16 @@ from comfy_server import PACK
 
 SNAPSHOT = Path(__file__).parent / "schemas.json"
 # Lists that depend on the files that are there.
-FILE_LISTS = {("DreamAudioLoadModel", "model_name"), ("DreamAudioLoadReference", "audio"), ("DreamAudioLoadFlow", "file"),
-              ("DreamAudioLoadVAE", "file"), ("DreamAudioLoadVocoder", "file"), ("DreamAudioLoadTextEncoder", "file"),
-              ("DreamAudioBatchFromManifest", "manifest"), ("DreamAudioRetrieveReferences", "library")}
+FILE_LISTS = {
+    ("DreamAudioLoadModel", "model_name"),
+    ("DreamAudioLoadReference", "audio"),
+    ("DreamAudioLoadFlow", "file"),
+    ("DreamAudioLoadVAE", "file"),
+    ("DreamAudioLoadVocoder", "file"),
+    ("DreamAudioLoadTextEncoder", "file"),
+    ("DreamAudioBatchFromManifest", "manifest"),
+    ("DreamAudioRetrieveReferences", "library"),
+}
 
 
 def inputs_of(info):
@@ -23,28 +32,53 @@ def inputs_of(info):
 
 
 def summary(info):
-    """The part of a node's description that workflows depend on, the same for all versions of ComfyUI."""
+    """The part of a node's description that workflows depend on, the same for all versions of
+    ComfyUI.
+    """
     inputs = []
     for category in ("required", "optional"):
         for name, (kind, options) in info["input"].get(category, {}).items():
             if isinstance(kind, list):
                 kind, options = "COMBO", {"options": kind, **options}
-            kept = {k: options[k] for k in ("default", "min", "max", "step", "options", "multiline", "control_after_generate",
-                                            "audio_upload") if k in options}
+            kept = {
+                k: options[k]
+                for k in (
+                    "default",
+                    "min",
+                    "max",
+                    "step",
+                    "options",
+                    "multiline",
+                    "control_after_generate",
+                    "audio_upload",
+                )
+                if k in options
+            }
             if (info["name"], name) in FILE_LISTS:
                 kept.pop("options")
             if "template" in options:
                 template = options["template"]
                 kept |= {k: template[k] for k in ("prefix", "min", "max")}
-                kept["of"] = next(value[0] for group in template["input"].values() for value in group.values())
+                kept["of"] = next(
+                    value[0] for group in template["input"].values() for value in group.values()
+                )
             inputs.append([name, category, kind, kept])
-    outputs = [list(pair) for pair in zip(info["output_name"], info["output"], info["output_is_list"])]
-    return {"inputs": inputs, "outputs": outputs, "category": info["category"], "output_node": info["output_node"]}
+    outputs = [
+        list(pair) for pair in zip(info["output_name"], info["output"], info["output_is_list"])
+    ]
+    return {
+        "inputs": inputs,
+        "outputs": outputs,
+        "category": info["category"],
+        "output_node": info["output_node"],
+    }
 
 
 @pytest.fixture(scope="module")
 def nodes(server):
-    return {name: info for name, info in server.object_info().items() if name.startswith("DreamAudio")}
+    return {
+        name: info for name, info in server.object_info().items() if name.startswith("DreamAudio")
+    }
 
 
 def test_schemas_are_those_of_the_snapshot(nodes):
@@ -59,7 +93,9 @@ def test_everything_has_a_tooltip(nodes):
         assert info["description"], name
         for key, (_, options) in inputs_of(info).items():
             assert options.get("tooltip"), (name, key)
-        assert len(info["output_name"]) == len([t for t in info["output_tooltips"] or [] if t]), name
+        assert len(info["output_name"]) == len([t for t in info["output_tooltips"] or [] if t]), (
+            name
+        )
 
 
 def test_lists_offer_the_embedded_model_and_the_examples(nodes):
@@ -87,16 +123,26 @@ def test_help_pages_name_every_input_and_output(nodes):
 
 
 def test_locales_are_complete(nodes):
-    texts = {lang: json.loads((PACK / "locales" / lang / "nodeDefs.json").read_text(encoding="utf-8")) for lang in ("en", "zh")}
+    texts = {
+        lang: json.loads((PACK / "locales" / lang / "nodeDefs.json").read_text(encoding="utf-8"))
+        for lang in ("en", "zh")
+    }
     for lang, found in texts.items():
         assert set(found) == set(nodes), lang
         for name, info in nodes.items():
             assert set(found[name]["inputs"]) == set(inputs_of(info)), (lang, name)
-            assert set(found[name].get("outputs", {})) == {str(k) for k in range(len(info["output_name"]))}, (lang, name)
-        assert json.loads((PACK / "locales" / lang / "main.json").read_text(encoding="utf-8"))["nodeCategories"]["DreamAudio"]
+            assert set(found[name].get("outputs", {})) == {
+                str(k) for k in range(len(info["output_name"]))
+            }, (lang, name)
+        assert json.loads((PACK / "locales" / lang / "main.json").read_text(encoding="utf-8"))[
+            "nodeCategories"
+        ]["DreamAudio"]
     for name, info in nodes.items():
         english = texts["en"][name]
-        assert (english["display_name"], english["description"]) == (info["display_name"], info["description"])
+        assert (english["display_name"], english["description"]) == (
+            info["display_name"],
+            info["description"],
+        )
         for key, (_, options) in inputs_of(info).items():
             assert english["inputs"][key]["tooltip"] == options["tooltip"], (name, key)
             assert texts["zh"][name]["inputs"][key]["tooltip"] != options["tooltip"], (name, key)

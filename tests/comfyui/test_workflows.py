@@ -1,4 +1,6 @@
-"""The workflows that the pack ships: UI and API files are the same graph, fit the live nodes, and run untouched."""
+"""The workflows that the pack ships: UI and API files are the same graph, fit the live nodes, and
+run untouched.
+"""
 
 import io
 import json
@@ -17,7 +19,10 @@ MINI = PACK / "dreamaudio_core" / "models" / "mini" / "flow.safetensors"
 
 def read(name):
     """A workflow in UI format and in API format."""
-    return tuple(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")) for folder in (FOLDER, FOLDER / "api"))
+    return tuple(
+        json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+        for folder in (FOLDER, FOLDER / "api")
+    )
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +52,33 @@ def as_api(workflow, nodes):
         names = widget_names(nodes[node["type"]])
         values = dict(zip(names, node["widgets_values"]))
         assert len(names) == len(node["widgets_values"]), node["type"]
-        inputs = {name: value for name, value in values.items() if not name.endswith("control after generate")}
-        inputs |= {entry["name"]: links[entry["link"]] for entry in node["inputs"] if entry["link"] is not None}
+        inputs = {
+            name: value
+            for name, value in values.items()
+            if not name.endswith("control after generate")
+        }
+        inputs |= {
+            entry["name"]: links[entry["link"]]
+            for entry in node["inputs"]
+            if entry["link"] is not None
+        }
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return graph
 
 
 def test_the_list_is_complete():
-    assert [name.split("_")[0] for name in NAMES] == ["1", "2", "2b", "3", "4", "5", "6", "7", "8", "9"]
+    assert [name.split("_")[0] for name in NAMES] == [
+        "1",
+        "2",
+        "2b",
+        "3",
+        "4",
+        "5",
+        "6",
+        "7",
+        "8",
+        "9",
+    ]
     assert NAMES == sorted(path.stem for path in (FOLDER / "api").glob("*.json"))
 
 
@@ -63,7 +87,8 @@ def test_ui_and_api_files_are_one_graph(name, nodes):
     workflow, api = read(name)
     assert workflow["version"] == 0.4
     assert as_api(workflow, nodes) == {
-        key: {"class_type": node["class_type"], "inputs": node["inputs"]} for key, node in api.items()
+        key: {"class_type": node["class_type"], "inputs": node["inputs"]}
+        for key, node in api.items()
     }
     by_id = {node["id"]: node for node in workflow["nodes"]}
     for link_id, source, slot, target, target_slot, kind in workflow["links"]:
