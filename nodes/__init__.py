@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import codec, conditioning, files, loaders, manifest, output, references, retrieval, sampling
+from . import codec, conditioning, files, loaders, output, references, retrieval, sampling, scenes
 
 
 class DreamAudioExtension(ComfyExtension):
@@ -19,5 +19,5 @@ class DreamAudioExtension(ComfyExtension):
             *sampling.NODES,
             *codec.NODES,
             *output.NODES,
-            *manifest.NODES,
+            *scenes.NODES,
         ]

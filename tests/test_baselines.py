@@ -37,8 +37,8 @@ from dreamaudio_core import audio
 from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.evaluation import baselines
 from dreamaudio_core.evaluation.baselines import RetrievalGenerator, load_generator
-from dreamaudio_core.evaluation.items import ItemReference
 from dreamaudio_core.retrieval import Library
+from dreamaudio_core.scene.scenes import SceneReference
 
 diffusers = pytest.importorskip("diffusers")
 EXAMPLES = Path(audio.__file__).parents[1] / "examples"
@@ -261,7 +261,7 @@ def check(generator, length: int, rate: int = 16_000) -> None:
         and torch.isfinite(sound).all()
         and sound.any()
     )
-    reference = ItemReference(EXAMPLES / "crow.flac", "a crow caws")
+    reference = SceneReference(EXAMPLES / "crow.flac", "a crow caws")
     torch.manual_seed(11)
     torch.testing.assert_close(generator.generate("a dog barks", [reference], 3), sound)
     assert not torch.equal(generator.generate("a dog barks", [], 4), sound)
@@ -354,10 +354,10 @@ def test_retrieval_gives_the_model_what_it_finds(tmp_path):
     pipeline = Recorder()
     generator = RetrievalGenerator(tmp_path / "library", pipeline)
     prompt = "a guitar plays soft harmonics, then a crow caws"
-    aside = ItemReference(EXAMPLES / "cash_register.flac", "a cash register rings")
+    aside = SceneReference(EXAMPLES / "cash_register.flac", "a cash register rings")
     assert generator.generate(prompt, [aside], 7).shape == (4,)
     assert pipeline.given[0::2] == (prompt, 7)
-    assert [(r.path.name, r.caption) for r in pipeline.given[1]] == [
+    assert [(r.audio.name, r.caption) for r in pipeline.given[1]] == [
         ("guitar.flac", "a guitar plays soft harmonics"),
         ("crow.flac", "a crow caws"),
     ]

@@ -28,9 +28,9 @@ from dreamaudio_core.data.datasets import (
 from dreamaudio_core.data.export import write_test_set
 from dreamaudio_core.data.grouped import open_shard
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.evaluation.items import read_items
 from dreamaudio_core.language.captions import caption_from_label
 from dreamaudio_core.pipeline import load_model
+from dreamaudio_core.scene.scenes import read_scenes
 from dreamaudio_core.training.cli import add_parser as add_train
 from small_model import make_folder
 
@@ -223,14 +223,14 @@ def test_a_test_set_on_disk_is_what_the_evaluation_reads(bank, tmp_path):
     kept = (tmp_path / "targets/00000.wav").stat().st_mtime_ns
     assert write_test_set(dataset, tmp_path) == 3
     assert (tmp_path / "targets/00000.wav").stat().st_mtime_ns == kept
-    items = read_items(tmp_path)
-    assert [i.id for i in items] == ["00000", "00001", "00002"]
+    items = read_scenes(tmp_path)
+    assert [i.name for i in items] == ["00000", "00001", "00002"]
     assert [r.caption for r in items[2].references] == [g.caption() for g in dataset[2].groups]
     with pytest.raises(InputError, match="was begun with seed 5, found 6"):
         write_test_set(CustomizedOverlay(bank, "test", seed=6), tmp_path)
     fantasy = tmp_path / "fantasy"
     write_test_set(CustomizedFantasy(bank, "test"), fantasy, 2)
-    assert [i.target for i in read_items(fantasy)] == [None, None]
+    assert [i.target for i in read_scenes(fantasy)] == [None, None]
 
 
 def test_small_banks_are_refused(tmp_path):

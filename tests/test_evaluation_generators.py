@@ -21,15 +21,15 @@ from dreamaudio_core.config import (
 )
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.evaluation.generators import load_pipeline_generator
-from dreamaudio_core.evaluation.items import ItemReference
 from dreamaudio_core.networks.bigvgan import BigVGAN
 from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.scene.scenes import SceneReference
 from dreamaudio_core.weights.checkpoint import save_weights
 
 PACKAGE = Path(audio.__file__).parents[1]
 TEXT = PACKAGE / "models" / "mini" / "text_encoder"
-CROW = ItemReference(PACKAGE / "examples" / "crow.flac", "a crow caws")
+CROW = SceneReference(PACKAGE / "examples" / "crow.flac", "a crow caws")
 
 
 @pytest.fixture(scope="module")

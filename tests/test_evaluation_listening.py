@@ -16,8 +16,8 @@ import soundfile
 from dreamaudio_core import audio
 from dreamaudio_core.errors import AudioError, InputError
 from dreamaudio_core.evaluation import cli
-from dreamaudio_core.evaluation.items import ItemReference
-from dreamaudio_core.evaluation.listening import ListeningItem, build_listening_page, read_ratings
+from dreamaudio_core.evaluation.listening import build_listening_page, read_ratings
+from dreamaudio_core.scene.scenes import Scene, SceneReference
 
 EXAMPLES = Path(audio.__file__).parents[1] / "examples"
 NAMES = ("cash_register", "crow", "guitar")
@@ -37,10 +37,8 @@ def page(tmp_path, request) -> Path:
         for name in NAMES:
             waveform = level * audio.read_audio(EXAMPLES / f"{name}.flac")[:8_000]
             soundfile.write(folder / f"{name}.wav", waveform.numpy(), 16_000)
-    items = {name: ListeningItem(f"the sound of a {name}") for name in NAMES}
-    items["crow"] = ListeningItem(
-        NASTY, (ItemReference(EXAMPLES / "crow.flac", "a <i>crow</i> caws"),)
-    )
+    items = {name: Scene(f"the sound of a {name}") for name in NAMES}
+    items["crow"] = Scene(NASTY, (SceneReference(EXAMPLES / "crow.flac", "a <i>crow</i> caws"),))
     out = tmp_path / "page.html"
     count = build_listening_page(
         {s: tmp_path / s for s in ("ours", "theirs")}, items, out, title=request.node.name
@@ -258,7 +256,7 @@ def test_the_page_is_one_file_that_loads_nothing(page):
 
 def test_the_same_input_gives_the_same_page_and_a_draw_depends_on_its_seed(page, tmp_path):
     systems = {"ours": tmp_path / "ours"}
-    items = {name: ListeningItem(name) for name in NAMES}
+    items = {name: Scene(name) for name in NAMES}
     texts = []
     for number, seed in enumerate((0, 0, *range(1, 9))):
         out = tmp_path / f"{number}.html"
@@ -268,7 +266,7 @@ def test_the_same_input_gives_the_same_page_and_a_draw_depends_on_its_seed(page,
 
 
 def test_missing_clips_and_wrong_counts_are_refused(page, tmp_path):
-    items = {name: ListeningItem(name) for name in (*NAMES, "dog")}
+    items = {name: Scene(name) for name in (*NAMES, "dog")}
     with pytest.raises(InputError, match="system ours: 1 of 4 items have no clip.*'dog'"):
         build_listening_page({"ours": tmp_path / "ours"}, items, tmp_path / "new.html")
     with pytest.raises(InputError, match="count: expected 1 to 4"):

@@ -23,11 +23,11 @@ from dreamaudio_core.evaluation.clips import inspect_clip
 from dreamaudio_core.evaluation.evaluate import Options, Weights
 from dreamaudio_core.evaluation.feature_cache import FeatureCache
 from dreamaudio_core.evaluation.frechet import frechet_distance_of_samples
-from dreamaudio_core.evaluation.items import read_items, read_prompts
 from dreamaudio_core.evaluation.kl import kl_divergence
 from dreamaudio_core.evaluation.pairs import Policy, pair_folders
 from dreamaudio_core.networks import cnn14 as panns
 from dreamaudio_core.networks import vggish
+from dreamaudio_core.scene.scenes import read_scenes
 
 ROOT = Path(audio.__file__).parents[2]
 EXAMPLES = ROOT / "dreamaudio_core" / "examples"
@@ -331,7 +331,7 @@ class Copying:
 
     def generate(self, prompt, references, seed):
         self.made.append((prompt, seed))
-        parts = [audio.read_audio(r.path)[:RATE] for r in references]
+        parts = [audio.read_audio(r.audio)[:RATE] for r in references]
         return (
             torch.cat(parts)
             if parts
@@ -346,13 +346,18 @@ def write_test_set(folder: Path, targets: bool = True) -> Path:
     lines = []
     for i in range(3):
         references = [
-            {"path": f"references/{n}.wav", "caption": n.replace("_", " ")} for n in names[:i]
+            {"audio": f"references/{n}.wav", "caption": n.replace("_", " ")} for n in names[:i]
         ]
         target = f"targets/t{i}.wav" if targets else None
         lines.append(
-            {"id": f"item {i}", "prompt": f"prompt {i}", "references": references, "target": target}
+            {
+                "name": f"item {i}",
+                "prompt": f"prompt {i}",
+                "references": references,
+                "target": target,
+            }
         )
-    (folder / "items.jsonl").write_text(
+    (folder / "scenes.jsonl").write_text(
         "\n".join(map(json.dumps, lines)) + "\n\n", encoding="utf-8"
     )
     return folder
@@ -370,11 +375,7 @@ def test_a_test_set_is_generated_and_scored(tmp_path, weights):
     )
     made = audio.read_audio(found.generated / "item 2.wav")
     assert (made[: RATE // 2] - sounds()["cash_register"][: RATE // 2]).abs().max() < 1e-4
-    assert (
-        read_prompts(data)
-        == read_prompts(data / "items.jsonl")
-        == {f"item {i}": f"prompt {i}" for i in range(3)}
-    )
+    assert found.scenes == read_scenes(data)
 
 
 def test_only_what_is_missing_or_changed_is_generated_again(tmp_path, weights):
@@ -431,34 +432,9 @@ def test_output_that_is_no_sound_is_refused(tmp_path, weights):
     for wrong in (torch.zeros(1, 100), torch.full((100,), torch.inf), torch.zeros(0), None):
         generator = Copying()
         generator.generate = lambda *_, wrong=wrong: wrong
-        with pytest.raises(AudioError, match="copying: item 'item 0'|copying: item"):
+        with pytest.raises(AudioError, match="copying: scene 'item"):
             ctta.run_ctta(generator, data, "overlay", tmp_path / "out", weights)
     assert not list((tmp_path / "out").rglob("*.wav"))
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", "line 1: not readable JSON"),
-        ("[]", "line 1: expected a JSON object"),
-        ('{"prompt": ""}', "prompt: expected a text"),
-        ('{"prompt": "a", "extra": 1}', "unknown field 'extra'"),
-        ('{"prompt": "a", "target": "none.wav"}', "none.wav does not exist"),
-        ('{"prompt": "a", "references": [{"caption": "x"}]}', "reference 1: path"),
-        ('{"prompt": "a", "references": ["x.wav"]}', "reference 1: expected an object"),
-        ('{"prompt": "a", "id": "../x"}', "id: expected a plain file name"),
-        (
-            '{"prompt": "a", "id": "x"}\n{"prompt": "b", "id": "x"}',
-            "line 2: the id 'x' is already that of line 1",
-        ),
-        ("", "holds no items"),
-    ],
-)
-def test_wrong_items_are_named_with_their_line(line, message, tmp_path):
-    (tmp_path / "items.jsonl").write_text(line, encoding="utf-8")
-    with pytest.raises(InputError, match=message) as error:
-        read_items(tmp_path)
-    assert "items.jsonl" in one_line(error)
 
 
 # Report and command line
@@ -595,7 +571,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(tmp_path):
         tmp_path / "out",
         load_generator=lambda *_, **__: pytest.fail("a model was loaded"),
     )
-    with pytest.raises(DreamAudioError, match="items.jsonl"):
+    with pytest.raises(DreamAudioError, match="scenes.jsonl"):
         args.run(args)
     write_test_set(tmp_path)
     with pytest.raises(DreamAudioError, match="no metric can be computed"):

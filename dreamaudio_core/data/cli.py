@@ -167,7 +167,7 @@ def _compose(args: argparse.Namespace) -> int:
     dataset = _dataset(args)
     with _bar(len(dataset), args.dataset, "item") as bar:
         count = write_test_set(dataset, args.out, each=bar.update)
-    print(f"{args.out / 'items.jsonl'}: {count} items")
+    print(f"{args.out / 'scenes.jsonl'}: {count} scenes")
     return 0
 
 

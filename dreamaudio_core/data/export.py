@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..audio import write_audio
 from ..errors import InputError
+from ..scene.scenes import SCENES, Scene, SceneReference, write_scenes
 from .datasets import PaperDataset
 from .latents import LatentEncoder, write_shard
 from .paper_items import SAMPLE_RATE
@@ -21,7 +22,7 @@ Each = Callable[[], Any]
 def write_test_set(
     dataset: PaperDataset, folder: Path, count: int | None = None, each: Each | None = None
 ) -> int:
-    """Write the items of `dataset` in the layout that `evaluation.items` reads; returns their
+    """Write the items of `dataset` as scenes with their sounds, for `evaluate`; returns their
     number.
 
     A folder that was begun with the same dataset is completed; `origin.json` tells what it was
@@ -43,27 +44,25 @@ def write_test_set(
             "sounds": len(dataset.bank),
         },
     )
-    lines = []
+    scenes = []
     for index in range(count):
         name = f"{index:05d}"
         item = dataset[index]
         references = []
         for number, group in enumerate(item.groups, 1):
-            path = f"references/{name}_{number}.wav"
-            if not (folder / path).exists():
-                write_audio(folder / path, group.waveform(), SAMPLE_RATE)
-            references.append({"path": path, "caption": group.caption()})
-        line = {"id": name, "prompt": item.prompt, "references": references, "target": None}
+            audio = folder / f"references/{name}_{number}.wav"
+            if not audio.exists():
+                write_audio(audio, group.waveform(), SAMPLE_RATE)
+            references.append(SceneReference(audio, group.caption()))
+        target = None
         if item.target is not None:
-            line["target"] = f"targets/{name}.wav"
-            if not (folder / line["target"]).exists():
-                write_audio(folder / line["target"], item.target, SAMPLE_RATE)
-        lines.append(json.dumps(line, ensure_ascii=False) + "\n")
+            target = folder / f"targets/{name}.wav"
+            if not target.exists():
+                write_audio(target, item.target, SAMPLE_RATE)
+        scenes.append(Scene(item.prompt, tuple(references), name, seed=index, target=target))
         if each is not None:
             each()
-    beside = folder / "items.jsonl.part"
-    beside.write_text("".join(lines), encoding="utf-8")
-    os.replace(beside, folder / "items.jsonl")
+    write_scenes(folder / SCENES, scenes)
     return count
 
 

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, InputError
+from ..scene.scenes import SceneReference
 from .extractor import folder_digest
 from .generators import Generator, PipelineGenerator, load_pipeline_generator
-from .items import ItemReference
 
 SECONDS = 10.24
 """Length of the paper's clips."""
@@ -89,7 +89,7 @@ class AudioLDMGenerator(_Baseline):
 
         return self._read(AudioLDMPipeline.from_pretrained)
 
-    def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
+    def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] for the prompt; the references are not heard."""
         found = self.pipeline(
             prompt,
@@ -165,7 +165,7 @@ class TangoGenerator(_Baseline):
         self.sample_rate = self.vocoder.config.sampling_rate
 
     @torch.inference_mode()
-    def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
+    def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] for the prompt; the references are not heard."""
         generator = torch.Generator("cpu").manual_seed(seed)
         batch = self.tokenizer(["", prompt], padding=True, truncation=True, return_tensors="pt").to(
@@ -265,7 +265,7 @@ class AudioGenGenerator(_Baseline):
         return lambda prompt: model.generate([prompt])
 
     @torch.inference_mode()
-    def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
+    def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] for the prompt; the references are not heard."""
         # Both packages draw from the global generator, whose state is put back afterwards.
         devices = [self.device] if self.device.type == "cuda" else []
@@ -300,13 +300,13 @@ class RetrievalGenerator:
         self.name = f"retrieval ({Path(library).name}) + {pipeline.name}"
         self.identity = "\0".join(["retrieval", self.library.identity(), pipeline.identity])
 
-    def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
+    def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] for the prompt and what the library has for it."""
         hits = self.library.search(prompt)
         if len(hits) > self.pipeline.model.slots:
             hits = self.library.search(prompt, self.pipeline.model.slots)
         return self.pipeline.generate(
-            prompt, [ItemReference(hit.path, hit.caption) for hit in hits], seed
+            prompt, [SceneReference(hit.path, hit.caption) for hit in hits], seed
         )
 
 

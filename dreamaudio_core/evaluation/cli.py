@@ -10,12 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import InputError
+from ..scene.scenes import Scene, read_scenes
 from .baselines import load_generator
 from .ctta import TEST_SETS, find_test_set, run_ctta
 from .evaluate import METRICS, Evaluation, Options, Weights, choose_metrics, evaluate
 from .generators import Generator
-from .items import Item, read_items, read_prompts
-from .listening import ListeningItem, build_listening_page, read_ratings
+from .listening import build_listening_page, read_ratings
 from .pairs import Policy
 from .plots import plot_side_by_side
 from .report import Section, report_markdown, write_report
@@ -57,7 +57,7 @@ def add_parser(
     )
     folders.add_argument("--target", metavar="FOLDER", help="targets with the same names")
     folders.add_argument(
-        "--prompts", metavar="FILE", help="JSON {stem: prompt}, items.jsonl, or a test-set folder"
+        "--prompts", metavar="FILE", help="scene file, test-set folder, or JSON {stem: prompt}"
     )
     folders.add_argument(
         "--test-set",
@@ -77,7 +77,7 @@ def add_parser(
         "--data",
         required=True,
         metavar="FOLDER",
-        help="folder with items.jsonl, or with one folder a test set",
+        help="folder with scenes.jsonl, or with one folder a test set",
     )
     ctta.add_argument("--seed", type=int, default=0)
     ctta.add_argument("--limit", type=int, metavar="N", help="only the first N items")
@@ -112,7 +112,7 @@ def add_parser(
         "--prompts",
         required=True,
         metavar="FILE",
-        help="JSON {stem: prompt}, or a test-set folder, whose references are then played too",
+        help="scene file or test-set folder, whose references are played too, or JSON {stem: prompt}",
     )
     listening.add_argument("--count", type=int, metavar="N", help="draw N items")
     listening.add_argument("--seed", type=int, default=0, help="seed of the draw")
@@ -210,23 +210,21 @@ def _systems(given: list[str]) -> dict[str, Path]:
 
 def _run_folders(args: argparse.Namespace) -> int:
     weights, metrics, options = _scoring(args)
-    prompts = read_prompts(args.prompts) if args.prompts else None
+    scenes = _by_name(read_scenes(args.prompts)) if args.prompts else {}
+    prompts = {name: scene.prompt for name, scene in scenes.items()} or None
     systems = _systems(args.generated)
-    items = {}
-    if args.prompts and Path(args.prompts).is_dir():
-        items = {item.id: item for item in read_items(args.prompts)}
     found = [
         evaluate(folder, args.target, prompts, weights, metrics, options, name)
         for name, folder in systems.items()
     ]
-    return _finish(args, found, items)
+    return _finish(args, found, scenes)
 
 
 def _run_ctta(args: argparse.Namespace) -> int:
     weights, metrics, options = _scoring(args)
     # Checked first, so that a mistake in the request is told before a model is loaded.
-    items = read_items(find_test_set(args.data, args.test_set))
-    choose_metrics(metrics, weights, any(item.target for item in items), has_prompts=True)
+    scenes = read_scenes(find_test_set(args.data, args.test_set))
+    choose_metrics(metrics, weights, any(scene.target for scene in scenes), has_prompts=True)
     wanted = ("steps", "guidance", "reference_guidance")
     settings = {key: value for key in wanted if (value := getattr(args, key)) is not None}
     parts = {
@@ -250,16 +248,22 @@ def _run_ctta(args: argparse.Namespace) -> int:
         args.seed,
         args.limit,
     )
-    return _finish(args, [result.evaluation], {item.id: item for item in result.items})
+    return _finish(args, [result.evaluation], _by_name(result.scenes))
 
 
-def _finish(args: argparse.Namespace, evaluations: list[Evaluation], items: dict[str, Item]) -> int:
+def _by_name(scenes: list[Scene]) -> dict[str, Scene]:
+    return {scene.name: scene for scene in scenes}
+
+
+def _finish(
+    args: argparse.Namespace, evaluations: list[Evaluation], scenes: dict[str, Scene]
+) -> int:
     ratings = read_ratings(args.ratings) if args.ratings else {}
     out = Path(args.out)
     plots = []
     for stem in evaluations[0].pairing.stems[: args.plots]:
-        item = items.get(stem)
-        panels = [(f"reference: {r.caption}", r.path) for r in item.references] if item else []
+        scene = scenes.get(stem)
+        panels = [(f"reference: {r.caption}", r.audio) for r in scene.references] if scene else []
         target = evaluations[0].pairing.target.get(stem)
         panels += [("target", target.path)] if target else []
         panels += [
@@ -267,7 +271,7 @@ def _finish(args: argparse.Namespace, evaluations: list[Evaluation], items: dict
             for e in evaluations
             if stem in e.pairing.generated
         ]
-        prompt = item.prompt if item else ""
+        prompt = scene.prompt if scene else ""
         plots.append(
             (
                 f"{stem}: {prompt}" if prompt else stem,
@@ -283,12 +287,9 @@ def _finish(args: argparse.Namespace, evaluations: list[Evaluation], items: dict
 
 
 def _run_listening(args: argparse.Namespace) -> int:
-    if Path(args.prompts).is_dir():
-        items = {i.id: ListeningItem(i.prompt, i.references) for i in read_items(args.prompts)}
-    else:
-        items = {stem: ListeningItem(prompt) for stem, prompt in read_prompts(args.prompts).items()}
+    scenes = _by_name(read_scenes(args.prompts))
     count = build_listening_page(
-        _systems(args.system), items, args.out, args.count, args.seed, args.title
+        _systems(args.system), scenes, args.out, args.count, args.seed, args.title
     )
     sys.stdout.write(f"{args.out}: {count} clips to rate\n")
     return 0

@@ -13,6 +13,7 @@ import torch
 
 from ..audio import write_audio
 from ..errors import AudioError, InputError
+from ..scene.scenes import SCENES, Scene, read_scenes
 from .evaluate import (
     Evaluation,
     Options,
@@ -24,20 +25,19 @@ from .evaluate import (
 )
 from .extractor import file_digest
 from .generators import Generator
-from .items import ITEMS, Item, read_items
 from .pairs import pair_files
 from .progress import progress_bar
 
 TEST_SETS = {"concatenation": "CC", "overlay": "CO", "fantasy": "CF", "audiocaps": "AC"}
 """Names of the paper's test sets and their abbreviations in its tables."""
-_MANIFEST = "generated.json"
+_RECORD = "generated.json"
 
 
 @dataclass(frozen=True)
 class CttaResult:
-    """What `run_ctta` made: the items, the folder of generated clips, and their evaluation."""
+    """The scenes of a test set, the folder of their generated clips, and the evaluation."""
 
-    items: list[Item]
+    scenes: list[Scene]
     generated: Path
     evaluation: Evaluation
 
@@ -48,38 +48,38 @@ def find_test_set(data: str | Path, test_set: str) -> Path:
     Raises
     ------
     InputError
-        If the test set is unknown or neither folder has an `items.jsonl`.
+        If the test set is unknown or neither folder has a `scenes.jsonl`.
     """
     if test_set not in TEST_SETS:
         raise InputError(f"test-set: expected {', '.join(TEST_SETS)}, found {test_set!r}")
     data = Path(data).expanduser()
     for folder in (data / test_set, data):
-        if (folder / ITEMS).is_file():
+        if (folder / SCENES).is_file():
             return folder
-    raise InputError(f"data {data}: expected {ITEMS} in it or in {data / test_set}, found neither")
+    raise InputError(f"data {data}: expected {SCENES} in it or in {data / test_set}, found neither")
 
 
-def generate_items(
+def generate_scenes(
     generator: Generator,
-    items: list[Item],
+    scenes: list[Scene],
     out: str | Path,
     seed: int = 0,
     show_progress: bool = False,
 ) -> None:
-    """Write one clip an item, as `<id>.wav`; items already made from the same input are left as
-    they are.
+    """Write one clip a scene, as `<name>.wav`; clips already generated from the same input are
+    kept.
 
     Parameters
     ----------
     generator : Generator
         The system.
-    items : list of Item
+    scenes : list of Scene
         What to generate.
     out : str or Path
-        Folder for the clips and for the record of what they were made from.
+        Folder for the clips and for the record of the input of each.
     seed : int
-        Every item's seed is drawn from this one and the item's id, so that it depends on no other
-        item.
+        Every scene's seed is drawn from this one and the scene's name, so that it depends on no
+        other scene.
     show_progress : bool
         Show a bar.
 
@@ -90,20 +90,20 @@ def generate_items(
     """
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    done = _read_manifest(out / _MANIFEST)
+    done = _read_record(out / _RECORD)
     sounds: dict[Path, str] = {}
-    with progress_bar(len(items), "generating", show_progress) as bar:
-        for item in items:
-            digest = _item_digest(generator, item, seed, sounds)
-            path = out / f"{item.id}.wav"
-            if done.get(item.id) != digest or not path.is_file():
+    with progress_bar(len(scenes), "generating", show_progress) as bar:
+        for scene in scenes:
+            digest = _scene_digest(generator, scene, seed, sounds)
+            path = out / f"{scene.name}.wav"
+            if done.get(scene.name) != digest or not path.is_file():
                 waveform = generator.generate(
-                    item.prompt, item.references, item_seed(seed, item.id)
+                    scene.prompt, scene.references, scene_seed(seed, scene.name)
                 )
-                waveform = _checked(waveform, f"{generator.name}: item {item.id!r}")
+                waveform = _checked(waveform, f"{generator.name}: scene {scene.name!r}")
                 write_audio(path, waveform, generator.sample_rate)
-                done[item.id] = digest
-                _write_manifest(out / _MANIFEST, done)
+                done[scene.name] = digest
+                _write_record(out / _RECORD, done)
             bar.update()
 
 
@@ -125,7 +125,7 @@ def run_ctta(
     generator : Generator
         The system.
     data : str or Path
-        Test-set folder, or the folder that holds the test sets; see `items`.
+        Folder with a `scenes.jsonl`, or the folder that holds the test sets.
     test_set : str
         One of `TEST_SETS`.
     out : str or Path
@@ -134,44 +134,44 @@ def run_ctta(
     weights, metrics, options
         As in `evaluate`.
     seed : int
-        See `generate_items`.
+        See `generate_scenes`.
     limit : int, optional
-        Only the first items.
+        Only the first scenes.
 
     Raises
     ------
     InputError, AudioError, CheckpointError
-        As `read_items`, `generate_items` and `evaluate`.
+        As `read_scenes`, `generate_scenes` and `evaluate`.
     """
     options = options or Options()
     if limit is not None and limit < 1:
-        raise InputError(f"limit: expected at least 1 item, found {limit}")
-    items = read_items(find_test_set(data, test_set))[:limit]
-    with_target = [item for item in items if item.target is not None]
-    if with_target and len(with_target) < len(items):
+        raise InputError(f"limit: expected at least 1 scene, found {limit}")
+    scenes = read_scenes(find_test_set(data, test_set))[:limit]
+    with_target = [scene for scene in scenes if scene.target is not None]
+    if with_target and len(with_target) < len(scenes):
         raise InputError(
-            f"{data}: {len(items) - len(with_target)} of {len(items)} items have no target; give all of them one, "
-            "or none"
+            f"{data}: {len(scenes) - len(with_target)} of {len(scenes)} scenes have no target; "
+            "give all of them one, or none"
         )
     metrics = choose_metrics(metrics, weights, bool(with_target), has_prompts=True)
-    check_count(metrics, len(items))
+    check_count(metrics, len(scenes))
     extractors = load_extractors(metrics, weights, options.device)
     generated = Path(out) / "generated" / test_set
-    generate_items(generator, items, generated, seed, options.show_progress)
+    generate_scenes(generator, scenes, generated, seed, options.show_progress)
     if options.cache is None:
         options = replace(options, cache=Path(out) / "features")
-    made = {item.id: generated / f"{item.id}.wav" for item in items}
-    targets = {item.id: item.target for item in with_target} or None
-    pairing = pair_files(made, targets, options.policy, options.show_progress)
-    prompts = {item.id: item.prompt for item in items}
+    clips = {scene.name: generated / f"{scene.name}.wav" for scene in scenes}
+    targets = {scene.name: scene.target for scene in with_target} or None
+    pairing = pair_files(clips, targets, options.policy, options.show_progress)
+    prompts = {scene.name: scene.prompt for scene in scenes}
     return CttaResult(
-        items, generated, score(pairing, prompts, metrics, extractors, options, generator.name)
+        scenes, generated, score(pairing, prompts, metrics, extractors, options, generator.name)
     )
 
 
-def item_seed(seed: int, item: str) -> int:
-    """Seed of an item, from 0 to 2^31 - 1."""
-    return int.from_bytes(hashlib.sha256(f"{seed}\0{item}".encode()).digest()[:4], "big") >> 1
+def scene_seed(seed: int, name: str) -> int:
+    """Seed of a scene, from 0 to 2^31 - 1."""
+    return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:4], "big") >> 1
 
 
 def _checked(waveform: torch.Tensor, what: str) -> torch.Tensor:
@@ -185,17 +185,17 @@ def _checked(waveform: torch.Tensor, what: str) -> torch.Tensor:
     return waveform.detach().float().cpu()
 
 
-def _item_digest(generator: Generator, item: Item, seed: int, sounds: dict[Path, str]) -> str:
+def _scene_digest(generator: Generator, scene: Scene, seed: int, sounds: dict[Path, str]) -> str:
     references = []
-    for reference in item.references:
-        if reference.path not in sounds:
-            sounds[reference.path] = file_digest(reference.path)
-        references.append([sounds[reference.path], reference.caption])
-    content = json.dumps([generator.identity, item.prompt, references, seed])
+    for reference in scene.references:
+        if reference.audio not in sounds:
+            sounds[reference.audio] = file_digest(reference.audio)
+        references.append([sounds[reference.audio], repr(replace(reference, audio=None))])
+    content = json.dumps([generator.identity, scene.prompt, references, seed])
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _read_manifest(path: Path) -> dict[str, str]:
+def _read_record(path: Path) -> dict[str, str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):
@@ -203,7 +203,7 @@ def _read_manifest(path: Path) -> dict[str, str]:
     return found if isinstance(found, dict) else {}
 
 
-def _write_manifest(path: Path, done: dict[str, str]) -> None:
+def _write_record(path: Path, done: dict[str, str]) -> None:
     beside = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
         beside.write_text(json.dumps(done, indent=1, sort_keys=True), encoding="utf-8")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from ..scene.scenes import SceneReference
 from .extractor import file_digest, folder_digest
-from .items import ItemReference
 
 if TYPE_CHECKING:
     from ..pipeline import DreamAudio
@@ -33,7 +33,7 @@ class Generator(Protocol):
     sample_rate: int
     identity: str
 
-    def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
+    def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] for one prompt."""
 
 
@@ -59,14 +59,9 @@ class PipelineGenerator:
         self.sample_rate = model.config.audio.sample_rate
         self.identity = "\0".join([identity, *(f"{k}={v!r}" for k, v in sorted(options.items()))])
 
-    def generate(self, prompt: str, references: Sequence[ItemReference], seed: int) -> Tensor:
+    def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] at the model's rate."""
-        from ..scene.reference import load_reference
-
-        loaded = [
-            load_reference(r.path, r.caption, what=f"reference {i}")
-            for i, r in enumerate(references, 1)
-        ]
+        loaded = [r.load(f"reference {i}") for i, r in enumerate(references, 1)]
         return self.model.generate(prompt, loaded, seeds=[seed], **self.options)[0]
 
 

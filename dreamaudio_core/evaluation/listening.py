@@ -10,32 +10,23 @@ import hashlib
 import io
 import json
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import soundfile
 
 from ..errors import AudioError, InputError
+from ..scene.scenes import Scene
 from .clips import list_clips, read_clip
-from .items import ItemReference
 from .report import write_text
 
 _TEMPLATE = "listening_page.html"
 _COLUMNS = ("listener", "position", "item", "system", "ovl", "rel")
 
 
-@dataclass(frozen=True)
-class ListeningItem:
-    """An item to be rated for every system: its prompt, and references to be heard beside it."""
-
-    prompt: str
-    references: tuple[ItemReference, ...] = ()
-
-
 def build_listening_page(
     systems: dict[str, str | Path],
-    items: dict[str, ListeningItem],
+    scenes: dict[str, Scene],
     out: str | Path,
     count: int | None = None,
     seed: int = 0,
@@ -51,8 +42,8 @@ def build_listening_page(
     ----------
     systems : dict of str to path
         Folder of clips by name of the system; clips are named after the items.
-    items : dict of str to ListeningItem
-        Items by stem.
+    scenes : dict of str to Scene
+        By the stem of their clips; their prompts are shown and their references played.
     out : str or Path
         The HTML file; it appears whole or not at all.
     count : int, optional
@@ -74,9 +65,9 @@ def build_listening_page(
     AudioError
         If a sound cannot be read.
     """
-    if not systems or not items:
+    if not systems or not scenes:
         raise InputError("listening test: expected at least one system and one item with a prompt")
-    stems = sorted(items)
+    stems = sorted(scenes)
     if count is not None:
         if not 1 <= count <= len(stems):
             raise InputError(
@@ -98,9 +89,9 @@ def build_listening_page(
             clips.append({"key": key, "item": stem, "system": system, "audio": _audio(found[stem])})
     shown = {
         stem: {
-            "prompt": items[stem].prompt,
+            "prompt": scenes[stem].prompt,
             "references": [
-                {"caption": r.caption, "audio": _audio(r.path)} for r in items[stem].references
+                {"caption": r.caption, "audio": _audio(r.audio)} for r in scenes[stem].references
             ],
         }
         for stem in stems

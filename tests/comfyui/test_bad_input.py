@@ -160,7 +160,7 @@ def test_nine_references(server):
     columns = ",".join(f"audio{k}" for k in range(1, 10))
     rows = f"prompt,{columns}\na crow caws{',dreamaudio_crow.flac' * 9}\n"
     graph = scene(references=0)
-    graph["table"] = node("DreamAudioBatchFromManifest", manifest="rows below", rows=rows)
+    graph["table"] = node("DreamAudioLoadScenes", file="rows below", rows=rows)
     graph["captions"]["inputs"]["references.reference0"] = ["table", 1]
     assert "at most 8, found 9" in failed(server, graph, "captions")
 
@@ -201,7 +201,7 @@ def test_latents_of_another_kind_and_length(server):
     assert "encode a sound of 2.56 s" in failed(server, graph, "sampler")
 
 
-def test_a_manifest_with_broken_rows_names_each(server):
+def test_a_table_with_broken_rows_names_each(server):
     rows = "\n".join(
         [
             "prompt,seed,audio1,caption1,start1",
@@ -213,11 +213,16 @@ def test_a_manifest_with_broken_rows_names_each(server):
         ]
     )
     graph = scene(references=0)
-    graph["table"] = node("DreamAudioBatchFromManifest", manifest="rows below", rows=rows)
+    graph["table"] = node("DreamAudioLoadScenes", file="rows below", rows=rows)
     graph["captions"]["inputs"] |= {"prompt": ["table", 0], "references.reference0": ["table", 1]}
     message = failed(server, graph, "table")
-    assert "4 of 5 rows" in message
-    for line in ("line 3: prompt", "line 4: seed", "line 5: audio", "line 6: reference 1: start"):
+    assert "4 of 5 scenes" in message
+    for line in (
+        "line 3: prompt",
+        "line 4: seed",
+        "line 5: reference 1: audio",
+        "line 6: reference 1: start",
+    ):
         assert line in message
-    graph["table"]["inputs"]["manifest"] = "../../../etc/passwd"
+    graph["table"]["inputs"]["file"] = "../../../etc/passwd"
     assert "value_not_in_list" in refused(server, graph, "table")

@@ -228,16 +228,16 @@ a guitar plays then a crow caws,,dreamaudio_guitar.flac,a guitar plays,,dreamaud
 """
 
 
-def manifest_graph(rows, manifest="rows below"):
+def table_graph(rows, file="rows below"):
     graph = scene(references=0)
-    graph["table"] = node("DreamAudioBatchFromManifest", manifest=manifest, rows=rows)
+    graph["table"] = node("DreamAudioLoadScenes", file=file, rows=rows)
     graph["captions"]["inputs"] |= {"prompt": ["table", 0], "references.reference0": ["table", 1]}
     graph["sampler"]["inputs"]["seed"] = ["table", 2]
     return graph
 
 
-def test_manifest_rows_become_sounds(server, base):
-    run = server.run(manifest_graph(CSV))
+def test_rows_of_a_table_become_sounds(server, base):
+    run = server.run(table_graph(CSV))
     assert run.error is None
     assert len(run.outputs["save"]["audio"]) == 2
     first, second = (sound(server, run, index=i)[0] for i in range(2))
@@ -256,7 +256,7 @@ def test_manifest_rows_become_sounds(server, base):
         }
     ]
     (base / "input" / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    run = server.run(manifest_graph("", "rows.jsonl"))
+    run = server.run(table_graph("", "rows.jsonl"))
     assert run.error is None
     assert np.array_equal(sound(server, run)[0], first)
 

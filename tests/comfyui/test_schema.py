@@ -22,7 +22,7 @@ FILE_LISTS = {
     ("DreamAudioLoadVAE", "file"),
     ("DreamAudioLoadVocoder", "file"),
     ("DreamAudioLoadTextEncoder", "file"),
-    ("DreamAudioBatchFromManifest", "manifest"),
+    ("DreamAudioLoadScenes", "file"),
     ("DreamAudioRetrieveReferences", "library"),
 }
 

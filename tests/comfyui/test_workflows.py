@@ -112,7 +112,7 @@ def test_each_has_a_thumbnail(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_each_runs_untouched(name, server):
     graph, steps = read(name)[1], 4
-    expected = {"4_variations": 4, "5_batch_from_manifest": 3}.get(name, 1)
+    expected = {"4_variations": 4, "5_batch_of_scenes": 3}.get(name, 1)
     for node in graph.values():
         # Fewer steps, for the time; all else is as shipped.
         if "steps" in node["inputs"]:

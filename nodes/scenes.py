@@ -1,55 +1,52 @@
-"""Batch from Manifest: many scenes from a table."""
+"""Load Scenes: many scenes from a table."""
 
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.scene.manifest import read_manifest
-from ..dreamaudio_core.scene.reference import load_reference
+from ..dreamaudio_core.scene.scenes import parse_scenes
 from . import files
 from .types import CATEGORY, References
 
 ROWS_BELOW = "rows below"
-SUFFIXES = {".csv", ".jsonl"}
+SUFFIXES = {".csv", ".json", ".jsonl", ".tsv"}
 DEFAULT_ROWS = """prompt,audio1,caption1,seed
 a crow caws twice,dreamaudio_crow.flac,a crow caws,1
 a cash register rings,dreamaudio_cash_register.flac,a cash register rings,2
 """
 
 
-def _text(manifest: str, rows: str) -> str:
-    if manifest == ROWS_BELOW:
+def _text(file: str, rows: str) -> str:
+    if file == ROWS_BELOW:
         return rows
-    path = files.input_file(manifest, "manifest")
+    path = files.input_file(file, "file")
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"manifest: expected a .csv or .jsonl file, found {path.name!r}")
+        raise InputError(f"file: expected a .csv or .jsonl file, found {path.name!r}")
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(
-            f"manifest: {path.name!r} is not UTF-8 text; save it as CSV UTF-8"
-        ) from error
+        raise InputError(f"file: {path.name!r} is not UTF-8 text; save it as CSV UTF-8") from error
 
 
-class BatchFromManifest(io.ComfyNode):
+class LoadScenes(io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(
-            node_id="DreamAudioBatchFromManifest",
-            display_name="DreamAudio Batch from Manifest",
+            node_id="DreamAudioLoadScenes",
+            display_name="DreamAudio Load Scenes",
             category=CATEGORY,
-            description="Reads scenes from a table; what is connected runs once for each row.",
+            description="Reads scenes from a table; connected nodes run once for each row.",
             inputs=[
                 io.Combo.Input(
-                    "manifest",
+                    "file",
                     options=[ROWS_BELOW, *files.input_names(SUFFIXES)],
-                    tooltip="A .csv or .jsonl file of the input folder, or the rows below.",
+                    tooltip="A .csv or .jsonl file in the input folder, or the rows below.",
                 ),
                 io.String.Input(
                     "rows",
                     multiline=True,
                     default=DEFAULT_ROWS,
-                    tooltip="CSV with the columns prompt, seed, audio1, caption1, start1, strength1, audio2, ...; or JSON "
-                    "lines.",
+                    tooltip="CSV with the columns prompt, seed, name, audio1, caption1, start1, "
+                    "gain1, strength1, audio2, ...; or JSON lines.",
                 ),
             ],
             outputs=[
@@ -64,24 +61,29 @@ class BatchFromManifest(io.ComfyNode):
                 io.Int.Output(
                     display_name="seed", is_output_list=True, tooltip="Seed of each row."
                 ),
+                io.String.Output(
+                    display_name="name",
+                    is_output_list=True,
+                    tooltip="Name of each row, for the names of saved files.",
+                ),
             ],
         )
 
     @classmethod
-    def fingerprint_inputs(cls, manifest, rows):
-        text = _text(manifest, rows)
+    def fingerprint_inputs(cls, file, rows):
+        text = _text(file, rows)
         used = [name for name in files.sound_names() if name in text]
         return [text, *(files.stamp(files.input_file(name, "audio")) for name in used)]
 
     @classmethod
-    def execute(cls, manifest, rows) -> io.NodeOutput:
-        def load(audio, caption, strength):
-            return load_reference(files.input_file(audio, "audio"), caption, strength)
-
-        scenes = read_manifest(_text(manifest, rows), load)
+    def execute(cls, file, rows) -> io.NodeOutput:
+        scenes = parse_scenes(_text(file, rows), files.input_file)
         return io.NodeOutput(
-            [s.prompt for s in scenes], [s.references for s in scenes], [s.seed for s in scenes]
+            [s.prompt for s in scenes],
+            [s.load() for s in scenes],
+            [s.seed for s in scenes],
+            [s.name for s in scenes],
         )
 
 
-NODES = [BatchFromManifest]
+NODES = [LoadScenes]
