@@ -88,20 +88,35 @@ class TextConfig:
 
 @dataclass(frozen=True)
 class MRCConfig:
-    """MRC UNet (paper, section III-B).
+    """MRC UNet (paper, section III-B) and what its weights were trained to do.
 
-    `architecture` is `"mrc"` (two encoders), `"unet"` (the -UNet ablation) or `"shared"` (the
-    -SEncoder ablation); `reference_fusion` is `"concat"` (references joined on channels, as in the
-    paper) or `"placed"` (each reference at its own place on the target's time axis, encoded with
-    shared weights, features summed). `pooled_prompt` adds the mean of the prompt's tokens to the
-    time embedding, beside the cross-attention: what a small network learns to hear first.
-    `envelope_bands`, the latent's bands, adds an estimate of the spectral envelope that the prompt
-    asks for (0: none).
+    Parameters
+    ----------
+    architecture
+        `"mrc"` (two encoders), `"unet"` (the -UNet ablation) or `"shared"` (the -SEncoder ablation).
+    objective
+        What the network predicts, a name of `sampling.objectives.OBJECTIVES`.
+    fusion
+        How references enter, a name of `networks.fusion.FUSIONS`.
+    model_channels
+        Width of the first level; `multipliers` gives that of each level.
+    num_references
+        Reference slots that the network was trained with (K of the paper).
+    aligned_references
+        Slots in front of an alignment layer (paper, Table V); None without one.
+    pooled_prompt
+        Add the mean of the prompt's tokens to the time embedding, which small networks learn to
+        follow long before the cross-attention.
+    envelope_bands
+        Bands of the latent for an estimate of the spectral envelope that the prompt asks for; 0
+        for none.
     """
 
     architecture: str = "mrc"
+    objective: str = "flow"
+    fusion: str = "concat"
     latent_channels: int = 8
-    hidden: int = 96
+    model_channels: int = 96
     multipliers: tuple[int, ...] = (1, 2, 4, 5)
     attention_levels: tuple[int, ...] = (1, 2, 3)
     num_res_blocks: int = 2
@@ -110,19 +125,21 @@ class MRCConfig:
     text_dim: int = 1024
     num_references: int = 3
     aligned_references: int | None = None
-    reference_fusion: str = "concat"
-    reference_time_conditioning: bool = False
-    time_scale: float = 1000.0
     pooled_prompt: bool = False
     envelope_bands: int = 0
+
+    @property
+    def max_references(self) -> int:
+        """How many references one call takes."""
+        return self.aligned_references or self.num_references
 
 
 @dataclass(frozen=True)
 class ArrangerConfig:
     """Arranger: from prompt and captions to the timeline of placed references.
 
-    `completeness` adds the answer whether the references stand for everything that the prompt asks
-    for.
+    `predicts_missing` adds the answer whether the prompt asks for something that no reference
+    stands for.
     """
 
     text_dim: int = 384
@@ -131,7 +148,37 @@ class ArrangerConfig:
     heads: int = 6
     max_references: int = 8
     max_repeats: int = 4
-    completeness: bool = False
+    predicts_missing: bool = False
+
+
+@dataclass(frozen=True)
+class SamplingConfig:
+    """How a model samples best; what `generate` does when nothing else is asked for.
+
+    Parameters
+    ----------
+    steps
+        Solver steps.
+    solver
+        A name of `sampling.solvers.SOLVERS`; the DDPM objective always uses DDIM.
+    guidance
+        Guidance scale of the prompt; 1 is no guidance.
+    reference_guidance
+        Guidance scale of the references; None takes that of the prompt (the paper's joint
+        guidance).
+    shift
+        Time shift; above 1 spends more of the steps near the noise.
+    """
+
+    steps: int = 24
+    solver: str = "ab2"
+    guidance: float = 2.0
+    reference_guidance: float | None = None
+    shift: float = 1.0
+
+    def override(self, **given: Any) -> SamplingConfig:
+        """These settings with those of `given` that are not None."""
+        return dataclasses.replace(self, **{k: v for k, v in given.items() if v is not None})
 
 
 @dataclass(frozen=True)
@@ -139,14 +186,19 @@ class ModelConfig:
     """A whole system: one value decides every size."""
 
     name: str
-    objective: str = "flow"
     audio: AudioConfig = field(default_factory=AudioConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
     vocoder: VocoderConfig = field(default_factory=VocoderConfig)
     text: TextConfig = field(default_factory=TextConfig)
     mrc: MRCConfig = field(default_factory=MRCConfig)
     arranger: ArrangerConfig | None = None
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
     seconds: float = 10.24
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds of one latent frame, the grid on which references are placed."""
+        return self.audio.hop_length * self.vae.stride / self.audio.sample_rate
 
     def latent_shape(self, seconds: float | None = None) -> tuple[int, int, int]:
         """Channels, time steps and bands of the latent of `seconds` of audio, rounded up to what
@@ -193,8 +245,9 @@ def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
         "vocoder": VocoderConfig,
         "text": TextConfig,
         "mrc": MRCConfig,
+        "arranger": ArrangerConfig,
+        "sampling": SamplingConfig,
     }
-    parts["arranger"] = ArrangerConfig
     built = {}
     for name, value in values.items():
         if cls is ModelConfig and name in parts and value is not None:
@@ -208,12 +261,14 @@ def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
         raise CheckpointError(f"{where}: {error}") from error
 
 
-_L = {"hidden": 128, "multipliers": (1, 2, 4, 8)}
+_DDPM = SamplingConfig(steps=200)
+_L = {"model_channels": 128, "multipliers": (1, 2, 4, 8)}
 _FULL_VAE = VAEConfig(scale_factor=0.9227914214134216)
 
 
-def _preset(name: str, objective: str = "flow", **mrc: Any) -> ModelConfig:
-    return ModelConfig(name=name, objective=objective, vae=_FULL_VAE, mrc=MRCConfig(**mrc))
+def _preset(name: str, **mrc: Any) -> ModelConfig:
+    sampling = _DDPM if mrc.get("objective") == "ddpm" else SamplingConfig()
+    return ModelConfig(name=name, vae=_FULL_VAE, mrc=MRCConfig(**mrc), sampling=sampling)
 
 
 PRESETS: dict[str, ModelConfig] = {
@@ -245,17 +300,18 @@ PRESETS: dict[str, ModelConfig] = {
         text=TextConfig(kind="minilm", source="text_encoder", dim=384),
         mrc=MRCConfig(
             latent_channels=32,
-            hidden=64,
+            model_channels=64,
             multipliers=(1, 2, 3),
             attention_levels=(2,),
             num_res_blocks=1,
             groups=16,
             text_dim=384,
             num_references=8,
-            reference_fusion="placed",
+            fusion="placed",
             pooled_prompt=True,
             envelope_bands=8,
         ),
-        arranger=ArrangerConfig(completeness=True),
+        arranger=ArrangerConfig(predicts_missing=True),
+        sampling=SamplingConfig(guidance=1.0, reference_guidance=1.5),
     ),
 }

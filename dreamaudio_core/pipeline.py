@@ -1,70 +1,122 @@
-"""The whole system, stage by stage: condition, arrange, sample, decode, vocode (paper, figure 2)."""
+"""The whole system, stage by stage (paper, figure 2):
+
+    condition -> arrange -> sample -> decode -> vocode
+
+`DreamAudio.generate` runs them all.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import uuid
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from .arranging import Tokens, arrange_references, check_missing
 from .audio import LogMel
 from .audio.griffin_lim import GriffinLim
-from .cache import Cache
-from .config import ArrangerConfig, ModelConfig, MRCConfig, VocoderConfig, from_dict
-from .errors import CheckpointError, InputError
-from .networks.arranger import Arranger, arrange, default_timeline, references_suffice
-from .networks.bigvgan import BigVGAN, load_official
+from .config import ModelConfig, SamplingConfig
+from .errors import InputError
+from .networks.arranger import Arranger
+from .networks.bigvgan import BigVGAN
+from .networks.fusion import Fusion
 from .networks.mrc import MRCUNet
-from .networks.text_encoder import TextEncoder, load_text_encoder
+from .networks.text_encoder import TextEncoder
 from .networks.vae import AutoencoderKL
 from .rendering.placing import quiet_frames, reference_canvas, silence_latent
-from .sampling import ddpm as diffusion
-from .sampling import flow
-from .sampling.flow import Guidance, StepCallback
+from .sampling.guidance import Branch, Guidance, branches
+from .sampling.noise import initial_noise
+from .sampling.objectives import Objective, objective_of
+from .sampling.solvers import StepCallback
 from .scene.reference import Reference
-from .scene.timeline import MISSING, Placements
-from .weights.checkpoint import load_state, load_vae, load_weights, require_pickle
+from .scene.timeline import ArrangedReference, Arrangement, Placements
 
 log = logging.getLogger(__name__)
-MODELS = Path(__file__).parent / "models"
-DEFAULT_STEPS = {"flow": 24, "ddpm": 200}
+SECONDS_RANGE = (0.3, 120.0)
+MAX_SEED = 2**64 - 1
 
 
 @dataclass
 class Conditioning:
-    """Encoded prompt C, captions E and the prepared references; row 0 of the tokens is the prompt,
-    row 1 the negative prompt, row 2 the empty caption, and the captions of the references follow.
+    """Encoded texts and the references that they belong to.
+
+    Parameters
+    ----------
+    prompt, references
+        As given.
+    prompt_tokens, negative_tokens, empty_tokens
+        C of the paper for the prompt, for the negative prompt and for no text, [L, D].
+    caption_tokens
+        E of the paper, [K, L, D].
+    warnings
+        What was not used of the texts, one sentence each.
     """
 
     prompt: str
     references: tuple[Reference, ...]
-    tokens: Tensor
-    mask: Tensor
+    prompt_tokens: Tokens
+    negative_tokens: Tokens
+    empty_tokens: Tokens
+    caption_tokens: Tokens
+    warnings: tuple[str, ...] = ()
 
-    @property
-    def heard(self) -> list[int]:
-        """Numbers of the references that sound at all: one of strength 0 is none."""
-        return [k for k, reference in enumerate(self.references) if reference.strength != 0.0]
+    def to(self, device: torch.device | str) -> Conditioning:
+        """The same with its tensors on `device`."""
+
+        def moved(tokens: Tokens) -> Tokens:
+            return Tokens(*(x.to(device) for x in tokens))
+
+        return Conditioning(
+            self.prompt,
+            self.references,
+            moved(self.prompt_tokens),
+            moved(self.negative_tokens),
+            moved(self.empty_tokens),
+            moved(self.caption_tokens),
+            self.warnings,
+        )
 
 
 @dataclass
-class Arrangement:
-    """References R on the target's time axis.
+class Generation:
+    """What `DreamAudio.generate` gives, one item for each seed.
 
-    `timeline` holds each reference's placements (`None`: free); `latents` is [1, K, C + 2, T, F]
-    for the placed fusion and [1, K, C, T, F] for the concatenating one, whose empty slots are
-    silence. `complete` says that nothing shall be heard but the references.
+    Parameters
+    ----------
+    waveforms
+        [B, channels, samples], full scale at 1.
+    sample_rate
+        In Hz.
+    arrangement
+        Where each reference sounds.
+    mel
+        Log-mel spectrograms [B, 1, frames, bands].
+    latents
+        Scaled latents [B, C, T, F].
+    seeds
+        One for each item.
+    settings
+        How it was sampled.
+    warnings
+        What was left out, cut or not understood, one sentence each.
     """
 
-    seconds: float
-    timeline: tuple[Placements, ...]
+    waveforms: Tensor
+    sample_rate: int
+    arrangement: Arrangement
+    mel: Tensor
     latents: Tensor
-    complete: bool = False
+    seeds: tuple[int, ...]
+    settings: SamplingConfig
+    warnings: tuple[str, ...]
+
+    @property
+    def timeline(self) -> tuple[Placements, ...]:
+        """Placements of each reference."""
+        return self.arrangement.timeline
 
 
 @dataclass
@@ -74,13 +126,11 @@ class DreamAudio:
     Parameters
     ----------
     config
-        Sizes and objective.
+        Sizes, objective and recommended sampling.
     flow, vae, vocoder, text_encoder, arranger
         The parts; each may be exchanged for another of the same configuration.
     device
         Where the stages compute; parts are expected there.
-    cache
-        Keeps encoded texts and references between calls, if the caller wants that.
     """
 
     config: ModelConfig
@@ -90,37 +140,37 @@ class DreamAudio:
     text_encoder: TextEncoder
     arranger: Arranger | None = None
     device: torch.device | str = "cpu"
-    cache: Cache = field(default_factory=lambda: Cache(0))
-
-    def __post_init__(self) -> None:
-        # Cached results belong to the weights they came from, and addresses are used again once a
-        # part is freed.
-        for part in (self.vae, self.text_encoder, self.arranger):
-            if part is not None and not hasattr(part, "cache_token"):
-                part.cache_token = uuid.uuid4().hex
 
     @property
-    def slots(self) -> int:
-        """How many references the model takes at most."""
-        return self.flow.slots
+    def max_references(self) -> int:
+        """How many references one generation takes."""
+        return self.config.mrc.max_references
 
-    def _texts(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        def encode(text: str) -> tuple[Tensor, Tensor]:
-            tokens, mask = self.text_encoder.encode([text], self.device)
-            return tokens[0], mask[0]
+    @property
+    def fusion(self) -> Fusion:
+        """How references enter the network."""
+        return self.flow.fusion
 
-        rows = [
-            self.cache.get_or(
-                ("text", self.text_encoder.cache_token, text), lambda t=text: encode(t)
-            )
-            for text in texts
-        ]
-        return torch.stack([tokens for tokens, _ in rows]), torch.stack([mask for _, mask in rows])
+    @cached_property
+    def objective(self) -> Objective:
+        """What the network predicts."""
+        return objective_of(self.flow.config.objective)
 
-    def _silence(self) -> Tensor:
-        return self.cache.get_or(
-            ("silence", self.vae.cache_token), lambda: silence_latent(self.vae, self.config.audio)
-        )
+    @cached_property
+    def log_mel(self) -> LogMel:
+        """Mel front-end, shared by VAE and vocoder."""
+        return LogMel(self.config.audio, device=self.device)
+
+    @cached_property
+    def griffin_lim(self) -> GriffinLim:
+        """Refinement after the vocoder."""
+        return GriffinLim(self.config.audio, self.device)
+
+    @cached_property
+    def silence(self) -> Tensor:
+        """Scaled latent [C, 1, F] of one frame amid silence."""
+        with torch.inference_mode():
+            return silence_latent(self.vae, self.config.audio)
 
     @torch.inference_mode()
     def condition(
@@ -131,67 +181,35 @@ class DreamAudio:
         Raises
         ------
         InputError
-            If there are more references than the model has slots.
+            If there are more references than the model takes, or one has another sample rate.
         """
-        references = tuple(references)
-        if len(references) > self.slots:
+        references, rate = tuple(references), self.config.audio.sample_rate
+        if len(references) > self.max_references:
             raise InputError(
-                f"references: this model takes at most {self.slots}, found {len(references)}; leave out "
-                f"{len(references) - self.slots}"
+                f"references: this model takes at most {self.max_references}, found "
+                f"{len(references)}; leave out {len(references) - self.max_references}"
             )
+        for k, reference in enumerate(references):
+            if reference.sample_rate != rate:
+                raise InputError(
+                    f"reference {k + 1}: prepared at {reference.sample_rate} Hz, the model works "
+                    f"at {rate}; prepare it at that rate"
+                )
         texts = [prompt or "", negative_prompt or "", "", *(r.caption for r in references)]
+        warnings = []
         for text in texts:
             if self.text_encoder.is_cut(text):
-                log.warning(
-                    "only the first %d tokens of %r are used",
-                    self.text_encoder.config.max_tokens,
-                    text[:40] + "...",
-                )
-        tokens, mask = self._texts(texts)
-        return Conditioning(prompt or "", references, tokens, mask)
-
-    @torch.inference_mode()
-    def timeline(self, conditioning: Conditioning, seconds: float) -> tuple[Placements, ...]:
-        """Where each reference sounds: as the user has fixed it, else as the arranger reads the
-        prompt.
-        """
-        references = conditioning.references
-        fixed = [r.timeline(seconds, f"reference {i + 1}") for i, r in enumerate(references)]
-        if not references or all(f is not None for f in fixed):
-            return tuple(fixed)
-        lengths = [r.seconds for r in references]
-        if self.arranger is None or not conditioning.prompt.strip():
-            guess = default_timeline(lengths, seconds)
-            return tuple(g if f is None else f for f, g in zip(fixed, guess))
-        tokens, mask = conditioning.tokens, conditioning.mask
-        return tuple(
-            arrange(
-                self.arranger,
-                tokens[0],
-                mask[0],
-                tokens[3:],
-                mask[3:],
-                lengths,
-                seconds,
-                fixed=fixed,
-            )
-        )
-
-    @torch.inference_mode()
-    def complete(self, conditioning: Conditioning, seconds: float, missing: str = "auto") -> bool:
-        """Whether nothing else than the references shall be heard; `missing` is one of `MISSING`."""
-        if missing not in MISSING:
-            raise InputError(f"missing: expected one of {', '.join(MISSING)}, found {missing!r}")
-        heard = conditioning.heard
-        if not heard or missing != "auto":
-            return bool(heard) and missing == "leave out"
-        if self.arranger is None or not conditioning.prompt.strip():
-            return True
-        tokens, mask = conditioning.tokens, conditioning.mask
-        captions = [3 + k for k in heard]
-        lengths = [conditioning.references[k].seconds for k in heard]
-        return references_suffice(
-            self.arranger, tokens[0], mask[0], tokens[captions], mask[captions], lengths, seconds
+                most = self.text_encoder.config.max_tokens
+                warnings.append(f"only the first {most} tokens of {text[:40] + '...'!r} are used")
+                log.warning(warnings[-1])
+        # One text at a time: padding another would change the result in its last digits.
+        rows = [self.text_encoder.encode([text], self.device) for text in texts]
+        features = torch.cat([tokens for tokens, _ in rows])
+        mask = torch.cat([mask for _, mask in rows])
+        given, negative, empty = (Tokens(features[i], mask[i]) for i in range(3))
+        captions = Tokens(features[3:], mask[3:])
+        return Conditioning(
+            prompt or "", references, given, negative, empty, captions, tuple(warnings)
         )
 
     @torch.inference_mode()
@@ -199,97 +217,73 @@ class DreamAudio:
         self,
         conditioning: Conditioning,
         seconds: float | None = None,
-        free: bool = False,
+        *,
         missing: str = "auto",
+        free: bool = False,
     ) -> Arrangement:
-        """Encode the references where they sound.
+        """Decide where each reference sounds; a plain value, to be printed, edited or kept.
 
         Parameters
         ----------
         seconds
             Length of the target; the model's own by default.
-        free
-            Leave every reference at time 0 and let the network move it (the paper's mode).
         missing
-            What becomes of parts of the prompt that no reference stands for, one of `MISSING`.
-            Where references are not placed, or none of them sounds, the network decides.
+            What becomes of parts of the prompt that no reference stands for, one of
+            `scene.timeline.MISSING`.
+        free
+            Leave every reference to the network (the paper's mode), whatever the prompt or the
+            references' own placements say.
         """
-        seconds = self.config.seconds if seconds is None else float(seconds)
-        if not 0.3 <= seconds <= 120.0:
-            raise InputError(
-                f"seconds: expected a length from 0.3 to 120, found {seconds:g}; the model was trained on "
-                f"{self.config.seconds:g}"
-            )
-        channels, frames, bands = self.config.latent_shape(seconds)
-        log_mel = LogMel(self.config.audio, device=self.device)
-        silence = self._silence()
+        seconds = self._check_seconds(seconds)
+        check_missing(missing)
         references = conditioning.references
-        placed = self.config.mrc.reference_fusion == "placed"
-        free = free or not placed
-        timeline: tuple[Placements, ...] = (None,) * len(references)
-        if not free:
-            timeline = self.timeline(conditioning, seconds)
-        rows = []
-        for reference, places in zip(references, timeline):
-            key = ("reference", self.vae.cache_token, reference.digest, places, frames)
-            waveform = reference.waveform.to(self.device)
-            rows.append(
-                self.cache.get_or(
-                    key,
-                    lambda w=waveform, p=places: reference_canvas(
-                        self.vae, log_mel, silence, w, p, frames
-                    ),
-                )
+        if free or not self.fusion.uses_timeline:
+            arranged = tuple(
+                ArrangedReference(r.caption, r.active, None, "placed by the network")
+                for r in references
             )
-        if not placed:
-            empty = silence.expand(channels, frames, bands)
-            rows = [row[:channels] for row in rows]
-            rows += [empty] * (max(self.config.mrc.num_references, len(rows)) - len(rows))
-        elif not rows:
-            rows = [silence.new_zeros(channels + 2, frames, bands)]
-        complete = self.complete(conditioning, seconds, missing)
-        return Arrangement(seconds, timeline, torch.stack(rows)[None], complete)
+            ignored = [
+                f"reference {k + 1}: its times are not used, for this network places references"
+                for k, r in enumerate(references)
+                if r.placements is not None and not free
+            ]
+            return Arrangement(seconds, arranged, "generate", tuple(ignored))
+        prompt = conditioning.prompt_tokens if conditioning.prompt.strip() else None
+        return arrange_references(
+            references,
+            seconds,
+            missing,
+            self.config.frame_seconds,
+            prompt,
+            conditioning.caption_tokens,
+            self.arranger,
+        )
 
-    def _rows(
-        self, conditioning: Conditioning, arrangement: Arrangement, plan: list
-    ) -> dict[str, Tensor]:
-        tokens, mask = conditioning.tokens, conditioning.mask
-        slots = arrangement.latents.shape[1]
-        placed = self.config.mrc.reference_fusion == "placed"
-        empty = None
-        if not placed:
-            empty = self._silence().expand(arrangement.latents.shape[2:])
-        rows: dict[str, list[Tensor]] = {
-            k: []
-            for k in (
-                "prompt",
-                "prompt_mask",
-                "captions",
-                "caption_mask",
-                "references",
-                "reference_mask",
+    @torch.inference_mode()
+    def encode_references(
+        self, references: Sequence[Reference], arrangement: Arrangement
+    ) -> Tensor:
+        """Latents R of the references where they sound, as the network's fusion takes them.
+
+        Returns
+        -------
+        Tensor
+            [K, C, T, F] for references joined on channels, silence in empty slots; [K, C + 2, T, F]
+            for placed ones, with two marker channels.
+        """
+        _, frames, _ = self.config.latent_shape(arrangement.seconds)
+        canvases = [
+            reference_canvas(
+                self.vae,
+                self.log_mel,
+                self.silence,
+                reference.waveform.to(self.device),
+                places,
+                frames,
             )
-        }
-        for with_prompt, used, _ in plan:
-            # A reference that the timeline leaves out does not sound, so it must not be heard in
-            # the captions either.
-            used = [k for k in used if arrangement.timeline[k] != ()]
-            text = 0 if with_prompt else 1
-            captions = [3 + k if k in used else 2 for k in range(slots)]
-            latents = arrangement.latents[0]
-            if empty is not None:
-                latents = torch.stack([latents[k] if k in used else empty for k in range(slots)])
-            rows["prompt"].append(tokens[text])
-            rows["prompt_mask"].append(mask[text])
-            rows["captions"].append(tokens[captions])
-            rows["caption_mask"].append(mask[captions])
-            rows["references"].append(latents)
-            rows["reference_mask"].append(
-                torch.tensor([k in used for k in range(slots)], device=tokens.device)
-            )
-        out = {name: torch.stack(values).to(self.device) for name, values in rows.items()}
-        dtype = next(self.flow.parameters()).dtype
-        return {k: v.to(dtype) if v.is_floating_point() else v for k, v in out.items()}
+            for reference, places in zip(references, arrangement.timeline)
+        ]
+        return self.fusion.stack(canvases, self.silence, self.max_references, frames)
 
     @torch.inference_mode()
     def sample(
@@ -297,10 +291,9 @@ class DreamAudio:
         conditioning: Conditioning,
         arrangement: Arrangement,
         seeds: Sequence[int] = (0,),
-        steps: int | None = None,
-        guidance: Guidance = Guidance(),
-        solver: str = "two-step",
-        shift: float = 1.0,
+        settings: SamplingConfig | None = None,
+        *,
+        reference_latents: Tensor | None = None,
         start_latent: Tensor | None = None,
         denoise: float = 1.0,
         callback: StepCallback | None = None,
@@ -311,15 +304,14 @@ class DreamAudio:
         ----------
         seeds
             One per item; an item depends on its own seed alone.
-        steps
-            Solver steps; by default 24 for the flow, 200 for the DDPM variant.
-        solver
-            One of `flow.SOLVERS`; the DDPM variant always uses DDIM.
-        shift
-            Time shift of the flow's steps.
+        settings
+            The model's own by default.
+        reference_latents
+            Result of `encode_references`, if it is at hand.
         start_latent
-            Scaled latent [1 or B, C, T, F] to begin from, with `denoise` the share of the way that
-            is done anew.
+            Scaled latent [1 or B, C, T, F] to begin from (audio to audio).
+        denoise
+            Denoising strength above 0 and up to 1; 1 ignores the start latent.
         callback
             Called after each step with (step, steps, z); may raise to cancel.
 
@@ -328,108 +320,125 @@ class DreamAudio:
         Tensor
             Scaled latents [B, C, T, F], float32.
         """
-        steps = DEFAULT_STEPS[self.config.objective] if steps is None else steps
-        if not seeds:
-            raise InputError("seeds: expected at least one, found none")
-        for seed in seeds:
-            if not 0 <= seed < 2**64:
-                raise InputError(f"seed: expected a whole number from 0 to 2**64 - 1, found {seed}")
+        settings = self.config.sampling if settings is None else settings
+        _check_seeds(seeds)
         if not 0.0 < denoise <= 1.0:
             raise InputError(f"denoise: expected a share above 0 and up to 1, found {denoise}")
-        if solver not in flow.SOLVERS:
-            raise InputError(f"solver: expected one of {', '.join(flow.SOLVERS)}, found {solver!r}")
-        plan = flow.branches(guidance, [r.strength for r in conditioning.references])
+        guidance = Guidance(settings.guidance, settings.reference_guidance)
+        plan = branches(guidance, [r.strength for r in conditioning.references])
         shape = self.config.latent_shape(arrangement.seconds)
-        z = flow.initial_noise(shape, [int(s) for s in seeds]).to(self.device)
+        noise = initial_noise(shape, [int(s) for s in seeds]).to(self.device)
         start = 0.0
         if start_latent is not None and denoise < 1.0:
             start = 1.0 - denoise
-            if start_latent.shape[1:] != z.shape[1:] or start_latent.shape[0] not in (1, len(z)):
-                raise InputError(
-                    f"start latent: expected [1 or {len(z)}, {', '.join(map(str, shape))}], found "
-                    f"{list(start_latent.shape)}; encode a sound of {arrangement.seconds:g} s"
-                )
-            data = start_latent.to(z).expand_as(z)
-            if self.config.objective == "ddpm":
-                z = diffusion.start_latent(data, z, steps, start)
-            else:
-                z = flow.path(z, data, torch.full((len(z),), start))[0]
-        schedule = None
-        if self.config.objective == "flow":
-            schedule = flow.times(steps, shift, start)
-        else:
-            diffusion.ddim_steps(steps, start)
-        context = self.flow.precompute(**self._rows(conditioning, arrangement, plan)).repeat(len(z))
-        weights = [weight for *_, weight in plan]
-        low, high = guidance.interval
-        # Where guidance is off, the first branch alone is computed; features that follow the time
-        # keep all branches.
-        whole = (low, high) == (0.0, 1.0) or len(plan) == 1
-        alone = None if whole or context.refresh is not None else context.rows(slice(0, len(z)))
+            start_latent = _fit_start(start_latent, noise, arrangement.seconds)
+
+        if reference_latents is None:
+            reference_latents = self.encode_references(conditioning.references, arrangement)
+        conditions = self._conditions(conditioning, arrangement, reference_latents, plan)
+        context = self.flow.precompute(**conditions).repeat(len(noise))
         dtype = next(self.flow.parameters()).dtype
-        quiet = self._quiet(conditioning, arrangement, z) if start == 0.0 else None
+        quiet = self._quiet(conditioning, arrangement) if start == 0.0 else None
+        # From the noise straight to silence: with this velocity every solver ends there exactly.
+        to_silence = None if quiet is None else self.silence.to(noise) - noise
 
-        def evaluate(z: Tensor, time: float) -> Tensor:
-            guided = whole or low <= time <= high
-            some = context if guided or alone is None else alone
-            count = 1 if some is alone else len(plan)
-            lam = torch.full((count * len(z),), time, device=z.device)
-            parts = (
-                self.flow.denoise(z.to(dtype).repeat(count, 1, 1, 1), lam, some)
-                .float()
-                .chunk(count)
+        def predict(z: Tensor, time: float) -> Tensor:
+            # All branches of all items in one batch, branch by branch.
+            lam = torch.full((len(plan) * len(z),), time, device=z.device)
+            out = self.flow.denoise(z.to(dtype).repeat(len(plan), 1, 1, 1), lam, context)
+            parts = out.float().chunk(len(plan))
+            guided = sum(branch.weight * part for branch, part in zip(plan, parts))
+            return guided if quiet is None else torch.where(quiet, to_silence, guided)
+
+        return self.objective.sample(
+            predict,
+            noise,
+            steps=settings.steps,
+            solver=settings.solver,
+            shift=settings.shift,
+            start_latent=start_latent,
+            start=start,
+            callback=callback,
+        )
+
+    def _conditions(
+        self,
+        conditioning: Conditioning,
+        arrangement: Arrangement,
+        latents: Tensor,
+        plan: Sequence[Branch],
+    ) -> dict[str, Tensor]:
+        """Inputs of `MRCUNet.precompute`, one row for each branch of guidance."""
+        slots = len(latents)
+        empty, captions = conditioning.empty_tokens, conditioning.caption_tokens
+        rows: list[dict[str, Tensor]] = []
+        for branch in plan:
+            # A reference that the timeline leaves out does not sound, so its caption must not reach
+            # the network either.
+            used = [k for k in branch.references if arrangement.timeline[k] != ()]
+            text = (
+                conditioning.prompt_tokens if branch.with_prompt else conditioning.negative_tokens
             )
-            velocity = sum(w * part for w, part in zip(weights, parts)) if guided else parts[0]
-            return velocity if quiet is None else torch.where(quiet[0], quiet[1], velocity)
+            described = [
+                Tokens(captions.features[k], captions.mask[k]) if k in used else empty
+                for k in range(slots)
+            ]
+            rows.append(
+                {
+                    "prompt": text.features,
+                    "prompt_mask": text.mask,
+                    "captions": torch.stack([tokens.features for tokens in described]),
+                    "caption_mask": torch.stack([tokens.mask for tokens in described]),
+                    "references": self.fusion.keep(latents, used, self.silence),
+                    "reference_mask": torch.tensor([k in used for k in range(slots)]),
+                }
+            )
+        dtype = next(self.flow.parameters()).dtype
+        stacked = {
+            name: torch.stack([row[name] for row in rows]).to(self.device) for name in rows[0]
+        }
+        return {k: v.to(dtype) if v.is_floating_point() else v for k, v in stacked.items()}
 
-        if self.config.objective == "ddpm":
-            return diffusion.ddim(evaluate, z, steps, start, callback)
-        return flow.SOLVERS[solver](evaluate, z, schedule, callback)
-
-    def _quiet(
-        self, conditioning: Conditioning, arrangement: Arrangement, noise: Tensor
-    ) -> tuple[Tensor, Tensor] | None:
-        """Frames [T, 1] where nothing shall be heard, and the velocity [B, C, T, F] that leads from
-        `noise` to silence; None where the network decides.
-        """
-        fits = self.config.objective == "flow" and self.config.mrc.reference_fusion == "placed"
-        heard = conditioning.heard
-        places = [arrangement.timeline[k] for k in heard]
-        if not (fits and arrangement.complete and any(places)) or None in places:
+    def _quiet(self, conditioning: Conditioning, arrangement: Arrangement) -> Tensor | None:
+        """Frames [T, 1] that are led to silence; None where the network decides."""
+        active = [k for k, reference in enumerate(conditioning.references) if reference.active]
+        timeline = [arrangement.timeline[k] for k in active]
+        wanted = arrangement.missing == "silence" and self.objective.can_steer
+        if not (wanted and any(timeline)) or None in timeline:
             return None
-        frames = quiet_frames(arrangement.latents[0, heard])
-        return frames[:, None].to(noise.device), self._silence().to(noise) - noise
+        _, frames, _ = self.config.latent_shape(arrangement.seconds)
+        return quiet_frames(timeline, frames, self.config.frame_seconds)[:, None].to(self.device)
 
     @torch.inference_mode()
     def encode(self, waveform: Tensor, seconds: float) -> Tensor:
-        """Scaled latent [1, C, T, F] of a mono sound [T] at 16 kHz, cut or padded with silence to
-        `seconds`.
+        """Scaled latent [1, C, T, F] of a mono sound [T] at the model's rate, cut or padded with
+        silence to `seconds`.
         """
         _, frames, _ = self.config.latent_shape(seconds)
         samples = frames * self.config.vae.stride * self.config.audio.hop_length
         waveform = waveform[: round(seconds * self.config.audio.sample_rate)]
         padded = nn.functional.pad(waveform, (0, samples - len(waveform))).to(self.device)
-        log_mel = LogMel(self.config.audio, device=self.device)
-        return self.vae.encode(log_mel(padded[None]).to(next(self.vae.parameters()).dtype)).float()
+        mel = self.log_mel(padded[None])
+        return self.vae.encode(mel.to(next(self.vae.parameters()).dtype)).float()
 
     @torch.inference_mode()
-    def decode(self, latent: Tensor) -> Tensor:
-        """Log-mel [B, 1, frames, bands] of scaled latents, float32."""
-        return self.vae.decode(latent.to(self.device, next(self.vae.parameters()).dtype)).float()
+    def decode(self, latents: Tensor) -> Tensor:
+        """Log-mels [B, 1, frames, bands] of scaled latents [B, C, T, F], float32."""
+        dtype = next(self.vae.parameters()).dtype
+        return self.vae.decode(latents.to(self.device, dtype)).float()
 
     @torch.inference_mode()
     def vocode(self, mel: Tensor, seconds: float | None = None) -> Tensor:
-        """Waveforms [B, T] of log-mels [B, 1, frames, bands], refined as the model asks for and cut
-        to `seconds`.
+        """Waveforms [B, 1, samples] of log-mels [B, 1, frames, bands], refined as the vocoder asks
+        for and cut to `seconds`.
         """
-        mel = mel.to(self.device, next(self.vocoder.parameters()).dtype)
-        waveform = self.vocoder.vocode(mel[:, 0].transpose(1, 2)).float()[:, 0]
+        mel = mel.to(self.device)
+        waveform = self.vocoder.vocode(mel.to(next(self.vocoder.parameters()).dtype)).float()
         iterations = self.config.vocoder.refinement_iterations
         if iterations:
-            refinement = GriffinLim(self.config.audio, self.device)
-            waveform = refinement.refine(waveform, mel.float(), iterations)
+            waveform = self.griffin_lim.refine(waveform[:, 0], mel.float(), iterations)[:, None]
         if seconds is not None:
-            waveform = waveform[:, : round(seconds * self.config.audio.sample_rate)]
+            waveform = waveform[..., : round(seconds * self.config.audio.sample_rate)]
         return waveform.clamp(-1.0, 1.0)
 
     def generate(
@@ -437,173 +446,108 @@ class DreamAudio:
         prompt: str,
         references: Sequence[Reference] = (),
         *,
-        negative_prompt: str = "",
-        seconds: float | None = None,
-        free: bool = False,
-        missing: str = "auto",
         seeds: Sequence[int] = (0,),
-        **options,
-    ) -> Tensor:
-        """Prompt and references to waveforms [len(seeds), T] at 16 kHz; `options` are those of
-        `sample`.
+        seconds: float | None = None,
+        negative_prompt: str = "",
+        missing: str = "auto",
+        free: bool = False,
+        arrangement: Arrangement | None = None,
+        steps: int | None = None,
+        solver: str | None = None,
+        guidance: float | None = None,
+        reference_guidance: float | None = None,
+        shift: float | None = None,
+        start_latent: Tensor | None = None,
+        denoise: float = 1.0,
+        callback: StepCallback | None = None,
+    ) -> Generation:
+        """Prompt and references to sound, one for each seed; what is None is the model's own.
+
+        Parameters
+        ----------
+        prompt
+            Text description of the audio.
+        references
+            Sounds with a caption each.
+        seeds
+            One for each waveform.
+        seconds, missing, free
+            See `arrange`.
+        negative_prompt
+            What to avoid.
+        arrangement
+            Result of `arrange`, edited or not, instead of a reading of the prompt; its length
+            counts.
+        steps, solver, guidance, reference_guidance, shift
+            See `config.SamplingConfig`.
+        start_latent, denoise, callback
+            See `sample`.
+
+        Raises
+        ------
+        InputError
+            If a value is out of range.
         """
+        settings = self.config.sampling.override(
+            steps=steps,
+            solver=solver,
+            guidance=guidance,
+            reference_guidance=reference_guidance,
+            shift=shift,
+        )
         conditioning = self.condition(prompt, references, negative_prompt)
-        arrangement = self.arrange(conditioning, seconds, free, missing)
-        latent = self.sample(conditioning, arrangement, seeds, **options)
-        return self.vocode(self.decode(latent), arrangement.seconds)
-
-
-def model_folder(name: str | Path) -> Path:
-    """Folder of a model given as a folder, or as the name of one inside the package."""
-    for folder in (Path(name).expanduser(), MODELS / str(name)):
-        if (folder / "config.json").is_file():
-            return folder
-    known = sorted(p.parent.name for p in MODELS.glob("*/config.json"))
-    if Path(name).expanduser().is_dir():
-        raise CheckpointError(
-            f"{name}: the folder has no config.json; expected a DreamAudio model folder"
-        )
-    raise CheckpointError(
-        f"model {str(name)!r}: no such folder, and no embedded model of that name; embedded: "
-        f"{', '.join(known) or 'none'}"
-    )
-
-
-def read_config(folder: Path) -> ModelConfig:
-    """`config.json` of a model folder."""
-    file = folder / "config.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file}: not readable JSON ({error})") from error
-    if not isinstance(values, dict) or values.pop("format", None) != "dreamaudio":
-        raise CheckpointError(
-            f'{file}: expected "format": "dreamaudio"; this is another program\'s model folder'
-        )
-    values.pop("version", None)
-    return from_dict(ModelConfig, values, str(file))
-
-
-def _build(
-    cls: type, part: str, path: Path, config_class: type, operations, dtype, device
-) -> nn.Module:
-    config, state = load_weights(path, part, config_class)
-    module = load_state(cls(config, operations, dtype, torch.device("meta")), state, path)
-    return module.eval().requires_grad_(False).to(device)
-
-
-def load_flow(path: Path, operations=nn, dtype=torch.float32, device="cpu") -> MRCUNet:
-    """MRC UNet from our safetensors."""
-    return _build(MRCUNet, "flow", path, MRCConfig, operations, dtype, device)
-
-
-def load_arranger(path: Path, operations=nn, dtype=torch.float32, device="cpu") -> Arranger:
-    """Arranger from our safetensors."""
-    return _build(Arranger, "arranger", path, ArrangerConfig, operations, dtype, device)
-
-
-def build_vae(
-    path: Path, operations=nn, dtype=torch.float32, device="cpu", allow_pickle: bool = False
-) -> AutoencoderKL:
-    """VAE from any format that `checkpoint.load_vae` reads."""
-    config, state = load_vae(path, allow_pickle)
-    module = load_state(AutoencoderKL(config, operations, dtype, torch.device("meta")), state, path)
-    return module.eval().requires_grad_(False).to(device)
-
-
-def build_vocoder(
-    path: Path, operations=nn, dtype=torch.float32, device="cpu", allow_pickle: bool = False
-) -> BigVGAN:
-    """Vocoder from our safetensors, or from an official BigVGAN file or folder (with
-    `allow_pickle`).
-    """
-    path = Path(path)
-    if path.suffix.lower() == ".safetensors":
-        return _build(BigVGAN, "vocoder", path, VocoderConfig, operations, dtype, device)
-    require_pickle(path, allow_pickle)
-    config, state = load_official(path)
-    module = load_state(BigVGAN(config, operations, dtype, torch.device("meta")), state, path)
-    return module.eval().requires_grad_(False).to(device)
-
-
-def load_model(
-    name: str | Path = "mini",
-    *,
-    flow: str | Path | None = None,
-    vae: str | Path | None = None,
-    vocoder: str | Path | None = None,
-    text_encoder: str | Path | None = None,
-    arranger: str | Path | None = None,
-    operations=nn,
-    dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
-    cache: Cache | None = None,
-) -> DreamAudio:
-    """Load a model folder, or the embedded model by its name; any part may come from elsewhere.
-
-    Raises
-    ------
-    CheckpointError
-        If a part is missing, damaged, or does not fit the others.
-    """
-    folder = model_folder(name)
-    config = read_config(folder)
-    kw = {"operations": operations, "dtype": dtype, "device": device}
-
-    def part(given: str | Path | None, file: str) -> Path:
-        path = folder / file if given is None else Path(given).expanduser()
-        if not path.exists():
-            where = f"model folder {folder}" if given is None else "the given path"
-            raise CheckpointError(
-                f"{path}: no such file ({where}); add it or name another with {file.split('.')[0]}="
+        if arrangement is None:
+            arrangement = self.arrange(conditioning, seconds, missing=missing, free=free)
+        elif len(arrangement.references) != len(conditioning.references):
+            raise InputError(
+                f"arrangement: holds {len(arrangement.references)} references, expected "
+                f"{len(conditioning.references)}; arrange these references anew"
             )
-        return path
-
-    loaded_vae = build_vae(part(vae, "vae.safetensors"), **kw)
-    loaded_flow = load_flow(part(flow, "flow.safetensors"), **kw)
-    loaded_vocoder = build_vocoder(part(vocoder, "vocoder.safetensors"), **kw)
-    text_source = (
-        folder / config.text.source
-        if text_encoder is None and (folder / config.text.source).is_dir()
-        else (text_encoder or config.text.source)
-    )
-    loaded_text = load_text_encoder(
-        text_source, config.text, allow_download=text_encoder is not None, **kw
-    )
-    loaded_arranger = None
-    if arranger is not None or config.arranger is not None:
-        loaded_arranger = load_arranger(
-            part(arranger, "arranger.safetensors"), operations, torch.float32, device
+        latents = self.sample(
+            conditioning,
+            arrangement,
+            seeds,
+            settings,
+            start_latent=start_latent,
+            denoise=denoise,
+            callback=callback,
         )
-    config = replace(
-        config, vae=loaded_vae.config, mrc=loaded_flow.config, vocoder=loaded_vocoder.config
-    )
-    check_parts(config)
-    return DreamAudio(
-        config,
-        loaded_flow,
-        loaded_vae,
-        loaded_vocoder,
-        loaded_text,
-        loaded_arranger,
-        device,
-        Cache(0) if cache is None else cache,
-    )
+        mel = self.decode(latents)
+        return Generation(
+            waveforms=self.vocode(mel, arrangement.seconds),
+            sample_rate=self.config.audio.sample_rate,
+            arrangement=arrangement,
+            mel=mel,
+            latents=latents,
+            seeds=tuple(seeds),
+            settings=settings,
+            warnings=conditioning.warnings + arrangement.warnings,
+        )
+
+    def _check_seconds(self, seconds: float | None) -> float:
+        low, high = SECONDS_RANGE
+        seconds = self.config.seconds if seconds is None else float(seconds)
+        if not low <= seconds <= high:
+            raise InputError(
+                f"seconds: expected a length from {low:g} to {high:g}, found {seconds:g}; the model "
+                f"was trained on {self.config.seconds:g}"
+            )
+        return seconds
 
 
-def check_parts(config: ModelConfig) -> None:
-    """Refuse parts that cannot work together."""
-    if config.vae.latent_channels != config.mrc.latent_channels:
-        raise CheckpointError(
-            f"vae: its latents have {config.vae.latent_channels} channels, the flow network expects "
-            f"{config.mrc.latent_channels}; use the VAE that it was trained with"
+def _check_seeds(seeds: Sequence[int]) -> None:
+    if not seeds:
+        raise InputError("seeds: expected at least one, found none")
+    for seed in seeds:
+        if not 0 <= seed <= MAX_SEED:
+            raise InputError(f"seed: expected a whole number from 0 to 2**64 - 1, found {seed}")
+
+
+def _fit_start(start_latent: Tensor, noise: Tensor, seconds: float) -> Tensor:
+    """Start latent for each item of `noise` [B, C, T, F]."""
+    if start_latent.shape[1:] != noise.shape[1:] or len(start_latent) not in (1, len(noise)):
+        raise InputError(
+            f"start latent: expected [1 or {len(noise)}, {', '.join(map(str, noise.shape[1:]))}], "
+            f"found {list(start_latent.shape)}; encode a sound of {seconds:g} s"
         )
-    if config.vocoder.num_mels != config.audio.n_mels:
-        raise CheckpointError(
-            f"vocoder: expects {config.vocoder.num_mels} mel bands, the model has {config.audio.n_mels}"
-        )
-    if config.vocoder.hop_length != config.audio.hop_length:
-        raise CheckpointError(
-            f"vocoder: makes {config.vocoder.hop_length} samples a frame, the model has "
-            f"{config.audio.hop_length}"
-        )
+    return start_latent.to(noise).expand_as(noise)

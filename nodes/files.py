@@ -10,7 +10,7 @@ from pathlib import Path
 import folder_paths
 
 from ..dreamaudio_core.errors import CheckpointError, InputError
-from ..dreamaudio_core.pipeline import MODELS
+from ..dreamaudio_core.weights.folder import MODELS
 
 log = logging.getLogger(__name__)
 FOLDER = "dreamaudio"

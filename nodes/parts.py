@@ -13,7 +13,8 @@ from torch import nn
 
 from ..dreamaudio_core.cache import Cache
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.pipeline import Arrangement, Conditioning, DreamAudio, check_parts
+from ..dreamaudio_core.loading import check_parts
+from ..dreamaudio_core.pipeline import Arrangement, Conditioning, DreamAudio
 
 log = logging.getLogger(__name__)
 PARTS = ("flow", "vae", "vocoder", "text_encoder", "arranger")

@@ -120,7 +120,7 @@ class RetrieveReferences(io.ComfyNode):
             )
         lines = [f"{hit.part}: {hit.caption} ({hit.score:.2f}, {hit.path.name})" for hit in hits]
         references = tuple(
-            load_reference(hit.path, hit.caption, what=hit.path.name) for hit in hits
+            load_reference(hit.path, hit.caption, label=hit.path.name) for hit in hits
         )
         return io.NodeOutput(references, "\n".join(lines))
 

@@ -4,7 +4,8 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
-from ..dreamaudio_core.sampling.flow import SOLVERS, Guidance, branches
+from ..dreamaudio_core.sampling.guidance import Guidance, branches
+from ..dreamaudio_core.sampling.solvers import SOLVERS
 from ..dreamaudio_core.scene.timeline import MISSING
 from .latents import check_latent, latent_of
 from .parts import flow_memory

@@ -9,6 +9,7 @@ from dreamaudio_core.config import (
     ArrangerConfig,
     ModelConfig,
     MRCConfig,
+    SamplingConfig,
     TextConfig,
     VAEConfig,
     VocoderConfig,
@@ -47,7 +48,6 @@ def make_folder(folder, fusion="placed", objective="flow", text="minilm", **mrc)
     torch.manual_seed(0)
     config = ModelConfig(
         name="tiny",
-        objective=objective,
         vae=VAEConfig(
             channels=8,
             multipliers=(1, 2, 2, 2),
@@ -65,7 +65,7 @@ def make_folder(folder, fusion="placed", objective="flow", text="minilm", **mrc)
         text=TextConfig(kind=text, source="text_encoder", dim=24),
         mrc=MRCConfig(
             latent_channels=4,
-            hidden=32,
+            model_channels=32,
             multipliers=(1, 2),
             attention_levels=(1,),
             num_res_blocks=1,
@@ -73,12 +73,14 @@ def make_folder(folder, fusion="placed", objective="flow", text="minilm", **mrc)
             groups=8,
             text_dim=24,
             num_references=8 if fusion == "placed" else 3,
-            reference_fusion=fusion,
+            fusion=fusion,
+            objective=objective,
             **mrc,
         ),
         arranger=ArrangerConfig(text_dim=24, hidden=48, layers=1, heads=2)
         if fusion == "placed"
         else None,
+        sampling=SamplingConfig(steps=200 if objective == "ddpm" else 24),
         seconds=2.56,
     )
     network = MRCUNet(config.mrc)

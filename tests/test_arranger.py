@@ -1,7 +1,6 @@
 """The arranger: its symmetries, what it can learn, and how its output becomes a timeline."""
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -10,17 +9,24 @@ from torch import nn
 from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.networks.arranger import (
-    GRID_SECONDS,
     Arranger,
     ArrangerOutput,
-    arrange,
+    decode_timeline,
     default_timeline,
-    references_suffice,
+    nothing_missing,
+    predict,
 )
 from dreamaudio_core.scene.timeline import Placement
 
+GRID_SECONDS = 0.08
 SMALL = ArrangerConfig(
-    text_dim=24, hidden=32, layers=2, heads=2, max_references=8, max_repeats=3, completeness=True
+    text_dim=24,
+    hidden=32,
+    layers=2,
+    heads=2,
+    max_references=8,
+    max_repeats=3,
+    predicts_missing=True,
 )
 
 
@@ -201,7 +207,7 @@ def test_it_learns_eight_compositions():
 
 def suffice(model, inputs, item=0, count=None):
     chosen = slice(count)
-    return references_suffice(
+    out = predict(
         model,
         inputs["prompt"][item],
         inputs["prompt_mask"][item],
@@ -210,6 +216,7 @@ def suffice(model, inputs, item=0, count=None):
         inputs["reference_seconds"][item, chosen].tolist(),
         10.24,
     )
+    return nothing_missing(out)
 
 
 def test_it_learns_whether_a_word_has_no_reference():
@@ -238,9 +245,9 @@ def test_it_learns_whether_a_word_has_no_reference():
 
 
 def test_without_the_answer_any_reference_suffices(small):
-    model = Arranger(dataclasses.replace(SMALL, completeness=False))
+    model = Arranger(dataclasses.replace(SMALL, predicts_missing=False))
     assert model(**batch()).complete is None
-    assert suffice(model, batch()) and not suffice(model, batch(), count=0)
+    assert suffice(model, batch())
     with pytest.raises(InputError, match="at most 8"):
         suffice(small, batch(references=9))
 
@@ -260,9 +267,9 @@ class Fixed(nn.Module):
         return self.out
 
 
-def decode(model, lengths, seconds=10.24, fixed=None):
+def decode(model, lengths, seconds=10.24):
     features = batch(1, references=len(lengths))
-    return arrange(
+    out = predict(
         model,
         features["prompt"][0],
         features["prompt_mask"][0],
@@ -270,8 +277,8 @@ def decode(model, lengths, seconds=10.24, fixed=None):
         features["caption_mask"][0],
         lengths,
         seconds,
-        fixed=fixed,
     )
+    return decode_timeline(out, lengths, seconds, GRID_SECONDS)
 
 
 def test_decoding():
@@ -298,47 +305,23 @@ def test_late_starts_leave_room_for_the_sound_and_lie_on_the_grid():
     assert place.start / GRID_SECONDS == pytest.approx(round(place.start / GRID_SECONDS))
 
 
-def test_fixed_placements_are_kept(small):
-    mine = (Placement(2.345, 0.5, -3.0, 0.1),)
-    for fixed in ([None, mine, ()], [mine, mine, mine]):
-        timeline = decode(small, [1.0, 2.0, 3.0], fixed=fixed)
-        for given, found in zip(fixed, timeline):
-            assert isinstance(found, tuple)
-            assert given is None or found == given
-
-
-def test_what_it_refuses(small):
-    with pytest.raises(InputError, match="reference 2"):
-        decode(small, [1.0, 0.0])
+def test_more_references_than_it_takes_are_refused(small):
     with pytest.raises(InputError, match="at most 8"):
         decode(small, [1.0] * 9)
-    with pytest.raises(InputError, match="seconds"):
-        decode(small, [1.0], seconds=math.nan)
-    with pytest.raises(InputError, match="fixed"):
-        decode(small, [1.0, 1.0], fixed=[None])
     assert decode(small, []) == []
 
 
 def test_default_timeline_is_back_to_back():
-    timeline = default_timeline([1.6, 0.8, 2.4], 10.24)
+    timeline = default_timeline([1.6, 0.8, 2.4], 10.24, GRID_SECONDS)
     assert timeline == [(Placement(0.0, 1.6),), (Placement(1.6, 0.8),), (Placement(2.4, 2.4),)]
-    assert default_timeline([], 10.24) == []
+    assert default_timeline([], 10.24, GRID_SECONDS) == []
 
 
 def test_default_timeline_cuts_the_longest_until_all_fit():
-    timeline = default_timeline([10.0, 1.0, 8.0], 9.0)
+    timeline = default_timeline([10.0, 1.0, 8.0], 9.0, GRID_SECONDS)
     assert [places[0].duration for places in timeline] == pytest.approx([4.0, 1.0, 4.0])
     assert [places[0].start for places in timeline] == pytest.approx(
         [0.0, 4.0, 5.0], abs=GRID_SECONDS / 2 + 1e-6
     )
     for (place,) in timeline:
         assert place.start + place.duration <= 9.0 + 1e-6
-
-
-def test_default_timeline_keeps_fixed_placements():
-    mine = (Placement(5.0, 1.0),)
-    assert default_timeline([2.0, 1.0, 2.0], 10.24, [None, mine, None]) == [
-        (Placement(0.0, 2.0),),
-        mine,
-        (Placement(2.0, 2.0),),
-    ]

@@ -14,8 +14,9 @@ import torch
 from dreamaudio_core.cli import main
 from dreamaudio_core.config import VAEConfig
 from dreamaudio_core.networks.vae import AutoencoderKL
-from dreamaudio_core.pipeline import MODELS
+from dreamaudio_core.scene.timeline import Arrangement
 from dreamaudio_core.weights.checkpoint import read_safetensors
+from dreamaudio_core.weights.folder import MODELS
 from small_model import make_folder
 
 ROOT = Path(__file__).parent.parent
@@ -173,6 +174,42 @@ def test_unwritable_output(folder, tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
+def test_starts_add_up(folder, sound, tmp_path, capsys):
+    path = sound("r.wav", noise(0.1))
+    starts = ["--at", "0.4", "--at", "0.1, 0.25"]
+    assert generate(folder, "--reference", path, "a bell", *starts, out=tmp_path / "x.wav") == 0
+    assert "0.10 s for 0.10 s, 0.25 s for 0.10 s, 0.40 s for" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        generate(folder, "--reference", path, "a", "--at", "soon", out=tmp_path / "x.wav")
+    assert "--at: expected auto, or seconds" in capsys.readouterr().err
+
+
+def test_arrange_prints_a_value_that_can_be_read_back(folder, sound, capsys):
+    path = sound("r.wav", noise(0.1))
+    words = ["arrange", "--model", folder, "--prompt", "a bell", "--seconds", "2"]
+    words += ["--reference", path, "a bell", "--at", "0.5", "--reference", path, "a crow"]
+    assert main([*words, "--json"]) == 0
+    found = Arrangement.from_json(capsys.readouterr().out)
+    assert found.seconds == 2.0 and found.timeline[0][0].start == 0.5
+    assert [r.caption for r in found.references] == ["a bell", "a crow"]
+    assert main(words) == 0
+    assert "reference 1, 'a bell': 0.50 s for 0.10 s (set by hand)" in capsys.readouterr().out
+
+
+def test_an_output_never_replaces_a_reference(folder, sound, tmp_path, capsys):
+    path = sound("r.wav", noise(0.3))
+    before = Path(path).read_bytes()
+    assert generate(folder, "--reference", path, "a bell", out=path) == 2
+    assert "r.wav is a reference" in capsys.readouterr().err
+    assert Path(path).read_bytes() == before
+
+
+def test_a_device_that_is_not_there(folder, tmp_path, capsys):
+    for name in ("cuda:99", "abacus"):
+        assert generate(folder, "--device", name, out=tmp_path / "x.wav") == 2
+        assert f"device: {name!r} cannot be used" in capsys.readouterr().err
+
+
 def test_at_needs_a_reference(folder, tmp_path, capsys):
     with pytest.raises(SystemExit):
         generate(folder, "--at", "1", out=tmp_path / "x.wav")
@@ -273,10 +310,11 @@ def test_embedded_model_fits_the_repository():
 
 
 @pytest.mark.parametrize(
-    "command", ["generate", "info", "convert", "data", "train", "evaluate", "library"]
+    "command",
+    ["generate", "arrange", "info", "convert", "data", "train", "evaluate", "library"],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
     assert stopped.value.code == 0
-    assert f"dreamaudio_core {command}" in capsys.readouterr().out
+    assert f"dreamaudio {command}" in capsys.readouterr().out

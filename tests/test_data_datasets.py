@@ -29,7 +29,7 @@ from dreamaudio_core.data.export import write_test_set
 from dreamaudio_core.data.grouped import open_shard
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.language.captions import caption_from_label
-from dreamaudio_core.pipeline import load_model
+from dreamaudio_core.loading import load_model
 from dreamaudio_core.scene.scenes import read_scenes
 from dreamaudio_core.training.cli import add_parser as add_train
 from small_model import make_folder
@@ -368,7 +368,7 @@ def test_train_commands_make_parts_that_load(cached, bank, tmp_path):
         assert run("train", name, tmp_path / name, "--model", model, *loop, *extra) == 0
         part = "flow" if name == "align" else name
         loaded = load_model(model, **{part: tmp_path / name / f"{part}.safetensors"})
-        assert loaded.slots == (4 if name == "align" else 3)
+        assert loaded.max_references == (4 if name == "align" else 3)
     with pytest.raises(InputError, match="this run trains 'flow', not 'vae'"):
         run("train", "vae", tmp_path / "flow", "--model", model, *loop, "--bank", bank.manifest)
     with pytest.raises(InputError, match="because 'dreamaudio' is a preset"):

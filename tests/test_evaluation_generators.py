@@ -54,7 +54,7 @@ def model(tmp_path_factory) -> Path:
         text=dataclasses.replace(PRESETS["mini"].text, source="text_encoder"),
         mrc=MRCConfig(
             latent_channels=4,
-            hidden=16,
+            model_channels=16,
             multipliers=(1, 2),
             attention_levels=(1,),
             num_res_blocks=1,
@@ -62,7 +62,7 @@ def model(tmp_path_factory) -> Path:
             groups=4,
             text_dim=384,
             num_references=3,
-            reference_fusion="placed",
+            fusion="placed",
         ),
         seconds=1.28,
     )
@@ -126,11 +126,12 @@ def test_settings_reach_the_pipeline(model):
     generator = load_pipeline_generator(
         str(model), steps=2, guidance=1.5, reference_guidance=3.0, free=True
     )
-    assert (
-        generator.options["guidance"].text == 1.5
-        and generator.options["guidance"].references == 3.0
-    )
-    assert generator.options["free"] is True
+    assert generator.options == {
+        "steps": 2,
+        "guidance": 1.5,
+        "reference_guidance": 3.0,
+        "free": True,
+    }
     assert generator.generate("a crow caws", [CROW], 0).shape == (20_480,)
     with pytest.raises(InputError, match="guidance"):
-        load_pipeline_generator(str(model), guidance=-1.0)
+        load_pipeline_generator(str(model), guidance=-1.0).generate("a", [], 0)

@@ -6,7 +6,6 @@ import torch
 from dreamaudio_core.audio import LogMel, read_audio
 from dreamaudio_core.config import AudioConfig, VAEConfig
 from dreamaudio_core.networks.vae import AutoencoderKL
-from dreamaudio_core.pipeline import build_vae
 from dreamaudio_core.rendering.placing import (
     canvas,
     cut_part,
@@ -17,6 +16,7 @@ from dreamaudio_core.rendering.placing import (
 )
 from dreamaudio_core.scene.timeline import Placement
 from dreamaudio_core.weights.info import MODELS
+from dreamaudio_core.weights.load import load_part
 
 AUDIO = AudioConfig()
 EXAMPLE = MODELS.parent / "examples" / "cash_register.flac"
@@ -66,12 +66,12 @@ def test_canvas_overlap_and_end():
 
 
 def test_quiet_frames_keep_a_distance_from_every_sound():
-    silence = torch.zeros(3, 1, 2)
-    first = canvas([(4, torch.ones(3, 2, 2))], silence, 20, placed=True)
-    second = canvas([(12, torch.ones(3, 3, 2))], silence, 20, placed=True)
-    quiet = quiet_frames(torch.stack([first, second])).nonzero()[:, 0].tolist()
+    timeline = [(Placement(0.32, 0.16),), None, (), (Placement(0.96, 0.2),)]
+    quiet = quiet_frames(timeline, 20, 0.08).nonzero()[:, 0].tolist()
     assert quiet == [0, 1, 8, 9, 17, 18, 19]
-    assert quiet_frames(canvas([], silence, 5, placed=True)[None]).all()
+    assert quiet_frames([()], 5, 0.08).all()
+    # A sound of exactly two frames takes no third one.
+    assert quiet_frames([(Placement(0.0, 0.16),)], 5, 0.08).tolist() == [False] * 4 + [True]
 
 
 def test_silence_hardly_depends_on_its_length(vae, sound):
@@ -102,6 +102,6 @@ def test_placed_and_free_references(vae, sound):
     reason="the embedded model's weights are not here",
 )
 def test_embedded_vae_reconstructs_a_real_sound(sound):
-    vae = build_vae(MODELS / "mini" / "vae.safetensors")
+    vae = load_part("vae", MODELS / "mini" / "vae.safetensors")
     mel = LogMel(AUDIO)(sound[: len(sound) // 1280 * 1280][None])
     assert (vae.decode(vae.encode(mel)) - mel).abs().mean() < 0.6

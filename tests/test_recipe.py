@@ -13,13 +13,14 @@ import dreamaudio_core
 from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig
 from dreamaudio_core.data.bank import BankEntry, write_manifest
 from dreamaudio_core.errors import CheckpointError
+from dreamaudio_core.loading import load_model
 from dreamaudio_core.networks.arranger import Arranger
 from dreamaudio_core.networks.bigvgan import BigVGAN
 from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.networks.vae import AutoencoderKL
-from dreamaudio_core.pipeline import build_vae, load_flow, load_model
 from dreamaudio_core.training.cli import add_parser
 from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors, save_weights
+from dreamaudio_core.weights.load import load_part
 from small_model import make_folder
 
 PACKAGE = Path(list(dreamaudio_core.__path__)[0])
@@ -52,7 +53,7 @@ PARTS = {
         MRCUNet,
         MRCConfig(
             latent_channels=4,
-            hidden=32,
+            model_channels=32,
             multipliers=(1, 2),
             attention_levels=(1,),
             num_res_blocks=1,
@@ -60,7 +61,7 @@ PARTS = {
             groups=8,
             text_dim=384,
             num_references=8,
-            reference_fusion="placed",
+            fusion="placed",
         ),
     ),
     "arranger": (Arranger, ArrangerConfig(hidden=48, layers=1, heads=2)),
@@ -114,8 +115,8 @@ def test_assembled_parts_are_a_model_in_half_precision(tmp_path, folder):
         arranger=PARTS["arranger"][1],
     )
     assert model.vae.config.scale_factor == 0.7
-    waveform = model.generate("a crow caws", seconds=1.0, steps=1)
-    assert waveform.shape == (1, 16_000) and torch.isfinite(waveform).all()
+    waveform = model.generate("a crow caws", seconds=1.0, steps=1).waveforms
+    assert waveform.shape == (1, 1, 16_000) and torch.isfinite(waveform).all()
 
 
 def test_a_part_without_a_run_is_kept(tmp_path, folder):
@@ -275,10 +276,14 @@ def test_widened_parts_keep_what_the_old_channels_knew(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["widen_latents.py", str(folder), "6", str(tmp_path / "wide")])
     recipe("widen_latents").main()
     mel = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0)) - 5.0
-    narrow, wide = (build_vae(path / "vae.safetensors") for path in (folder, tmp_path / "wide"))
+    narrow, wide = (
+        load_part("vae", path / "vae.safetensors") for path in (folder, tmp_path / "wide")
+    )
     torch.testing.assert_close(wide.posterior(mel).mean[:, :4], narrow.posterior(mel).mean)
     torch.testing.assert_close(wide.posterior(mel).logvar[:, :4], narrow.posterior(mel).logvar)
-    narrow, wide = (load_flow(path / "flow.safetensors") for path in (folder, tmp_path / "wide"))
+    narrow, wide = (
+        load_part("flow", path / "flow.safetensors") for path in (folder, tmp_path / "wide")
+    )
     g = torch.Generator().manual_seed(1)
     z, references = torch.randn(1, 6, 8, 8, generator=g), torch.randn(1, 2, 8, 8, 8, generator=g)
     kept = torch.tensor([0, 1, 2, 3, 6, 7])

@@ -17,7 +17,7 @@ import torch
 from dreamaudio_core.config import PRESETS
 from dreamaudio_core.data.bank import Bank, BankWriter
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.pipeline import load_model
+from dreamaudio_core.loading import load_model
 from dreamaudio_core.training import discriminators as judges
 from dreamaudio_core.training.checkpoints import saved_checkpoints
 from dreamaudio_core.training.loop import LoopOptions, train
@@ -59,7 +59,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def config(folder):
-    from dreamaudio_core.pipeline import read_config
+    from dreamaudio_core.weights.folder import read_config
 
     return read_config(folder)
 
@@ -250,7 +250,7 @@ import json, os, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
 from test_training_vae_vocoder import Bank, curves, options, vae_part, vocoder_part
-from dreamaudio_core.pipeline import read_config
+from dreamaudio_core.weights.folder import read_config
 model, manifest, out = map(Path, sys.argv[1:])
 banks = Bank(manifest, "train"), Bank(manifest, "test")
 found = {{}}

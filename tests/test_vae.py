@@ -13,9 +13,9 @@ from safetensors.torch import save_file
 from dreamaudio_core.config import PRESETS, VAEConfig
 from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.networks.vae import AutoencoderKL
-from dreamaudio_core.pipeline import build_vae
 from dreamaudio_core.weights.checkpoint import load_state, load_vae, save_weights
 from dreamaudio_core.weights.convert import convert
+from dreamaudio_core.weights.load import load_part
 
 SCALE = 0.4110932946205139
 
@@ -45,7 +45,7 @@ def folder(reference, tmp_path):
 
 @pytest.fixture
 def ours(folder):
-    return build_vae(folder / "vae")
+    return load_part("vae", folder / "vae")
 
 
 @torch.no_grad()
@@ -98,7 +98,7 @@ def test_reads_pickled_checkpoints(ours, tmp_path, lightning):
         assert torch.equal(state[key], tensor)
     out = tmp_path / "vae.safetensors"
     assert convert(path, out) == "vae"
-    back = build_vae(out)
+    back = load_part("vae", out)
     assert back.config == config
     mel = torch.randn(1, 1, 32, 64)
     torch.testing.assert_close(back.posterior(mel).mean, ours.posterior(mel).mean)
@@ -110,7 +110,7 @@ def test_reads_ldm_safetensors_and_our_own(ours, tmp_path):
         0.9227914214134216
     )
     save_weights(tmp_path / "own.safetensors", ours.state_dict(), "vae", ours.config, torch.float16)
-    assert build_vae(tmp_path / "own.safetensors").config == ours.config
+    assert load_part("vae", tmp_path / "own.safetensors").config == ours.config
     assert not list(tmp_path.glob("*.part"))
 
 

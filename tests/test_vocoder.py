@@ -61,6 +61,11 @@ def ours(folder):
     return model
 
 
+def as_decoded(mel):
+    """[B, bands, frames] of the network in the layout of the VAE, [B, 1, frames, bands]."""
+    return mel.transpose(1, 2)[:, None]
+
+
 def random_mel(batch, frames, bands=64, seed=1):
     return torch.randn(batch, bands, frames, generator=torch.Generator().manual_seed(seed)) * 2 - 5
 
@@ -94,7 +99,9 @@ def test_clamp_bounds_version_2(tmp_path):
     reference = official(config)
     with torch.no_grad():
         reference.conv_post.weight_g.mul_(50)
-    found = ours(save_official(tmp_path / "loud", config, reference)).vocode(random_mel(1, 20))
+    found = ours(save_official(tmp_path / "loud", config, reference)).vocode(
+        as_decoded(random_mel(1, 20))
+    )
     assert found.max() == 1 and found.min() == -1
 
 
@@ -142,7 +149,9 @@ def test_chunks_equal_the_whole(chunk, resblock):
     with torch.no_grad():
         whole = model(mel)
     assert whole.std() > 0.01
-    torch.testing.assert_close(model.vocode(mel, chunk_frames=chunk), whole, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        model.vocode(as_decoded(mel), chunk_frames=chunk), whole, atol=1e-5, rtol=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,13 +185,15 @@ def test_memory_of_chunks_does_not_grow():
     )
     seen = []
     model.conv_pre.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape[-1]))
-    assert model.vocode(random_mel(1, 600), chunk_frames=50).shape == (1, 1, 96_000)
+    assert model.vocode(as_decoded(random_mel(1, 600)), chunk_frames=50).shape == (1, 1, 96_000)
     assert len(seen) == 12 and max(seen) == 50 + 2 * model.receptive_field()
 
 
-@pytest.mark.parametrize("shape", [(64, 10), (1, 80, 10), (1, 64, 0), (1, 1, 10, 64)])
+@pytest.mark.parametrize(
+    "shape", [(64, 10), (1, 64, 10), (1, 1, 10, 80), (1, 1, 0, 64), (1, 2, 10, 64)]
+)
 def test_vocode_rejects_other_shapes(shape):
-    with pytest.raises(InputError, match=r"\[batch, 64, frames\]"):
+    with pytest.raises(InputError, match=r"\[batch, 1, frames, 64\]"):
         BigVGAN(SMALL).vocode(torch.zeros(shape))
 
 

@@ -182,8 +182,8 @@ def _cache(args: argparse.Namespace) -> int:
     from dataclasses import replace
 
     from ..networks.text_encoder import load_text_encoder
-    from ..pipeline import build_vae
-    from ..weights.settings import find_model
+    from ..weights.folder import find_config
+    from ..weights.load import load_part
     from .bank import Bank
     from .composer import Composer
     from .export import write_cache
@@ -193,14 +193,14 @@ def _cache(args: argparse.Namespace) -> int:
     if args.shard_items < 1:
         raise InputError(f"--shard-items: expected at least 1, found {args.shard_items}")
     share = _share(args.share)
-    config, folder = find_model(args.model)
+    config, folder = find_config(args.model)
     vae_path = args.vae or (folder / "vae.safetensors" if folder else None)
     if vae_path is None:
         raise InputError(
             f"--vae: expected VAE weights, because {args.model!r} is a preset without any; name a file or a "
             "model folder"
         )
-    vae = build_vae(vae_path)
+    vae = load_part("vae", vae_path)
     if (
         vae.config.latent_channels != config.vae.latent_channels
         or vae.config.stride != config.vae.stride

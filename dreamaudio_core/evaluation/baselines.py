@@ -303,8 +303,8 @@ class RetrievalGenerator:
     def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] for the prompt and what the library has for it."""
         hits = self.library.search(prompt)
-        if len(hits) > self.pipeline.model.slots:
-            hits = self.library.search(prompt, self.pipeline.model.slots)
+        if len(hits) > self.pipeline.model.max_references:
+            hits = self.library.search(prompt, self.pipeline.model.max_references)
         return self.pipeline.generate(
             prompt, [SceneReference(hit.path, hit.caption) for hit in hits], seed
         )

@@ -62,7 +62,7 @@ class PipelineGenerator:
     def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] at the model's rate."""
         loaded = [r.load(f"reference {i}") for i, r in enumerate(references, 1)]
-        return self.model.generate(prompt, loaded, seeds=[seed], **self.options)[0]
+        return self.model.generate(prompt, loaded, seeds=[seed], **self.options).waveforms[0, 0]
 
 
 def load_pipeline_generator(
@@ -94,12 +94,11 @@ def load_pipeline_generator(
     CheckpointError, InputError
         If the model cannot be loaded, or a scale is out of range.
     """
-    from ..pipeline import load_model, model_folder
-    from ..sampling.flow import Guidance
+    from ..loading import load_model
+    from ..weights.folder import model_folder
 
-    if guidance is not None or reference_guidance is not None:
-        scale = Guidance().text if guidance is None else guidance
-        options["guidance"] = Guidance(scale, reference_guidance)
+    scales = {"guidance": guidance, "reference_guidance": reference_guidance}
+    options.update({name: value for name, value in scales.items() if value is not None})
     model = load_model(name, device=device, **(parts or {}))
     identity = [
         _identity(model_folder(name)),

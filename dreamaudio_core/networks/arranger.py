@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from ..config import ArrangerConfig
 from ..errors import InputError
-from ..scene.timeline import Placement, Placements
+from ..scene.timeline import Placement
 from .layers import Attention, sinusoidal_embedding
 
-# One latent frame of the embedded model: a reference can only be put at whole frames.
-GRID_SECONDS = 0.08
-# Who gives a reference mostly wants it, more often than the compositions of training do.
+# Users nearly always want a reference that they supply, more often than the compositions of training
+# do: lean towards using it.
 _ASKED_LOGIT = -2.5
 _FREQUENCIES = 16
 _MATCHES = 4
@@ -126,7 +125,7 @@ class Arranger(nn.Module):
         self.earlier = operations.Linear(dim, 2 * dim, **kw)
         self.order = operations.Linear(4, repeats + 1, **kw)
         self.words, self.complete = None, None
-        if config.completeness:
+        if config.predicts_missing:
             self.words = operations.Linear(dim + _MATCHES + 2, dim, **kw)
             self.complete = operations.Linear(2 * dim, 1, **kw)
 
@@ -255,7 +254,7 @@ class Arranger(nn.Module):
             x = block(x, bias)
         x = self.norm(x)
         out = self._read(x[:, length:], position, reference_seconds, reference_mask, seconds)
-        if self.config.completeness:
+        if self.config.predicts_missing:
             out.complete = self._complete(x[:, :length], channels, prompt_mask, reference_mask)
         return out
 
@@ -373,7 +372,7 @@ def _seconds_features(seconds: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def arrange(
+def predict(
     arranger: Arranger,
     prompt: Tensor,
     prompt_mask: Tensor,
@@ -381,9 +380,8 @@ def arrange(
     caption_mask: Tensor,
     reference_seconds: Sequence[float],
     seconds: float,
-    fixed: Sequence[Placements] | None = None,
-) -> list[tuple[Placement, ...]]:
-    """Timeline of the references of one prompt.
+) -> ArrangerOutput:
+    """What the network says of one prompt: a batch of one.
 
     Parameters
     ----------
@@ -395,72 +393,13 @@ def arrange(
         Trimmed lengths of the K references.
     seconds
         Length of the target.
-    fixed
-        For each reference the placements that the user has set, or `None` to have it arranged.
-
-    Returns
-    -------
-    list[tuple[Placement, ...]]
-        For each reference its placements in time order, starts on whole latent frames; an empty
-        tuple where the prompt does not ask for it.
 
     Raises
     ------
     InputError
-        If lengths are not positive, counts differ, or there are more references than the arranger
-        takes.
+        If there are more references than the network takes.
     """
-    fixed = _checked(reference_seconds, seconds, fixed)
-    if all(f is not None for f in fixed):
-        return [tuple(f) for f in fixed if f is not None]
-    out = _read_prompt(
-        arranger, prompt, prompt_mask, captions, caption_mask, reference_seconds, seconds
-    )
-    return [
-        _decode(out, k, reference_seconds[k], seconds) if f is None else tuple(f)
-        for k, f in enumerate(fixed)
-    ]
-
-
-@torch.inference_mode()
-def references_suffice(
-    arranger: Arranger,
-    prompt: Tensor,
-    prompt_mask: Tensor,
-    captions: Tensor,
-    caption_mask: Tensor,
-    reference_seconds: Sequence[float],
-    seconds: float,
-) -> bool:
-    """Whether the references stand for everything that the prompt asks for; parameters and errors
-    as of `arrange`.
-
-    An arranger without `completeness` takes it that any reference at all does.
-    """
-    _checked(reference_seconds, seconds, None)
-    if not arranger.config.completeness or not len(reference_seconds):
-        return len(reference_seconds) > 0
-    out = _read_prompt(
-        arranger, prompt, prompt_mask, captions, caption_mask, reference_seconds, seconds
-    )
-    return bool(out.complete > 0)
-
-
-def _read_prompt(
-    arranger: Arranger,
-    prompt: Tensor,
-    prompt_mask: Tensor,
-    captions: Tensor,
-    caption_mask: Tensor,
-    reference_seconds: Sequence[float],
-    seconds: float,
-) -> ArrangerOutput:
     count, most = len(reference_seconds), arranger.config.max_references
-    if count != len(captions):
-        raise InputError(
-            f"references: expected one caption and one length each, found {len(captions)} captions and "
-            f"{count} lengths"
-        )
     if count > most:
         raise InputError(f"references: expected at most {most}, found {count}; leave some out")
     dtype, device = next(arranger.parameters()).dtype, prompt.device
@@ -475,67 +414,73 @@ def _read_prompt(
     )
 
 
-def _checked(
-    reference_seconds: Sequence[float], seconds: float, fixed: Sequence[Placements] | None
-) -> list[Placements]:
-    for index, length in enumerate(reference_seconds):
-        if not (math.isfinite(length) and length > 0):
-            raise InputError(
-                f"reference {index + 1}: expected a length above 0 s, found {length:g}"
-            )
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise InputError(f"seconds: expected a length above 0 s, found {seconds:g}")
-    if fixed is None:
-        return [None] * len(reference_seconds)
-    if len(fixed) != len(reference_seconds):
-        raise InputError(
-            f"fixed: expected one entry for each of the {len(reference_seconds)} references, found "
-            f"{len(fixed)}; use None where the arranger decides"
-        )
-    return list(fixed)
+def decode_timeline(
+    out: ArrangerOutput, reference_seconds: Sequence[float], seconds: float, grid: float
+) -> list[tuple[Placement, ...]]:
+    """Placements of each reference in time order, of the first item of a batch.
 
+    Parameters
+    ----------
+    out
+        Of `predict`.
+    reference_seconds, seconds
+        Lengths of the references and of the target.
+    grid
+        Starts are whole multiples of this, in seconds.
 
-def _on_grid(start: float, latest: float) -> float:
-    """Whole latent frames nearest to `start`, from 0 to `latest`."""
-    frames = min(round(start / GRID_SECONDS), math.floor(latest / GRID_SECONDS + 1e-6))
-    return round(max(frames, 0) * GRID_SECONDS, 4)
+    Returns
+    -------
+    list[tuple[Placement, ...]]
+        An empty tuple where the prompt does not ask for the reference.
+    """
+    return [_decode(out, k, s, seconds, grid) for k, s in enumerate(reference_seconds)]
 
 
 def _decode(
-    out: ArrangerOutput, k: int, reference_seconds: float, seconds: float
+    out: ArrangerOutput, k: int, reference_seconds: float, seconds: float, grid: float
 ) -> tuple[Placement, ...]:
     if out.occurs[0, k] <= _ASKED_LOGIT:
         return ()
     places = []
     for repeat in range(int(out.repeats[0, k].argmax()) + 1):
         duration = min(float(out.duration[0, k, repeat]), reference_seconds, seconds)
-        start = _on_grid(float(out.start[0, k, repeat]), seconds - duration)
+        start = _on_grid(float(out.start[0, k, repeat]), seconds - duration, grid)
         places.append(Placement(start, min(duration, seconds - start), float(out.gain[0, k])))
     return tuple(sorted(places, key=lambda place: place.start))
 
 
+def _on_grid(start: float, latest: float, grid: float) -> float:
+    """Multiple of `grid` nearest to `start`, from 0 to `latest`."""
+    frames = min(round(start / grid), math.floor(latest / grid + 1e-6))
+    return round(max(frames, 0) * grid, 4)
+
+
+def nothing_missing(out: ArrangerOutput) -> bool:
+    """Whether the references stand for everything that the prompt asks for; a network without
+    `predicts_missing` takes it that they do.
+    """
+    return out.complete is None or bool(out.complete > 0)
+
+
 def default_timeline(
-    reference_seconds: Sequence[float], seconds: float, fixed: Sequence[Placements] | None = None
+    reference_seconds: Sequence[float], seconds: float, grid: float
 ) -> list[tuple[Placement, ...]]:
     """References back to back in the order given, for when no arranger or no prompt says otherwise.
 
     Where they do not fit into the target, the longest are cut to one common length at which all do.
-    Parameters, result and errors as of `arrange`.
+    Parameters and result as of `decode_timeline`.
     """
-    fixed = _checked(reference_seconds, seconds, fixed)
     longest, room = math.inf, seconds
-    ascending = sorted(length for length, places in zip(reference_seconds, fixed) if places is None)
+    ascending = sorted(reference_seconds)
     for index, length in enumerate(ascending):
         if length > room / (len(ascending) - index):
             longest = room / (len(ascending) - index)
             break
         room -= length
     timeline, begin = [], 0.0
-    for length, places in zip(reference_seconds, fixed):
-        if places is None:
-            duration = min(length, longest)
-            start = _on_grid(begin, seconds - duration)
-            places = (Placement(start, min(duration, seconds - start)),)
-            begin += duration
-        timeline.append(tuple(places))
+    for length in reference_seconds:
+        duration = min(length, longest)
+        start = _on_grid(begin, seconds - duration, grid)
+        timeline.append((Placement(start, min(duration, seconds - start)),))
+        begin += duration
     return timeline

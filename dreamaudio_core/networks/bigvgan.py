@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import VocoderConfig
@@ -411,7 +412,7 @@ class BigVGAN(nn.Module):
         Parameters
         ----------
         mel : Tensor
-            [B, num_mels, frames], natural logarithm of the magnitude.
+            [B, 1, frames, num_mels], natural logarithm of the magnitude, as the VAE decodes it.
         chunk_frames : int
             Frames a chunk, without context.
 
@@ -425,13 +426,14 @@ class BigVGAN(nn.Module):
         InputError
             If the shape of `mel` is not the one above, or `chunk_frames` is below 1.
         """
-        if mel.ndim != 3 or mel.shape[1] != self.config.num_mels or mel.shape[2] == 0:
-            expected = f"[batch, {self.config.num_mels}, frames]"
+        bands = self.config.num_mels
+        if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] == 0 or mel.shape[3] != bands:
             raise InputError(
-                f"mel: expected {expected}, found {list(mel.shape)}; use the model's own mel front-end"
+                f"mel: expected [batch, 1, frames, {bands}], found {list(mel.shape)}; use the model's own mel front-end"
             )
         if chunk_frames < 1:
             raise InputError(f"chunk_frames: expected at least 1, found {chunk_frames}")
+        mel = rearrange(mel, "b 1 t m -> b m t")
         frames, hop = mel.shape[-1], self.config.hop_length
         context = self.receptive_field()
         if frames <= chunk_frames + context:

@@ -9,14 +9,16 @@ is computed once, by `MRCUNet.precompute`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Callable, Iterator
+from typing import Iterator
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import MRCConfig
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError
+from .fusion import fusion_of
 from .layers import (
     AttentionSite,
     Downsample,
@@ -37,12 +39,20 @@ SiteContexts = list[list[KeysValues]]
 class MRCContext:
     """All that the network needs besides z and the time; computed once a generation.
 
-    `features` are the reference encoder's skips, the last being its output (empty for the -UNet
-    variant, which instead keeps the reference latents themselves in `channels`); `encoder`,
-    `middle` and `decoder` hold the keys and values of each attention site in order. `pooled` [B, 4
-    * hidden] is added to the time embedding where the network pools the prompt, `envelope` [B,
-    hidden, 1, F] after the noise encoder's first convolution where it estimates the prompt's
-    envelope.
+    Parameters
+    ----------
+    encoder, middle, decoder
+        Keys and values of each attention site, in order.
+    features
+        Skips of the reference encoder, its output last; empty where no reference is given, and for
+        the -UNet variant.
+    channels
+        The -UNet variant's references, joined to z.
+    pooled
+        Summand [B, 4 * model_channels] of the time embedding, where the network pools the prompt.
+    envelope
+        Summand [B, model_channels, 1, F] after the noise encoder's first convolution, where the
+        network estimates the prompt's spectral envelope.
     """
 
     encoder: SiteContexts
@@ -50,14 +60,11 @@ class MRCContext:
     decoder: SiteContexts
     features: list[Tensor]
     channels: Tensor | None = None
-    refresh: Callable[[Tensor], list[Tensor]] | None = None
     pooled: Tensor | None = None
     envelope: Tensor | None = None
 
-    def repeat(self, times: int) -> "MRCContext":
-        """Context for `times` items of each row, item by item: rows a, b become a, a, .., b, b, ..
-        .
-        """
+    def repeat(self, times: int) -> MRCContext:
+        """Context for `times` items of each row: rows a, b become a, a, .., b, b, .."""
 
         def grow(x: Tensor | None) -> Tensor | None:
             return None if x is None else x.repeat_interleave(times, dim=0)
@@ -65,37 +72,14 @@ class MRCContext:
         def grow_sites(sites: SiteContexts) -> SiteContexts:
             return [[KeysValues(*map(grow, kv)) for kv in site] for site in sites]
 
-        refresh = self.refresh
         return MRCContext(
             grow_sites(self.encoder),
             grow_sites(self.middle),
             grow_sites(self.decoder),
             [grow(f) for f in self.features],
             grow(self.channels),
-            None if refresh is None else lambda time: [grow(f) for f in refresh(time[::times])],
             grow(self.pooled),
             grow(self.envelope),
-        )
-
-    def rows(self, index: slice) -> "MRCContext":
-        """Context of some rows of the batch; used where guidance is off and one branch suffices."""
-
-        def cut(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x[index]
-
-        def cut_sites(sites: SiteContexts) -> SiteContexts:
-            return [[KeysValues(*map(cut, kv)) for kv in site] for site in sites]
-
-        if self.refresh is not None:
-            raise InputError("rows: a context whose references follow the time cannot be cut")
-        return MRCContext(
-            cut_sites(self.encoder),
-            cut_sites(self.middle),
-            cut_sites(self.decoder),
-            [cut(f) for f in self.features],
-            cut(self.channels),
-            pooled=cut(self.pooled),
-            envelope=cut(self.envelope),
         )
 
 
@@ -107,17 +91,17 @@ class Encoder(nn.Module):
     ):
         super().__init__()
         kw = {"dtype": dtype, "device": device}
-        embedding = 4 * config.hidden
-        self.stem = operations.Conv2d(in_channels, config.hidden, 3, padding=1, **kw)
+        embedding = 4 * config.model_channels
+        self.stem = operations.Conv2d(in_channels, config.model_channels, 3, padding=1, **kw)
         self.blocks, self.sites, self.downsamples = (
             nn.ModuleList(),
             nn.ModuleDict(),
             nn.ModuleList(),
         )
-        width = config.hidden
+        width = config.model_channels
         self.skip_widths = [width]
         for level, multiplier in enumerate(config.multipliers):
-            out = config.hidden * multiplier
+            out = config.model_channels * multiplier
             for _ in range(config.num_res_blocks):
                 if level in config.attention_levels:
                     self.sites[str(len(self.blocks))] = _site(
@@ -178,7 +162,7 @@ class Middle(nn.Module):
         device,
     ):
         super().__init__()
-        args = (4 * config.hidden, config.groups, operations, dtype, device)
+        args = (4 * config.model_channels, config.groups, operations, dtype, device)
         self.block1 = ResBlock(in_channels, channels, *args)
         self.site = _site(channels, contexts, config, operations, dtype, device)
         self.block2 = ResBlock(channels, channels, *args)
@@ -192,12 +176,12 @@ class Decoder(nn.Module):
 
     def __init__(self, skip_widths: list[int], config: MRCConfig, operations, dtype, device):
         super().__init__()
-        embedding = 4 * config.hidden
+        embedding = 4 * config.model_channels
         widths = list(skip_widths)
         self.blocks, self.sites, self.upsamples = nn.ModuleList(), nn.ModuleDict(), nn.ModuleList()
-        width = config.hidden * config.multipliers[-1]
+        width = config.model_channels * config.multipliers[-1]
         for level, multiplier in reversed(list(enumerate(config.multipliers))):
-            out = config.hidden * multiplier
+            out = config.model_channels * multiplier
             for _ in range(config.num_res_blocks + 1):
                 if level in config.attention_levels:
                     self.sites[str(len(self.blocks))] = _site(
@@ -244,20 +228,21 @@ def _site(
 
 
 class MRCUNet(nn.Module):
-    """The network mu(z, R, lam, E, C) of the paper's equation for the flow loss, in all its
-    variants.
+    """The network mu(z, R, lam, E, C) of the paper's equation for the flow loss, in all its variants.
 
     Parameters
     ----------
     config
-        Architecture, sizes and fusion of references; see `MRCConfig`.
+        Architecture, sizes, fusion of the references and objective; see `MRCConfig`.
     operations
-        Namespace that provides the layers.
+        Namespace that provides the layers (`torch.nn`, or a host's own).
 
-    Notes ----- Shapes: z [B, C, T, F]; prompt [B, L, D] with mask [B, L]; captions [B, K, L, D]
-    with mask [B, K, L]; references [B, K, C, T, F] for the concatenating fusion, [B, K, C + 2, T,
-    F] for the placed one (latent, presence, placed flag); `reference_mask` [B, K] tells which slots
-    hold a reference. T and F must be multiples of 2 ** (levels - 1).
+    Notes
+    -----
+    Shapes: z [B, C, T, F]; prompt [B, L, D] with mask [B, L]; captions [B, K, L, D] with mask
+    [B, K, L]; references [B, K, C, T, F], or [B, K, C + 2, T, F] for a fusion that takes markers
+    (see `fusion`); `reference_mask` [B, K] tells which slots hold a reference. T and F must be
+    multiples of 2 ** (levels - 1).
     """
 
     def __init__(self, config: MRCConfig, operations=nn, dtype=None, device=None):
@@ -266,53 +251,42 @@ class MRCUNet(nn.Module):
             raise CheckpointError(
                 f"mrc.architecture: expected mrc, unet or shared, found {config.architecture!r}"
             )
-        if config.reference_fusion not in ("concat", "placed"):
-            raise CheckpointError(
-                f"mrc.reference_fusion: expected concat or placed, found {config.reference_fusion!r}"
-            )
-        if config.reference_fusion == "placed" and config.architecture != "mrc":
-            raise CheckpointError("mrc.reference_fusion: placed references need architecture mrc")
-        self.config = config
+        self.config, self.fusion = config, fusion_of(config)
+        kw = {"dtype": dtype, "device": device}
         args = (operations, dtype, device)
-        c = config.latent_channels
-        placed = config.reference_fusion == "placed"
-        reference_channels = c + 2 if placed else c * config.num_references
+        c, channels = config.latent_channels, config.model_channels
+        reference_channels = self.fusion.input_channels(config)
+        # The -UNet variant has one encoder, which reads the references with z and both texts.
         unet = config.architecture == "unet"
-        self.time_embedding = TimeEmbedding(config.hidden, config.time_scale, *args)
+        contexts, encoders = (2, 1) if unet else (1, 2)
+        self.time_embedding = TimeEmbedding(channels, *args)
         self.prompt_embedding = None
         if config.pooled_prompt:
-            self.prompt_embedding = PromptEmbedding(config.text_dim, 4 * config.hidden, *args)
+            self.prompt_embedding = PromptEmbedding(config.text_dim, 4 * channels, *args)
         self.prompt_envelope = None
         if config.envelope_bands:
             self.prompt_envelope = PromptEnvelope(
-                config.text_dim, c, config.envelope_bands, config.hidden, *args
+                config.text_dim, c, config.envelope_bands, channels, *args
             )
-        self.noise_encoder = Encoder(
-            c + reference_channels if unet else c, config, 2 if unet else 1, *args
-        )
+        self.noise_encoder = Encoder(c + reference_channels if unet else c, config, contexts, *args)
         self.reference_encoder = None
         if config.architecture == "mrc":
             self.reference_encoder = Encoder(reference_channels, config, 1, *args)
         elif config.architecture == "shared":
+            # The -SEncoder variant shares all but the first convolution.
             self.reference_encoder = operations.Conv2d(
-                reference_channels, config.hidden, 3, padding=1, dtype=dtype, device=device
+                reference_channels, channels, 3, padding=1, **kw
             )
         self.alignment = None
-        if config.aligned_references is not None and not placed:
+        if config.aligned_references is not None:
             self.alignment = operations.Conv2d(
-                c * config.aligned_references,
-                reference_channels,
-                3,
-                padding=1,
-                dtype=dtype,
-                device=device,
+                c * config.aligned_references, reference_channels, 3, padding=1, **kw
             )
             self._align_identity()
         width = self.noise_encoder.width
-        self.middle = Middle(width if unet else 2 * width, width, 2 if unet else 1, config, *args)
-        branches = 1 if unet else 2
+        self.middle = Middle(encoders * width, width, contexts, config, *args)
         self.decoder = Decoder(
-            [w * branches for w in self.noise_encoder.skip_widths], config, *args
+            [encoders * w for w in self.noise_encoder.skip_widths], config, *args
         )
 
     @torch.no_grad()
@@ -324,74 +298,19 @@ class MRCUNet(nn.Module):
         for channel in range(min(self.alignment.weight.shape[:2])):
             self.alignment.weight[channel, channel, 1, 1] = 1.0
 
-    @property
-    def slots(self) -> int:
-        """How many references one call takes."""
-        return self.config.aligned_references or self.config.num_references
-
-    def _join(self, references: Tensor) -> Tensor:
-        k = references.shape[1]
-        if k == self.config.num_references:
-            if self.alignment is None:
-                return references.flatten(1, 2)
-            missing = self.config.aligned_references - k
-            references = (
-                F.pad(references, (0, 0, 0, 0, 0, 0, 0, missing)) if missing > 0 else references
-            )
-        elif self.alignment is None or k != self.config.aligned_references:
-            raise InputError(
-                f"references: this network takes {self.slots}, found {k}; drop some, or use weights with an "
-                "alignment layer for that many"
-            )
-        return self.alignment(references.flatten(1, 2))
-
-    def encode_references(
-        self,
-        references: Tensor,
-        captions: Tensor,
-        caption_mask: Tensor,
-        reference_mask: Tensor,
-        joined: tuple[Tensor, Tensor],
-        time: Tensor | None = None,
+    def run_reference_encoder(
+        self, x: Tensor, captions: Tensor, caption_mask: Tensor
     ) -> list[Tensor]:
-        """Reference features: one tensor a skip, [B, width, T_i, F_i].
+        """Skips of the reference encoder for maps [N, C', T, F] and captions [N, L, D].
 
-        Without `time` the branch sees the time of clean data, a constant (the paper's equation
-        gives it R and E alone).
+        The branch sees the time of clean data, a constant: the paper's equation gives it R and E
+        alone, so that it runs once a generation.
         """
-        if self.config.reference_fusion == "concat":
-            x = self._join(references)
-            time = torch.ones(x.shape[0], device=x.device) if time is None else time
-            embedding = self.time_embedding(time, x.dtype)
-            if self.config.architecture == "shared":
-                encoder, stem = self.noise_encoder, self.reference_encoder
-            else:
-                encoder, stem = self.reference_encoder, None
-            return encoder(x, embedding, encoder.project([joined]), stem)
-
-        batch, k = references.shape[:2]
-        row = reference_mask.nonzero()[:, 0]
-        if len(row) == 0:
-            return self._no_features(references)
-        x = references[reference_mask]
-        time = torch.ones(batch, device=x.device) if time is None else time
-        encoder = self.reference_encoder
-        contexts = encoder.project([(captions[reference_mask], caption_mask[reference_mask])])
-        features = encoder(x, self.time_embedding(time, x.dtype)[row], contexts)
-        return [f.new_zeros(batch, *f.shape[1:]).index_add(0, row, f) for f in features]
-
-    def _no_features(self, references: Tensor) -> list[Tensor]:
-        batch, _, _, frames, bands = references.shape
-        features, encoder = [], self.reference_encoder
-        widths = iter(encoder.skip_widths)
-        features.append(references.new_zeros(batch, next(widths), frames, bands))
-        for i in range(len(encoder.blocks)):
-            features.append(references.new_zeros(batch, next(widths), frames, bands))
-            level, last = divmod(i + 1, encoder.per_level)
-            if last == 0 and level <= len(encoder.downsamples):
-                frames, bands = -(-frames // 2), -(-bands // 2)
-                features.append(references.new_zeros(batch, next(widths), frames, bands))
-        return features
+        shared = self.config.architecture == "shared"
+        encoder = self.noise_encoder if shared else self.reference_encoder
+        stem = self.reference_encoder if shared else None
+        embedding = self.time_embedding(torch.ones(len(x), device=x.device), x.dtype)
+        return encoder(x, embedding, encoder.project([(captions, caption_mask)]), stem)
 
     def precompute(
         self,
@@ -407,45 +326,29 @@ class MRCUNet(nn.Module):
             reference_mask = torch.ones(
                 references.shape[:2], dtype=torch.bool, device=references.device
             )
-        joined_mask = caption_mask
-        if self.config.reference_fusion == "placed":
-            # Empty slots are hidden, so that an item's result does not depend on how many slots its
-            # batch has; an item without any reference attends to the empty caption of its first
-            # slot.
-            visible = reference_mask.clone()
-            visible[:, 0] |= ~reference_mask.any(dim=1)
-            joined_mask = caption_mask & visible[..., None]
-        c, e = (prompt, prompt_mask), (captions.flatten(1, 2), joined_mask.flatten(1, 2))
-        decoder = self.decoder.project([c, e])
+        visible = self.fusion.visible_captions(caption_mask, reference_mask)
+        c = (prompt, prompt_mask)
+        e = (rearrange(captions, "b k l d -> b (k l) d"), rearrange(visible, "b k l -> b (k l)"))
         mean = mean_token(*c)
-        prompt_features = {
-            "pooled": None if self.prompt_embedding is None else self.prompt_embedding(mean),
-            "envelope": None if self.prompt_envelope is None else self.prompt_envelope(mean),
-        }
-        if self.config.architecture == "unet":
-            both = [c, e]
-            channels = self._join(references)
-            return MRCContext(
-                self.noise_encoder.project(both),
-                [self.middle.site.project(both)],
-                decoder,
-                [],
-                channels,
-                **prompt_features,
-            )
-        encoder, middle = self.noise_encoder.project([c]), [self.middle.site.project([c])]
-
-        def features(time: Tensor | None = None) -> list[Tensor]:
-            return self.encode_references(
-                references, captions, caption_mask, reference_mask, e, time
-            )
-
-        if self.config.reference_time_conditioning:
-            return MRCContext(encoder, middle, decoder, [], refresh=features, **prompt_features)
-        return MRCContext(encoder, middle, decoder, features(), **prompt_features)
+        pooled = None if self.prompt_embedding is None else self.prompt_embedding(mean)
+        envelope = None if self.prompt_envelope is None else self.prompt_envelope(mean)
+        unet = self.config.architecture == "unet"
+        texts = [c, e] if unet else [c]
+        features: list[Tensor] = []
+        if not unet:
+            features = self.fusion.encode(self, references, captions, caption_mask, reference_mask)
+        return MRCContext(
+            encoder=self.noise_encoder.project(texts),
+            middle=[self.middle.site.project(texts)],
+            decoder=self.decoder.project([c, e]),
+            features=features,
+            channels=self.fusion.join(self, references) if unet else None,
+            pooled=pooled,
+            envelope=envelope,
+        )
 
     def denoise(self, z: Tensor, time: Tensor, context: MRCContext) -> Tensor:
-        """One evaluation: velocity (or noise, for -DDPM) [B, C, T, F] at z [B, C, T, F] and time
+        """One evaluation: what the objective predicts, [B, C, T, F], at z [B, C, T, F] and time
         [B].
         """
         embedding = self.time_embedding(time, z.dtype)
@@ -454,20 +357,16 @@ class MRCUNet(nn.Module):
         x = z if context.channels is None else torch.cat([z, context.channels], dim=1)
         skips = self.noise_encoder(x, embedding, context.encoder, envelope=context.envelope)
         if self.config.architecture != "unet":
-            features = context.features if context.refresh is None else context.refresh(time)
+            features = context.features or [torch.zeros_like(skip) for skip in skips]
             skips = [torch.cat(pair, dim=1) for pair in zip(skips, features)]
         h = self.middle(skips[-1], embedding, context.middle[0])
         return self.decoder(h, skips, embedding, context.decoder)
 
     def envelope(self, prompt: Tensor, prompt_mask: Tensor) -> Tensor | None:
-        """Estimated spectral envelope of the prompts [B, C, 1, F]; None for a network without an
-        estimate.
-        """
-        return (
-            None
-            if self.prompt_envelope is None
-            else self.prompt_envelope.estimate(mean_token(prompt, prompt_mask))
-        )
+        """Estimated spectral envelope of the prompts [B, C, 1, F]; None for a network without."""
+        if self.prompt_envelope is None:
+            return None
+        return self.prompt_envelope.estimate(mean_token(prompt, prompt_mask))
 
     def forward(
         self,

@@ -4,6 +4,7 @@ marker channels.
 
 from __future__ import annotations
 
+import math
 from typing import Sequence
 
 import torch
@@ -92,12 +93,15 @@ def canvas(
     return out
 
 
-def quiet_frames(canvases: Tensor) -> Tensor:
-    """Frames [T] that lie more than `REACH` away from every placed sound of the canvases [K, C + 2,
-    T, F].
-    """
-    presence = canvases[:, -2, :, 0].amax(0, keepdim=True)
-    return F.max_pool1d(presence[None].float(), 2 * REACH + 1, 1, REACH)[0, 0] == 0
+def quiet_frames(timeline: Sequence[Placements], frames: int, frame_seconds: float) -> Tensor:
+    """Frames [T] that lie more than `REACH` away from every placement."""
+    busy = torch.zeros(1, 1, frames)
+    for place in (place for places in timeline for place in places or ()):
+        start = round(place.start / frame_seconds)
+        # A hair less than the exact quotient, so that rounding adds no frame.
+        length = max(1, math.ceil(place.duration / frame_seconds - 1e-6))
+        busy[..., start : start + length] = 1.0
+    return F.max_pool1d(busy, 2 * REACH + 1, 1, REACH)[0, 0] == 0
 
 
 def reference_canvas(

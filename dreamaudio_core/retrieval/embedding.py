@@ -12,7 +12,7 @@ from ..config import PRESETS, TextConfig
 from ..errors import CheckpointError
 from ..evaluation.extractor import folder_digest
 from ..networks.text_encoder import TextEncoder, load_text_encoder
-from ..pipeline import MODELS, model_folder, read_config
+from ..weights.folder import MODELS, model_folder, read_config
 
 EMBEDDED = MODELS / "mini" / "text_encoder"
 _FILES = (".json", ".txt", ".safetensors", ".model", ".bin")

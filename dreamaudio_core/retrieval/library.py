@@ -724,7 +724,7 @@ class Library:
         `search`.
         """
         return [
-            load_reference(hit.path, hit.caption, what=hit.path.name)
+            load_reference(hit.path, hit.caption, label=hit.path.name)
             for hit in self.search(prompt, count, **options)
         ]
 

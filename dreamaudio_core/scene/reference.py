@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import dataclass, replace
 from typing import Sequence
@@ -10,10 +9,12 @@ from typing import Sequence
 from torch import Tensor
 
 from ..audio import normalize_reference, read_audio, to_mono, trim_silence
+from ..config import AudioConfig
 from ..errors import InputError
-from .timeline import Placement
+from .timeline import Placement, Placements
 
-SAMPLE_RATE = 16_000
+SAMPLE_RATE = AudioConfig.sample_rate
+MAX_STRENGTH = 10.0
 
 
 @dataclass(frozen=True)
@@ -23,70 +24,65 @@ class Reference:
     Parameters
     ----------
     waveform
-        Prepared mono sound [T] at 16 kHz: trimmed of silence, peak 0.5.
+        Prepared mono sound [T]: trimmed of silence, peak 0.5.
     caption
-        What is heard.
+        What it sounds like.
     strength
         Guidance scale of this reference alone: 1 as trained, 0 leaves it out, above 1 insists.
-    start
-        Seconds at which it sounds in the target; `None` leaves that to the arranger.
     placements
-        A whole timeline for this reference instead of `start`.
-    digest
-        Identifies the sound in caches.
+        Where it sounds in the target; `None` leaves that to the arranger.
+    name
+        What it is called, such as the name of its file.
+    sample_rate
+        Of the waveform, in Hz.
     """
 
     waveform: Tensor
     caption: str
     strength: float = 1.0
-    start: float | None = None
-    placements: tuple[Placement, ...] | None = None
-    digest: str = ""
+    placements: Placements = None
+    name: str = ""
+    sample_rate: int = SAMPLE_RATE
 
     @property
     def seconds(self) -> float:
         """Length of the prepared sound."""
-        return self.waveform.shape[-1] / SAMPLE_RATE
+        return self.waveform.shape[-1] / self.sample_rate
+
+    @property
+    def active(self) -> bool:
+        """Whether it sounds at all."""
+        return self.strength != 0.0
 
     def at(self, starts: Sequence[float] | None) -> Reference:
         """This reference sounding once at each of `starts` in seconds; `None` leaves that to the
         arranger.
         """
-        if starts is None:
-            return replace(self, start=None, placements=None)
-        return replace(
-            self, start=None, placements=tuple(Placement(start, self.seconds) for start in starts)
-        )
+        placements = starts and tuple(Placement(start, self.seconds) for start in starts)
+        return replace(self, placements=None if starts is None else placements or ())
 
-    def timeline(self, seconds: float, what: str) -> tuple[Placement, ...] | None:
-        """Places that the user has fixed, checked against a target of `seconds`; `None` where
-        nothing is fixed.
+    def fixed_placements(self, seconds: float, label: str) -> Placements:
+        """Placements that the user has set, fitted to a target of `seconds`; `None` without any.
+
+        Raises
+        ------
+        InputError
+            If one starts outside the target or has no length.
         """
-        places = self.placements
-        if places is None and self.start is not None:
-            places = (Placement(self.start, self.seconds),)
-        if places is None:
+        if self.placements is None:
             return None
-        for place in places:
+        for place in self.placements:
             if not 0.0 <= place.start < seconds:
                 raise InputError(
-                    f"{what}: starts at {place.start:g} s, expected a time from 0 up to the target's "
-                    f"{seconds:g} s; choose an earlier start or a longer target"
+                    f"{label}: starts at {place.start:g} s, expected a time from 0 up to the "
+                    f"target's {seconds:g} s; choose an earlier start or a longer target"
                 )
             if place.duration <= 0.0:
-                raise InputError(f"{what}: lasts {place.duration:g} s, expected more than 0")
+                raise InputError(f"{label}: lasts {place.duration:g} s, expected more than 0")
         return tuple(
-            Placement(p.start, min(p.duration, self.seconds, seconds - p.start), p.gain, p.offset)
-            for p in places
+            replace(p, duration=min(p.duration, self.seconds, seconds - p.start))
+            for p in self.placements
         )
-
-
-def _checked(strength: float, what: str) -> float:
-    if not 0.0 <= strength <= 10.0:
-        raise InputError(
-            f"{what}: strength is {strength}, expected a number from 0 to 10; 1 is the usual choice"
-        )
-    return float(strength)
 
 
 def prepare_reference(
@@ -94,31 +90,42 @@ def prepare_reference(
     sample_rate: int,
     caption: str,
     strength: float = 1.0,
-    start: float | None = None,
-    placements: tuple[Placement, ...] | None = None,
-    what: str = "reference",
+    starts: Sequence[float] | None = None,
+    name: str = "",
+    label: str = "reference",
 ) -> Reference:
     """Reference from a waveform [T] or [channels, T] at any rate.
+
+    Parameters
+    ----------
+    starts
+        Seconds at which it sounds; `None` leaves that to the arranger.
+    label
+        What error messages call it.
 
     Raises
     ------
     AudioError, InputError
         If the sound is empty, silent or holds NaN, or the strength is out of range.
     """
-    mono = to_mono(waveform, sample_rate, SAMPLE_RATE, what=what)
+    if not 0.0 <= strength <= MAX_STRENGTH:
+        raise InputError(
+            f"{label}: strength is {strength}, expected a number from 0 to {MAX_STRENGTH:g}; 1 is "
+            "the usual choice"
+        )
+    mono = to_mono(waveform, sample_rate, SAMPLE_RATE, what=label)
     mono = normalize_reference(trim_silence(mono, SAMPLE_RATE))
-    digest = hashlib.sha256(mono.numpy().tobytes()).hexdigest()
-    return Reference(mono, str(caption or ""), _checked(strength, what), start, placements, digest)
+    return Reference(mono, str(caption or ""), float(strength), name=name).at(starts)
 
 
 def load_reference(
     path: str | os.PathLike,
     caption: str,
     strength: float = 1.0,
-    start: float | None = None,
-    what: str = "reference",
+    starts: Sequence[float] | None = None,
+    label: str = "reference",
 ) -> Reference:
-    """Reference from an audio file."""
-    return prepare_reference(
-        read_audio(path, SAMPLE_RATE, what=what), SAMPLE_RATE, caption, strength, start, what=what
-    )
+    """Reference from an audio file; parameters and errors as of `prepare_reference`."""
+    waveform = read_audio(path, SAMPLE_RATE, what=label)
+    name = os.path.basename(os.fspath(path))
+    return prepare_reference(waveform, SAMPLE_RATE, caption, strength, starts, name, label)

@@ -82,16 +82,14 @@ class SceneReference:
         """
         if self.audio is None:
             raise InputError(f"{label}: audio: expected a sound file, found none")
-        reference = load_reference(self.audio, self.caption, self.strength, what=label)
+        reference = load_reference(self.audio, self.caption, self.strength, label=label)
         if self.placements is not None:
             reference = replace(reference, placements=self.placements)
         elif self.start is not None:
             reference = reference.at(self.start)
         if self.gain:
             waveform = reference.waveform * 10 ** (self.gain / 20)
-            reference = replace(
-                reference, waveform=waveform, digest=f"{reference.digest}{self.gain:+g}dB"
-            )
+            reference = replace(reference, waveform=waveform)
         return reference
 
 

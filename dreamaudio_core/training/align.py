@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..config import ModelConfig, MRCConfig
 from ..errors import InputError
+from ..networks.fusion import fusion_of
 from ..networks.mrc import MRCUNet
 from ..weights.checkpoint import load_state
 from .flow import FlowPart
@@ -55,7 +56,7 @@ class AlignPart(FlowPart):
         references: int,
         **options: Any,
     ):
-        if config.mrc.reference_fusion != "concat":
+        if fusion_of(config.mrc).uses_timeline:
             raise InputError(
                 "align: this model places its references and takes any number; only models that join them on "
                 "channels have an alignment layer"

@@ -232,16 +232,16 @@ def _banks(args: argparse.Namespace) -> tuple[Any, Any]:
 
 
 def _vae(args: argparse.Namespace) -> int:
-    from ..pipeline import build_vocoder
     from ..weights.checkpoint import load_vae
-    from ..weights.settings import find_model
+    from ..weights.folder import find_config
+    from ..weights.load import load_part
     from .vae import VAEPart
 
-    config, _ = find_model(args.model)
+    config, _ = find_config(args.model)
     given, initial = load_vae(args.initial) if args.initial else (config.vae, None)
     if args.decoder_only:
         config = replace(config, vae=given)
-    vocoder = build_vocoder(args.vocoder) if args.vocoder else None
+    vocoder = load_part("vocoder", args.vocoder) if args.vocoder else None
     return _train(
         args,
         lambda: VAEPart(
@@ -267,10 +267,10 @@ def _vae(args: argparse.Namespace) -> int:
 def _vocoder(args: argparse.Namespace) -> int:
     from ..config import VocoderConfig
     from ..weights.checkpoint import load_weights
-    from ..weights.settings import find_model
+    from ..weights.folder import find_config
     from .vocoder import VocoderPart
 
-    config, _ = find_model(args.model)
+    config, _ = find_config(args.model)
     initial = load_weights(args.initial, "vocoder", VocoderConfig)[1] if args.initial else None
     return _train(
         args,
@@ -286,7 +286,7 @@ def _vocoder(args: argparse.Namespace) -> int:
 
 def _flow_options(args: argparse.Namespace, folder: Path | None, free: float) -> dict[str, Any]:
     from ..data.batches import Augmentation
-    from ..pipeline import build_vae, build_vocoder
+    from ..weights.load import load_part
 
     for name in ("drop", "mask", "unconditional"):
         if not 0.0 <= getattr(args, name) <= 1.0:
@@ -296,10 +296,12 @@ def _flow_options(args: argparse.Namespace, folder: Path | None, free: float) ->
     if not 0.0 <= free <= 1.0:
         raise InputError(f"--free: expected a probability from 0 to 1, found {free}")
     parts = {}
-    for name, build in (("vae", build_vae), ("vocoder", build_vocoder)):
+    for name in ("vae", "vocoder"):
         path = getattr(args, name) or (folder / f"{name}.safetensors" if folder else None)
         parts[name] = (
-            build(path) if path is not None and (getattr(args, name) or path.exists()) else None
+            load_part(name, path)
+            if path is not None and (getattr(args, name) or path.exists())
+            else None
         )
     return {
         "augmentation": Augmentation(args.drop, args.mask, args.unconditional, free),
@@ -322,10 +324,10 @@ def _initial_flow(args: argparse.Namespace, config: Any) -> dict[str, Any] | Non
 
 
 def _flow(args: argparse.Namespace) -> int:
-    from ..weights.settings import find_model
+    from ..weights.folder import find_config
     from .flow import FlowPart
 
-    config, folder = find_model(args.model)
+    config, folder = find_config(args.model)
     initial = _initial_flow(args, config)
     return _train(
         args,
@@ -336,10 +338,10 @@ def _flow(args: argparse.Namespace) -> int:
 
 
 def _align(args: argparse.Namespace) -> int:
-    from ..weights.settings import find_model
+    from ..weights.folder import find_config
     from .align import AlignPart
 
-    config, folder = find_model(args.model)
+    config, folder = find_config(args.model)
     initial = _initial_flow(args, config)
     return _train(
         args,

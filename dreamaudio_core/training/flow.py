@@ -16,17 +16,16 @@ from ..data.concat_batches import concat_batch
 from ..data.grouped import open_shard
 from ..errors import CheckpointError, InputError
 from ..networks.bigvgan import BigVGAN
+from ..networks.fusion import fusion_of
 from ..networks.mrc import MRCUNet
 from ..networks.vae import AutoencoderKL
-from ..sampling import ddpm as diffusion
-from ..sampling import flow
+from ..sampling.objectives import objective_of
 from ..weights.checkpoint import load_state, save_weights
 from .part import Part, Source, Turn
 from .samples import Board
 
 VALIDATION_ITEMS = 8
 SHOWN_ITEMS = 2
-SAMPLE_STEPS = {"flow": 16, "ddpm": 50}
 SAMPLE_GUIDANCE = 2.0
 SOUNDING = 0.5  # Root mean square distance of a latent frame from silence, above which it is heard.
 
@@ -91,6 +90,8 @@ class FlowSource(Source):
             augmentation,
             time_power,
         )
+        self.objective = objective_of(config.mrc.objective)
+        self.uses_timeline = fusion_of(config.mrc).uses_timeline
         self.shards = [open_shard(path) for path in shard_paths(data)]
         channels, _, bands = config.latent_shape()
         multiple = 2 ** (len(config.mrc.multipliers) - 1)
@@ -122,15 +123,12 @@ class FlowSource(Source):
         number, row = self._items[item]
         shard = self.shards[number]
         common = (shard.silence, shard.empty_text)
-        if self.config.mrc.reference_fusion == "placed":
+        if self.uses_timeline:
             batch = placed_batch([shard[row]], *common, self.augmentation, generator)
         else:
             batch = concat_batch([shard[row]], *common, self.slots, self.augmentation, generator)
         noise = torch.randn(batch.data.shape[1:], generator=generator)
-        if self.config.objective == "ddpm":
-            time = torch.randint(diffusion.TRAIN_STEPS, (), generator=generator)
-        else:
-            time = torch.rand((), generator=generator) ** self.time_power
+        time = self.objective.random_time(generator, self.time_power)
         return {"batch": batch, "noise": noise, "time": time}
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
@@ -160,9 +158,9 @@ class FlowObjective(nn.Module):
     if it is estimated.
     """
 
-    def __init__(self, network: MRCUNet, objective: str, silence: Tensor):
+    def __init__(self, network: MRCUNet, silence: Tensor):
         super().__init__()
-        self.network, self.objective = network, objective
+        self.network, self.objective = network, objective_of(network.config.objective)
         self.register_buffer("silence", silence, persistent=False)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -173,8 +171,7 @@ class FlowObjective(nn.Module):
         def predict(z: Tensor, time: Tensor) -> Tensor:
             return self.network(z, time, **conditions)
 
-        loss_of = diffusion.ddpm_loss if self.objective == "ddpm" else flow.flow_loss
-        loss = loss_of(predict, batch["data"], batch["time"], batch["noise"])
+        loss = self.objective.loss(predict, batch["data"], batch["time"], batch["noise"])
         estimate = self.network.envelope(batch["prompt"], batch["prompt_mask"])
         if estimate is None:
             return {"loss": loss}
@@ -230,20 +227,17 @@ class FlowPart(Part):
     ):
         self.config = config
         self.network = self._network(config.mrc, initial)
-        slots = self.network.slots
+        slots = self.network.config.max_references
         self.source = FlowSource(data, config, slots, augmentation, time_power)
         plain = Augmentation(0.0, 0.0, 0.0, 0.0)
         self.held_out = FlowSource(validation or data, config, slots, plain)
         self.vae, self.vocoder = vae, vocoder
-        self.objective = FlowObjective(
-            self.network, config.objective, self.source.shards[0].silence.float()
-        )
+        self.objective = FlowObjective(self.network, self.source.shards[0].silence.float())
         self.turns = [Turn("flow", self.objective, rate, clip=clip, weight_decay=weight_decay)]
         # Without any reference in a batch the placed reference encoder stays idle.
-        self.may_leave_unused = config.mrc.reference_fusion == "placed"
+        self.may_leave_unused = self.network.fusion.may_skip_encoder
         self.settings = {
             "network": to_dict(self.network.config),
-            "objective": config.objective,
             "rate": rate,
             "clip": clip,
             "weight decay": weight_decay,
@@ -284,7 +278,7 @@ class FlowPart(Part):
                 for name, mel in (("target", target), ("generated", made)):
                     board.sound(
                         f"validation/{i} {name}",
-                        self.vocoder.vocode(mel.transpose(1, 2))[0, 0],
+                        self.vocoder.vocode(mel[None])[0, 0],
                         step,
                     )
 
@@ -297,7 +291,7 @@ class FlowPart(Part):
         for text, mask in (("prompt", "prompt_mask"), ("captions", "caption_mask")):
             blank[text][..., :width, :] = empty[:width]
             blank[mask][..., :width] = True
-        if self.config.mrc.reference_fusion == "concat":
+        if not self.network.fusion.uses_timeline:
             silence = self.source.shards[0].silence.to(batch["data"])
             blank["references"] = silence.expand_as(conditions["references"]).contiguous()
         context = self.network.precompute(
@@ -309,10 +303,9 @@ class FlowPart(Part):
             full, plain = self.network.denoise(z.repeat(2, 1, 1, 1), lam, context).chunk(2)
             return plain + SAMPLE_GUIDANCE * (full - plain)
 
-        steps = SAMPLE_STEPS[self.config.objective]
-        if self.config.objective == "ddpm":
-            return diffusion.ddim(guided, batch["noise"], steps)
-        return flow.two_step(guided, batch["noise"], flow.times(steps))
+        return self.objective.objective.sample(
+            guided, batch["noise"], steps=self.objective.objective.preview_steps
+        )
 
     def export(self, path: Path, state: dict[str, Tensor]) -> None:
         """Weight file of the part `flow`."""

@@ -221,7 +221,7 @@ class VAEPart(AdversarialPart):
             board.spectrogram(f"validation/{i} (true, reconstructed)", [mel[i], made[i]], step)
             if self.vocoder is not None:
                 for name, spectrogram in (("true", mel[i]), ("reconstructed", made[i])):
-                    waveform = self.vocoder.vocode(spectrogram.transpose(1, 2))[0, 0]
+                    waveform = self.vocoder.vocode(spectrogram[None])[0, 0]
                     board.sound(f"validation/{i} {name}, vocoded", waveform, step)
 
     @torch.no_grad()

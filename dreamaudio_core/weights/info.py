@@ -14,8 +14,8 @@ from ..networks.arranger import Arranger
 from ..networks.bigvgan import BigVGAN
 from ..networks.mrc import MRCUNet
 from ..networks.vae import AutoencoderKL
-from ..pipeline import MODELS, model_folder, read_config
 from .checkpoint import FORMAT, PICKLED, read_pickle, read_safetensors
+from .folder import MODELS, model_folder, read_config
 
 
 def _count(module: nn.Module | None) -> int:

@@ -22,14 +22,15 @@ from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.composer import Composer, ComposerConfig
 from dreamaudio_core.data.latents import LatentEncoder, write_shard
 from dreamaudio_core.networks.text_encoder import load_text_encoder
-from dreamaudio_core.pipeline import MODELS, build_vae
+from dreamaudio_core.weights.folder import MODELS
+from dreamaudio_core.weights.load import load_part
 
 
 def write_shards(args: argparse.Namespace, first: int, threads: int) -> None:
     """Write every `args.workers`-th shard from `first` on."""
     torch.set_num_threads(threads)
     config = PRESETS["mini"]
-    vae = build_vae(args.vae)
+    vae = load_part("vae", args.vae)
     config = config.__class__(**{**config.__dict__, "vae": vae.config})
     encoder = LatentEncoder(
         config, vae, load_text_encoder(MODELS / "mini" / config.text.source, config.text)

@@ -31,9 +31,10 @@ import torch.nn.functional as F
 from dreamaudio_core.audio import LogMel, log_mel
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.composer import ComposedEvent, Composer, ComposerConfig, Composition
-from dreamaudio_core.pipeline import DreamAudio, load_model
+from dreamaudio_core.loading import load_model
+from dreamaudio_core.pipeline import DreamAudio
 from dreamaudio_core.rendering.placing import cut_part
-from dreamaudio_core.sampling.flow import Guidance
+from dreamaudio_core.sampling.guidance import Guidance
 from dreamaudio_core.scene.reference import Reference
 from dreamaudio_core.scene.timeline import Placement
 

@@ -16,8 +16,8 @@ import torch
 
 from dreamaudio_core.audio import log_mel, write_audio
 from dreamaudio_core.data.bank import Bank
-from dreamaudio_core.pipeline import load_model
-from dreamaudio_core.sampling.flow import Guidance
+from dreamaudio_core.loading import load_model
+from dreamaudio_core.sampling.guidance import Guidance
 from dreamaudio_core.scene.reference import prepare_reference
 
 matplotlib.use("Agg")

@@ -18,7 +18,7 @@ from safetensors import safe_open
 from dreamaudio_core.config import ModelConfig
 from dreamaudio_core.data.bank import Bank, BankEntry
 from dreamaudio_core.errors import DreamAudioError
-from dreamaudio_core.pipeline import MODELS, read_config
+from dreamaudio_core.weights.folder import MODELS, read_config
 
 HERE = Path(__file__).parent
 MODES = {

@@ -40,7 +40,7 @@ CONFIG = ModelConfig(
     text=TextConfig(kind="minilm", source="text_encoder", dim=24),
     mrc=MRCConfig(
         latent_channels=4,
-        hidden=32,
+        model_channels=32,
         multipliers=(1, 2),
         attention_levels=(1,),
         num_res_blocks=1,
@@ -48,7 +48,7 @@ CONFIG = ModelConfig(
         groups=8,
         text_dim=24,
         num_references=8,
-        reference_fusion="placed",
+        fusion="placed",
     ),
     arranger=ArrangerConfig(text_dim=24, hidden=48, layers=1, heads=2),
     seconds=2.56,

@@ -1,0 +1,110 @@
+"""The arranging stage: from a prompt and references to where each reference sounds."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence
+
+from torch import Tensor
+
+from .errors import InputError
+from .networks.arranger import (
+    Arranger,
+    ArrangerOutput,
+    decode_timeline,
+    default_timeline,
+    nothing_missing,
+    predict,
+)
+from .scene.reference import Reference
+from .scene.timeline import MISSING, ArrangedReference, Arrangement, Placements
+
+
+class Tokens(NamedTuple):
+    """Token features [..., L, D] of texts and their mask [..., L] (True = token)."""
+
+    features: Tensor
+    mask: Tensor
+
+
+def check_missing(missing: str) -> None:
+    """Refuse anything but the choices of `MISSING`."""
+    if missing not in MISSING:
+        raise InputError(f"missing: expected one of {', '.join(MISSING)}, found {missing!r}")
+
+
+def arrange_references(
+    references: Sequence[Reference],
+    seconds: float,
+    missing: str,
+    grid: float,
+    prompt: Tokens | None,
+    captions: Tokens,
+    arranger: Arranger | None,
+) -> Arrangement:
+    """Where each reference sounds: as the user has fixed it, else as the arranger reads the prompt.
+
+    Parameters
+    ----------
+    references
+        With their fixed placements, if any.
+    seconds
+        Length of the target.
+    missing
+        One of `MISSING`.
+    grid
+        The arranger's starts are whole multiples of this, in seconds.
+    prompt
+        Encoded prompt [L, D]; None if there is none to read.
+    captions
+        Encoded captions [K, L, D].
+    arranger
+        None places the references back to back.
+    """
+    fixed = [r.fixed_placements(seconds, f"reference {i + 1}") for i, r in enumerate(references)]
+    active = [k for k, reference in enumerate(references) if reference.active]
+    lengths = [references[k].seconds for k in active]
+    open_places = any(fixed[k] is None for k in active)
+    read: list[tuple] = [()] * len(active)
+    out: ArrangerOutput | None = None
+    # One pass of the network answers both questions: where, and whether anything else is wanted.
+    if active and arranger is not None and prompt is not None:
+        if open_places or missing == "auto":
+            rows = Tokens(captions.features[active], captions.mask[active])
+            out = predict(arranger, *prompt, *rows, lengths, seconds)
+            read = decode_timeline(out, lengths, seconds, grid)
+    elif open_places:
+        unset = [k for k in active if fixed[k] is None]
+        guess = dict(
+            zip(unset, default_timeline([references[k].seconds for k in unset], seconds, grid))
+        )
+        read = [guess.get(k, ()) for k in active]
+    arranged = [
+        _arranged(
+            reference, fixed[k], read[active.index(k)] if k in active else (), out is not None
+        )
+        for k, reference in enumerate(references)
+    ]
+    return Arrangement(seconds, tuple(arranged), _resolve(missing, bool(active), out))
+
+
+def _arranged(
+    reference: Reference, fixed: Placements, read: tuple, by_arranger: bool
+) -> ArrangedReference:
+    caption = reference.caption
+    if not reference.active:
+        return ArrangedReference(caption, False, fixed or (), "its strength is 0")
+    if fixed is not None:
+        return ArrangedReference(caption, bool(fixed), fixed, "set by hand")
+    if not by_arranger:
+        return ArrangedReference(caption, True, read, "placed in the order given")
+    reason = "placed by the arranger" if read else "not asked for by the prompt"
+    return ArrangedReference(caption, bool(read), read, reason)
+
+
+def _resolve(missing: str, any_active: bool, out: ArrangerOutput | None) -> str:
+    """`missing` without `auto`; where no reference is active the network makes everything."""
+    if not any_active:
+        return "generate"
+    if missing != "auto":
+        return missing
+    return "silence" if out is None or nothing_missing(out) else "generate"

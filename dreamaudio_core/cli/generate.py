@@ -1,0 +1,108 @@
+"""`dreamaudio generate`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from ..errors import InputError
+from .options import add_scene_options, describe, load_references
+
+MAX_COUNT = 1000
+
+
+def add_parser(commands) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "generate", help="generate audio from a prompt and reference sounds"
+    )
+    add_scene_options(parser)
+    parser.add_argument("--negative-prompt", default="", help="what to avoid")
+    parser.add_argument(
+        "--free", action="store_true", help="let the network place the references, as in the paper"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--count", type=int, default=1, help="how many variations, with seeds counted from --seed"
+    )
+    own = parser.add_argument_group("sampling (default: the model's own)")
+    own.add_argument("--steps", type=int, help="solver steps")
+    own.add_argument("--solver", help="euler, midpoint, heun or ab2")
+    own.add_argument("--shift", type=float, help="above 1 spends more steps near the noise")
+    own.add_argument("--guidance", type=float, help="guidance scale of the prompt; 1 is none")
+    own.add_argument("--reference-guidance", type=float, help="guidance scale of the references")
+    parts = parser.add_argument_group("parts (default: the model's own)")
+    for part in ("flow", "vae", "vocoder", "text-encoder"):
+        parts.add_argument(f"--{part}", metavar="PATH", help=f"use this {part} instead")
+    parser.add_argument("--out", required=True, type=Path, help=".wav, .flac or .ogg")
+    parser.set_defaults(run=run)
+
+
+def _outputs(out: Path, count: int) -> list[Path]:
+    if count == 1:
+        return [out]
+    return [out.with_name(f"{out.stem}_{i + 1}{out.suffix}") for i in range(count)]
+
+
+def _check_not_a_reference(outputs: list[Path], files: list[str]) -> None:
+    for path in outputs:
+        for file in files:
+            if path.exists() and os.path.exists(file) and path.samefile(file):
+                raise InputError(f"--out: {path} is a reference; choose another name")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Generate, and write one file for each seed."""
+    if not 1 <= args.count <= MAX_COUNT:
+        raise InputError(f"--count: expected 1 to {MAX_COUNT}, found {args.count}")
+    from tqdm import tqdm
+
+    from ..audio import check_output, write_audio
+    from ..device import resolve_device
+    from ..loading import load_model
+
+    outputs = _outputs(args.out, args.count)
+    for path in outputs:
+        check_output(path)
+    _check_not_a_reference(outputs, [r["file"] for r in args.references or []])
+    references = load_references(args.references)
+    model = load_model(
+        args.model,
+        flow=args.flow,
+        vae=args.vae,
+        vocoder=args.vocoder,
+        text_encoder=args.text_encoder,
+        device=resolve_device(args.device),
+    )
+    arrangement = None
+    for i, path in enumerate(outputs):
+        with tqdm(desc=path.name, unit="step", leave=True) as bar:
+
+            def progress(step: int, steps: int, _z) -> None:
+                bar.total = steps
+                bar.update(step - bar.n)
+
+            result = model.generate(
+                args.prompt,
+                references,
+                seeds=[args.seed + i],
+                seconds=args.seconds,
+                negative_prompt=args.negative_prompt,
+                missing=args.missing,
+                free=args.free,
+                arrangement=arrangement,
+                steps=args.steps,
+                solver=args.solver,
+                guidance=args.guidance,
+                reference_guidance=args.reference_guidance,
+                shift=args.shift,
+                callback=progress,
+            )
+        if arrangement is None:
+            arrangement = result.arrangement
+            print("\n".join(describe(arrangement)), file=sys.stderr)
+        write_audio(path, result.waveforms[0].cpu(), result.sample_rate)
+        print(path)
+    return 0

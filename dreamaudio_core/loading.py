@@ -1,0 +1,118 @@
+"""Whole models: `load_model`, and what makes parts fit together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .config import ModelConfig
+from .errors import CheckpointError
+from .networks.text_encoder import load_text_encoder
+from .pipeline import DreamAudio
+from .weights.folder import model_folder, read_config
+from .weights.load import load_part
+
+
+def load_model(
+    name: str | Path = "mini",
+    *,
+    flow: str | Path | None = None,
+    vae: str | Path | None = None,
+    vocoder: str | Path | None = None,
+    text_encoder: str | Path | None = None,
+    arranger: str | Path | None = None,
+    operations=nn,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+) -> DreamAudio:
+    """Load a model folder, or the embedded model by its name; any part may come from elsewhere.
+
+    Raises
+    ------
+    CheckpointError
+        If a part is missing, damaged, or does not fit the others.
+    """
+    folder = model_folder(name)
+    config = read_config(folder)
+    options = {"operations": operations, "dtype": dtype, "device": device}
+    given = {"flow": flow, "vae": vae, "vocoder": vocoder, "arranger": arranger}
+    modules = {}
+    for part, path in given.items():
+        if part == "arranger":
+            # Small and sensitive to rounding.
+            options = {**options, "dtype": torch.float32}
+            if path is None and config.arranger is None:
+                modules[part] = None
+                continue
+        modules[part] = load_part(part, _part_path(part, path, folder), **options)
+    own_text = folder / config.text.source
+    source = text_encoder or (own_text if own_text.is_dir() else config.text.source)
+    text = load_text_encoder(
+        source,
+        config.text,
+        allow_download=text_encoder is not None,
+        operations=operations,
+        dtype=dtype,
+        device=device,
+    )
+    return assemble(config, device=device, text_encoder=text, **modules)
+
+
+def _part_path(part: str, given: str | Path | None, folder: Path) -> Path:
+    path = folder / f"{part}.safetensors" if given is None else Path(given).expanduser()
+    if not path.exists():
+        where = f"model folder {folder}" if given is None else "the given path"
+        raise CheckpointError(f"{path}: no such file ({where}); add it or name another {part}")
+    return path
+
+
+def assemble(config: ModelConfig, *, device="cpu", **modules: nn.Module | None) -> DreamAudio:
+    """A model of loaded parts, whose own configurations replace those of `config`.
+
+    Raises
+    ------
+    CheckpointError
+        If the parts do not fit each other or the model.
+    """
+    loaded = replace(
+        config,
+        vae=modules["vae"].config,
+        mrc=modules["flow"].config,
+        vocoder=modules["vocoder"].config,
+    )
+    check_parts(loaded, config)
+    return DreamAudio(loaded, device=device, **modules)
+
+
+def check_parts(config: ModelConfig, expected: ModelConfig | None = None) -> None:
+    """Refuse parts that cannot work together, or a network of another kind than `expected`."""
+    if config.vae.latent_channels != config.mrc.latent_channels:
+        raise CheckpointError(
+            f"vae: its latents have {config.vae.latent_channels} channels, the flow network expects "
+            f"{config.mrc.latent_channels}; use the VAE that it was trained with"
+        )
+    if config.vocoder.num_mels != config.audio.n_mels:
+        raise CheckpointError(
+            f"vocoder: expects {config.vocoder.num_mels} mel bands, the model has "
+            f"{config.audio.n_mels}"
+        )
+    if config.vocoder.hop_length != config.audio.hop_length:
+        raise CheckpointError(
+            f"vocoder: makes {config.vocoder.hop_length} samples a frame, the model has "
+            f"{config.audio.hop_length}"
+        )
+    if config.vocoder.sampling_rate != config.audio.sample_rate:
+        raise CheckpointError(
+            f"vocoder: works at {config.vocoder.sampling_rate} Hz, the model at "
+            f"{config.audio.sample_rate}"
+        )
+    for name in ("objective", "fusion", "text_dim") if expected else ():
+        found, wanted = getattr(config.mrc, name), getattr(expected.mrc, name)
+        if found != wanted:
+            raise CheckpointError(
+                f"flow: its {name} is {found}, the model's is {wanted}; use weights that were "
+                "trained for this model"
+            )

@@ -1,0 +1,75 @@
+"""ODE solvers; a new one is a function here, and a name in `SOLVERS`."""
+
+from __future__ import annotations
+
+from typing import Callable
+
+from torch import Tensor
+
+Velocity = Callable[[Tensor, float], Tensor]
+StepCallback = Callable[[int, int, Tensor], None]
+
+
+def euler(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
+    """First-order steps; one evaluation a step."""
+    for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
+        z = z + (b - a) * velocity(z, a)
+        _report(callback, i, schedule, z)
+    return z
+
+
+def midpoint(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
+    """Second-order midpoint rule; two evaluations a step."""
+    for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
+        half = z + 0.5 * (b - a) * velocity(z, a)
+        z = z + (b - a) * velocity(half, 0.5 * (a + b))
+        _report(callback, i, schedule, z)
+    return z
+
+
+def heun(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
+    """Second-order trapezoidal rule; two evaluations a step."""
+    for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
+        first = velocity(z, a)
+        second = velocity(z + (b - a) * first, b)
+        z = z + 0.5 * (b - a) * (first + second)
+        _report(callback, i, schedule, z)
+    return z
+
+
+def adams_bashforth_2(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
+    """Second-order Adams-Bashforth with variable step; one evaluation a step (the first step is
+    Euler's).
+    """
+    previous: tuple[Tensor, float] | None = None
+    for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
+        current = velocity(z, a)
+        slope = current
+        if previous is not None:
+            ratio = (b - a) / (2.0 * (a - previous[1]))
+            slope = (1.0 + ratio) * current - ratio * previous[0]
+        z = z + (b - a) * slope
+        previous = (current, a)
+        _report(callback, i, schedule, z)
+    return z
+
+
+def _report(callback: StepCallback | None, step: int, schedule: list[float], z: Tensor) -> None:
+    if callback is not None:
+        callback(step + 1, len(schedule) - 1, z)
+
+
+SOLVERS: dict[str, Callable[..., Tensor]] = {
+    "euler": euler,
+    "midpoint": midpoint,
+    "heun": heun,
+    "ab2": adams_bashforth_2,
+}

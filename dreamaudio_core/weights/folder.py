@@ -1,0 +1,60 @@
+"""Model folders: finding them by name, and their `config.json`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from ..config import PRESETS, ModelConfig, from_dict
+from ..errors import CheckpointError
+
+MODELS = Path(__file__).parents[1] / "models"
+FORMAT = "dreamaudio"
+
+
+def model_folder(name: str | Path) -> Path:
+    """Folder of a model given as a folder, or as the name of one inside the package."""
+    given = Path(name).expanduser()
+    for folder in (given, MODELS / str(name)):
+        if (folder / "config.json").is_file():
+            return folder
+    if given.is_dir():
+        raise CheckpointError(
+            f"{name}: the folder has no config.json; expected a DreamAudio model folder"
+        )
+    known = ", ".join(sorted(p.parent.name for p in MODELS.glob("*/config.json"))) or "none"
+    raise CheckpointError(
+        f"model {str(name)!r}: no such folder, and no embedded model of that name; embedded: {known}"
+    )
+
+
+def read_config(folder: Path) -> ModelConfig:
+    """`config.json` of a model folder."""
+    file = folder / "config.json"
+    try:
+        values = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CheckpointError(f"{file}: not readable JSON ({error})") from error
+    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+        raise CheckpointError(
+            f'{file}: expected "format": "{FORMAT}"; this is another program\'s model folder'
+        )
+    values.pop("version", None)
+    return from_dict(ModelConfig, values, str(file))
+
+
+def find_config(name: str | Path) -> tuple[ModelConfig, Path | None]:
+    """Configuration and folder of a model; the folder is None for a preset that has none.
+
+    Raises
+    ------
+    CheckpointError
+        If there is neither a folder nor a preset of that name.
+    """
+    try:
+        folder = model_folder(name)
+    except CheckpointError as error:
+        if str(name) in PRESETS:
+            return PRESETS[str(name)], None
+        raise CheckpointError(f"{error}; presets: {', '.join(PRESETS)}") from error
+    return read_config(folder), folder

@@ -1,0 +1,75 @@
+"""Parts of a model from any format that is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+import torch
+from torch import nn
+
+from ..config import ArrangerConfig, MRCConfig, VocoderConfig
+from ..networks.arranger import Arranger
+from ..networks.bigvgan import BigVGAN, load_official
+from ..networks.mrc import MRCUNet
+from ..networks.vae import AutoencoderKL
+from .checkpoint import load_state, load_vae, load_weights, require_pickle
+
+
+class _Part(NamedTuple):
+    build: Callable[..., nn.Module]
+    config: type
+
+
+# Parts that are stored in our own safetensors only, or in these among other formats.
+_PARTS = {
+    "flow": _Part(MRCUNet, MRCConfig),
+    "arranger": _Part(Arranger, ArrangerConfig),
+    "vocoder": _Part(BigVGAN, VocoderConfig),
+}
+
+
+def _ready(module: nn.Module, state: dict, path: Path, device) -> nn.Module:
+    return load_state(module, state, path).eval().requires_grad_(False).to(device)
+
+
+def load_part(
+    part: str,
+    path: Path,
+    *,
+    operations=nn,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    allow_pickle: bool = False,
+) -> nn.Module:
+    """One part from a file or folder, ready for inference.
+
+    Parameters
+    ----------
+    part
+        `"flow"`, `"vae"`, `"vocoder"` or `"arranger"`.
+    path
+        Our safetensors; for the VAE also a diffusers folder; with `allow_pickle` also the public
+        pickled checkpoints of VAE and BigVGAN.
+    operations
+        Namespace that provides the layers.
+    allow_pickle
+        Whether a pickled file may be opened.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is damaged, holds another part, or is pickled and that was not allowed.
+    """
+    path = Path(path)
+    empty = (operations, dtype, torch.device("meta"))
+    if part == "vae":
+        config, state = load_vae(path, allow_pickle)
+        return _ready(AutoencoderKL(config, *empty), state, path, device)
+    if part == "vocoder" and path.suffix.lower() != ".safetensors":
+        require_pickle(path, allow_pickle)
+        config, state = load_official(path)
+        return _ready(BigVGAN(config, *empty), state, path, device)
+    build, config_class = _PARTS[part]
+    config, state = load_weights(path, part, config_class)
+    return _ready(build(config, *empty), state, path, device)
