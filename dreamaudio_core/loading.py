@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -37,15 +38,14 @@ def load_model(
     """
     folder = model_folder(name)
     config = read_config(folder)
-    options = {"operations": operations, "dtype": dtype, "device": device}
+    options: dict[str, Any] = {"operations": operations, "dtype": dtype, "device": device}
     given = {"flow": flow, "vae": vae, "vocoder": vocoder, "arranger": arranger}
-    modules = {}
+    modules: dict[str, Any] = {}
     for part, path in given.items():
         if part == "arranger":
             # Small and sensitive to rounding.
             options = {**options, "dtype": torch.float32}
             if path is None and config.arranger is None:
-                modules[part] = None
                 continue
         modules[part] = load_part(part, _part_path(part, path, folder), **options)
     own_text = folder / config.text.source
@@ -69,8 +69,11 @@ def _part_path(part: str, given: str | Path | None, folder: Path) -> Path:
     return path
 
 
-def assemble(config: ModelConfig, *, device="cpu", **modules: nn.Module | None) -> DreamAudio:
-    """A model of loaded parts, whose own configurations replace those of `config`.
+def assemble(
+    config: ModelConfig, *, device: torch.device | str = "cpu", **modules: Any
+) -> DreamAudio:
+    """A model of loaded parts, named as the fields of `DreamAudio`; their own configurations
+    replace those of `config`.
 
     Raises
     ------
@@ -109,7 +112,9 @@ def check_parts(config: ModelConfig, expected: ModelConfig | None = None) -> Non
             f"vocoder: works at {config.vocoder.sampling_rate} Hz, the model at "
             f"{config.audio.sample_rate}"
         )
-    for name in ("objective", "fusion", "text_dim") if expected else ():
+    if expected is None:
+        return
+    for name in ("objective", "fusion", "text_dim"):
         found, wanted = getattr(config.mrc, name), getattr(expected.mrc, name)
         if found != wanted:
             raise CheckpointError(

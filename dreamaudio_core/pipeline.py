@@ -347,8 +347,10 @@ class DreamAudio:
             lam = torch.full((len(plan) * len(z),), time, device=z.device)
             out = self.flow.denoise(z.to(dtype).repeat(len(plan), 1, 1, 1), lam, context)
             parts = out.float().chunk(len(plan))
-            guided = sum(branch.weight * part for branch, part in zip(plan, parts))
-            return guided if quiet is None else torch.where(quiet, to_silence, guided)
+            guided = torch.stack([b.weight * part for b, part in zip(plan, parts)]).sum(0)
+            if quiet is None or to_silence is None:
+                return guided
+            return torch.where(quiet, to_silence, guided)
 
         return self.objective.sample(
             predict,

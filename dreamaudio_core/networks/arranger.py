@@ -264,6 +264,7 @@ class Arranger(nn.Module):
         """Logits [B] from what each prompt token has become and from how it matches the references,
         one and all.
         """
+        assert self.words is not None and self.complete is not None
         # The row of zeros stands for none, so that there may be no reference and padded ones change
         # nothing.
         channels = F.pad(
@@ -477,7 +478,8 @@ def default_timeline(
             longest = room / (len(ascending) - index)
             break
         room -= length
-    timeline, begin = [], 0.0
+    timeline: list[tuple[Placement, ...]] = []
+    begin = 0.0
     for length in reference_seconds:
         duration = min(length, longest)
         start = _on_grid(begin, seconds - duration, grid)

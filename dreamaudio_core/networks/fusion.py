@@ -141,6 +141,10 @@ class PlacedFusion:
         )
         return [f.new_zeros(batch, *f.shape[1:]).index_add(0, row, f) for f in features]
 
+    def join(self, network: MRCUNet, references: Tensor) -> Tensor:
+        """Not possible: only the -UNet variant joins references, and placed ones exclude it."""
+        raise NotImplementedError("placed references have an encoder of their own")
+
 
 Fusion = ConcatFusion | PlacedFusion
 FUSIONS: dict[str, type[Fusion]] = {f.name: f for f in (ConcatFusion, PlacedFusion)}

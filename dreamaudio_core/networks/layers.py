@@ -5,7 +5,7 @@ attention site.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, Sequence
+from typing import NamedTuple, Sequence, cast
 
 import torch
 import torch.nn.functional as F
@@ -245,13 +245,13 @@ class AttentionSite(nn.Module):
         args = (head_dim, groups, operations, dtype, device)
         self.self_attention = Transformer(dim, None, *args)
         self.cross_attention = nn.ModuleList(
-            Transformer(dim, context, *args) for context in context_dims
+            [Transformer(dim, context, *args) for context in context_dims]
         )
 
     def project(self, contexts: Sequence[tuple[Tensor, Tensor | None]]) -> list[KeysValues]:
         """Keys and values of each (tokens, mask) context."""
         return [
-            block.attention2.project(*context)
+            cast(Transformer, block).attention2.project(*context)
             for block, context in zip(self.cross_attention, contexts)
         ]
 

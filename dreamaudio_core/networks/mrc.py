@@ -9,7 +9,7 @@ is computed once, by `MRCUNet.precompute`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Iterator
+from typing import Sequence, cast
 
 import torch
 import torch.nn.functional as F
@@ -33,6 +33,8 @@ from .layers import (
 )
 
 SiteContexts = list[list[KeysValues]]
+# (tokens [B, L, D], mask [B, L]) of each text.
+TextContexts = Sequence[tuple[Tensor, Tensor | None]]
 
 
 @dataclass
@@ -66,20 +68,26 @@ class MRCContext:
     def repeat(self, times: int) -> MRCContext:
         """Context for `times` items of each row: rows a, b become a, a, .., b, b, .."""
 
-        def grow(x: Tensor | None) -> Tensor | None:
-            return None if x is None else x.repeat_interleave(times, dim=0)
+        def grow(x: Tensor) -> Tensor:
+            return x.repeat_interleave(times, dim=0)
+
+        def maybe(x: Tensor | None) -> Tensor | None:
+            return None if x is None else grow(x)
 
         def grow_sites(sites: SiteContexts) -> SiteContexts:
-            return [[KeysValues(*map(grow, kv)) for kv in site] for site in sites]
+            return [
+                [KeysValues(grow(kv.keys), grow(kv.values), maybe(kv.mask)) for kv in site]
+                for site in sites
+            ]
 
         return MRCContext(
             grow_sites(self.encoder),
             grow_sites(self.middle),
             grow_sites(self.decoder),
             [grow(f) for f in self.features],
-            grow(self.channels),
-            grow(self.pooled),
-            grow(self.envelope),
+            maybe(self.channels),
+            maybe(self.pooled),
+            maybe(self.envelope),
         )
 
 
@@ -118,9 +126,9 @@ class Encoder(nn.Module):
         self.per_level = config.num_res_blocks
         self.width = width
 
-    def project(self, contexts: list[tuple[Tensor, Tensor | None]]) -> SiteContexts:
+    def project(self, contexts: TextContexts) -> SiteContexts:
         """Keys and values of every site."""
-        return [site.project(contexts) for site in self.sites.values()]
+        return [cast(AttentionSite, site).project(contexts) for site in self.sites.values()]
 
     def forward(
         self,
@@ -133,11 +141,11 @@ class Encoder(nn.Module):
         x = (stem or self.stem)(x)
         x = x if envelope is None else x + envelope
         skips = [x]
-        contexts = iter(contexts)
+        remaining = iter(contexts)
         for i, block in enumerate(self.blocks):
             x = block(x, embedding)
             if str(i) in self.sites:
-                x = self.sites[str(i)](x, next(contexts))
+                x = self.sites[str(i)](x, next(remaining))
             skips.append(x)
             level, last = divmod(i + 1, self.per_level)
             if last == 0 and level <= len(self.downsamples):
@@ -201,19 +209,19 @@ class Decoder(nn.Module):
         )
         self.out = zero_init(out_conv)
 
-    def project(self, contexts: list[tuple[Tensor, Tensor | None]]) -> SiteContexts:
+    def project(self, contexts: TextContexts) -> SiteContexts:
         """Keys and values of every site."""
-        return [site.project(contexts) for site in self.sites.values()]
+        return [cast(AttentionSite, site).project(contexts) for site in self.sites.values()]
 
     def forward(
         self, x: Tensor, skips: list[Tensor], embedding: Tensor, contexts: SiteContexts
     ) -> Tensor:
         skips = list(skips)
-        contexts: Iterator[list[KeysValues]] = iter(contexts)
+        remaining = iter(contexts)
         for i, block in enumerate(self.blocks):
             x = block(torch.cat([x, skips.pop()], dim=1), embedding)
             if str(i) in self.sites:
-                x = self.sites[str(i)](x, next(contexts))
+                x = self.sites[str(i)](x, next(remaining))
             level, last = divmod(i + 1, self.per_level)
             if last == 0 and level <= len(self.upsamples):
                 x = self.upsamples[level - 1](x)
@@ -225,6 +233,17 @@ def _site(
 ) -> AttentionSite:
     dims = [config.text_dim] * contexts
     return AttentionSite(channels, dims, config.head_dim, config.groups, operations, dtype, device)
+
+
+@torch.no_grad()
+def _start_as_identity(alignment: nn.Conv2d) -> None:
+    # The first slots pass unchanged, so that three references give what they gave before alignment
+    # was added.
+    alignment.weight.zero_()
+    if alignment.bias is not None:
+        alignment.bias.zero_()
+    for channel in range(min(alignment.weight.shape[:2])):
+        alignment.weight[channel, channel, 1, 1] = 1.0
 
 
 class MRCUNet(nn.Module):
@@ -282,21 +301,12 @@ class MRCUNet(nn.Module):
             self.alignment = operations.Conv2d(
                 c * config.aligned_references, reference_channels, 3, padding=1, **kw
             )
-            self._align_identity()
+            _start_as_identity(self.alignment)
         width = self.noise_encoder.width
         self.middle = Middle(encoders * width, width, contexts, config, *args)
         self.decoder = Decoder(
             [encoders * w for w in self.noise_encoder.skip_widths], config, *args
         )
-
-    @torch.no_grad()
-    def _align_identity(self) -> None:
-        # The first slots pass unchanged, so that three references give what they gave before
-        # alignment was added.
-        self.alignment.weight.zero_()
-        self.alignment.bias.zero_()
-        for channel in range(min(self.alignment.weight.shape[:2])):
-            self.alignment.weight[channel, channel, 1, 1] = 1.0
 
     def run_reference_encoder(
         self, x: Tensor, captions: Tensor, caption_mask: Tensor
@@ -307,7 +317,7 @@ class MRCUNet(nn.Module):
         alone, so that it runs once a generation.
         """
         shared = self.config.architecture == "shared"
-        encoder = self.noise_encoder if shared else self.reference_encoder
+        encoder = cast(Encoder, self.noise_encoder if shared else self.reference_encoder)
         stem = self.reference_encoder if shared else None
         embedding = self.time_embedding(torch.ones(len(x), device=x.device), x.dtype)
         return encoder(x, embedding, encoder.project([(captions, caption_mask)]), stem)
@@ -333,7 +343,7 @@ class MRCUNet(nn.Module):
         pooled = None if self.prompt_embedding is None else self.prompt_embedding(mean)
         envelope = None if self.prompt_envelope is None else self.prompt_envelope(mean)
         unet = self.config.architecture == "unet"
-        texts = [c, e] if unet else [c]
+        texts: TextContexts = [c, e] if unet else [c]
         features: list[Tensor] = []
         if not unet:
             features = self.fusion.encode(self, references, captions, caption_mask, reference_mask)

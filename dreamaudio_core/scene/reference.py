@@ -58,8 +58,10 @@ class Reference:
         """This reference sounding once at each of `starts` in seconds; `None` leaves that to the
         arranger.
         """
-        placements = starts and tuple(Placement(start, self.seconds) for start in starts)
-        return replace(self, placements=None if starts is None else placements or ())
+        if starts is None:
+            return replace(self, placements=None)
+        placements = tuple(Placement(start, self.seconds) for start in starts)
+        return replace(self, placements=placements)
 
     def fixed_placements(self, seconds: float, label: str) -> Placements:
         """Placements that the user has set, fitted to a target of `seconds`; `None` without any.

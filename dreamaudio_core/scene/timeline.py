@@ -181,7 +181,7 @@ def _placement(values: Any, name: str) -> Placement:
     pinned = values.get("pinned", False)
     if not isinstance(pinned, bool):
         raise InputError(f"{name}.pinned: expected true or false, found {pinned!r:.60}")
-    numbers = {
+    numbers: dict[str, Any] = {
         key: None if key == "offset" and values[key] is None else _number(values, key, name)
         for key in values
         if key != "pinned"
@@ -196,10 +196,9 @@ def _arranged_reference(values: Any, name: str) -> ArrangedReference:
     places = values["placements"]
     if places is not None and not isinstance(places, list):
         raise InputError(f"{name}.placements: expected a list or null, found {places!r:.60}")
-    placements = places and tuple(
-        _placement(p, f"{name}.placements[{i}]") for i, p in enumerate(places)
-    )
-    placements = () if placements == [] else placements
+    placements = None
+    if places is not None:
+        placements = tuple(_placement(p, f"{name}.placements[{i}]") for i, p in enumerate(places))
     used = values.get("used", placements != ())
     texts = {key: values.get(key, "") for key in ("caption", "reason")}
     for key, text in texts.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import torch
 from torch import nn
@@ -41,7 +41,7 @@ def load_part(
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     allow_pickle: bool = False,
-) -> nn.Module:
+) -> Any:
     """One part from a file or folder, ready for inference.
 
     Parameters
@@ -64,12 +64,12 @@ def load_part(
     path = Path(path)
     empty = (operations, dtype, torch.device("meta"))
     if part == "vae":
-        config, state = load_vae(path, allow_pickle)
-        return _ready(AutoencoderKL(config, *empty), state, path, device)
+        vae_config, state = load_vae(path, allow_pickle)
+        return _ready(AutoencoderKL(vae_config, *empty), state, path, device)
     if part == "vocoder" and path.suffix.lower() != ".safetensors":
         require_pickle(path, allow_pickle)
-        config, state = load_official(path)
-        return _ready(BigVGAN(config, *empty), state, path, device)
+        vocoder_config, state = load_official(path)
+        return _ready(BigVGAN(vocoder_config, *empty), state, path, device)
     build, config_class = _PARTS[part]
     config, state = load_weights(path, part, config_class)
     return _ready(build(config, *empty), state, path, device)
