@@ -17,3 +17,7 @@ class CheckpointError(DreamAudioError):
 
 class InputError(DreamAudioError):
     """A value given by the user lies outside what is supported."""
+
+
+class TrainingError(DreamAudioError):
+    """A training run cannot go on, such as after its weights are no longer finite."""

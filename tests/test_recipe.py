@@ -259,7 +259,7 @@ def test_training_stages_call_the_package_with_known_options(tmp_path):
             words = call.split()
             assert words[:4] == ["-m", "dreamaudio_core", "train", stage]
             args = parser.parse_args(words[2:])
-            assert args.model == "mini" and args.run_folder.is_relative_to(
+            assert args.model == "mini" and args.folder.is_relative_to(
                 tmp_path / stage / "made" / "runs"
             )
             assert 0 < args.warmup < args.steps

@@ -15,17 +15,20 @@ from pathlib import Path
 import pytest
 import torch
 
+from dreamaudio_core.cli.main import main
 from dreamaudio_core.config import PRESETS, MRCConfig
 from dreamaudio_core.data.batches import Augmentation
 from dreamaudio_core.data.latents import write_shard
-from dreamaudio_core.errors import InputError
+from dreamaudio_core.errors import CheckpointError, InputError, TrainingError
 from dreamaudio_core.loading import load_model
-from dreamaudio_core.training.align import AlignPart
-from dreamaudio_core.training.checkpoints import saved_checkpoints
-from dreamaudio_core.training.ema import EMA
-from dreamaudio_core.training.flow import FlowPart, spectral_envelope
-from dreamaudio_core.training.loop import Loop, LoopOptions, train
-from dreamaudio_core.training.positions import EpochBatches
+from dreamaudio_core.training import loop, run_state
+from dreamaudio_core.training.ema import averaged_copy, averaged_weights
+from dreamaudio_core.training.loop import TrainingLoop, train
+from dreamaudio_core.training.options import TrainOptions
+from dreamaudio_core.training.run_state import saved_checkpoints
+from dreamaudio_core.training.sampler import EpochBatches
+from dreamaudio_core.training.tasks.alignment_task import AlignmentTask
+from dreamaudio_core.training.tasks.flow_task import FlowTask, spectral_envelope
 from dreamaudio_core.weights.checkpoint import load_weights
 from dreamaudio_core.weights.folder import read_config
 
@@ -106,9 +109,9 @@ def tiny(name="dreamaudio", fusion=None, references=3):
     return dataclasses.replace(preset, mrc=mrc, vae=vae, seconds=1.28)
 
 
-def flow_part(cache, config=None, **options):
+def flow_task(cache, config=None, **options):
     torch.manual_seed(0)
-    return FlowPart(config or tiny(), [cache], rate=2e-3, **options)
+    return FlowTask(config or tiny(), [cache], lr=2e-3, **options)
 
 
 def options(run, **changes):
@@ -121,7 +124,7 @@ def options(run, **changes):
         "device": "cpu",
         "progress": False,
     }
-    return LoopOptions(run, **{**values, **changes})
+    return TrainOptions(run, **{**values, **changes})
 
 
 @pytest.fixture(scope="module")
@@ -129,10 +132,10 @@ def cache(tmp_path_factory):
     return write_cache(tmp_path_factory.mktemp("cache"))
 
 
-def losses(part, choices):
+def losses(task, choices):
     found = []
-    outcome = train(part, choices, lambda step, values: found.append(values["flow/loss"]))
-    return found, outcome
+    result = train(task, choices, lambda step, values: found.append(values["flow/loss"]))
+    return found, result
 
 
 def same(a, b):
@@ -153,12 +156,12 @@ def test_epoch_batches_show_every_item_once_and_depend_on_seed_and_step_alone():
         EpochBatches([], 4, seed=0)
 
 
-def test_loss_falls_and_the_board_holds_curves(cache, tmp_path):
-    part = flow_part(cache, augmentation=Augmentation(0.0, 0.0, 0.0))
-    found, outcome = losses(
-        part, options(tmp_path, steps=60, batch=8, save_every=100, sample_every=30)
+def test_loss_falls_and_the_log_holds_curves(cache, tmp_path):
+    task = flow_task(cache, augmentation=Augmentation(0.0, 0.0, 0.0))
+    found, result = losses(
+        task, options(tmp_path, steps=60, batch=8, save_every=100, validate_every=30)
     )
-    assert outcome.step == 60 and not outcome.stopped
+    assert result.step == 60 and not result.stopped
     assert sum(found[-10:]) < 0.75 * sum(found[:10])
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -172,13 +175,13 @@ def test_loss_falls_and_the_board_holds_curves(cache, tmp_path):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_resume_is_bit_equal(cache, tmp_path, workers):
     whole, _ = losses(
-        flow_part(cache), options(tmp_path / "whole", workers=workers, accumulation=2)
+        flow_task(cache), options(tmp_path / "whole", workers=workers, accumulation=2)
     )
     parts = []
     for steps in (3, 6):
         torch.manual_seed(steps)  # What a fresh process would have drawn must not matter.
         found, _ = losses(
-            FlowPart(tiny(), [cache], rate=2e-3) if steps == 6 else flow_part(cache),
+            FlowTask(tiny(), [cache], lr=2e-3) if steps == 6 else flow_task(cache),
             options(tmp_path / "parts", steps=steps, accumulation=2),
         )
         parts += found
@@ -188,41 +191,41 @@ def test_resume_is_bit_equal(cache, tmp_path, workers):
         for name in ("whole", "parts")
     )
     assert one["step"] == two["step"] == 6
-    assert same(one["objectives"]["flow"], two["objectives"]["flow"]) and same(
-        one["ema"], two["ema"]
-    )
+    assert same(one["losses"]["flow"], two["losses"]["flow"]) and same(one["ema"], two["ema"])
     assert not same(
-        one["ema"], {k.removeprefix("network."): v for k, v in one["objectives"]["flow"].items()}
+        {k.removeprefix("module."): v for k, v in one["ema"].items() if k != "n_averaged"},
+        {k.removeprefix("network."): v for k, v in one["losses"]["flow"].items()},
     )
     for key, state in one["optimizers"]["flow"]["state"].items():
         assert same(state, two["optimizers"]["flow"]["state"][key])
 
 
 def test_checkpoints_rotate_and_other_settings_are_refused(cache, tmp_path):
-    train(flow_part(cache), options(tmp_path, steps=5, save_every=1, keep=2))
+    train(flow_task(cache), options(tmp_path, steps=5, save_every=1, keep=2))
     assert [step for step, _ in saved_checkpoints(tmp_path)] == [4, 5]
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.task"))
     with pytest.raises(InputError, match="seed was 0 in this run, found 1"):
-        train(flow_part(cache), options(tmp_path, steps=6, seed=1))
+        train(flow_task(cache), options(tmp_path, steps=6, seed=1))
     with pytest.raises(InputError, match='"objective": "flow"'):
-        train(flow_part(cache, tiny("dreamaudio-ddpm")), options(tmp_path, steps=6))
+        train(flow_task(cache, tiny("dreamaudio-ddpm")), options(tmp_path, steps=6))
 
 
-def test_ema_follows_its_formula():
+def test_average_follows_its_formula():
     layer = torch.nn.Linear(2, 2)
     layer.bias.requires_grad_(False)
-    ema, expected = EMA(layer, 0.5), layer.weight.detach().clone()
+    average, expected = averaged_copy(layer, 0.5), None
     for step in range(12):
         with torch.no_grad():
             layer.weight.add_(1.0)
-        ema.update(layer, step)
+        average.update_parameters(layer)
         decay = min(0.5, (1 + step) / (10 + step))
-        expected = decay * expected + (1 - decay) * layer.weight.detach()
-    assert set(ema.shadow) == {"weight"}
-    assert torch.allclose(ema.shadow["weight"], expected, atol=1e-6)
+        now = layer.weight.detach().clone()
+        expected = now if expected is None else decay * expected + (1 - decay) * now
+    assert torch.allclose(average.module.weight, expected, atol=1e-6)
+    assert torch.equal(average.module.bias, layer.bias)
     own = layer.weight.detach().clone()
-    with ema.applied(layer):
-        assert torch.equal(layer.weight, ema.shadow["weight"])
+    with averaged_weights(layer, average):
+        assert torch.equal(layer.weight, average.module.weight)
     assert torch.equal(layer.weight, own)
 
 
@@ -232,30 +235,30 @@ VARIANTS = [(name, None) for name in PRESETS if name != "mini"] + [("mini", "pla
 @pytest.mark.parametrize("name,fusion", VARIANTS)
 def test_every_variant_takes_a_step_and_samples(tmp_path, monkeypatch, name, fusion):
     cache = write_cache(tmp_path / "cache", items=4, kind="placed" if fusion else "grouped")
-    part = flow_part(cache, tiny(name, fusion))
-    before = {k: v.clone() for k, v in part.network.state_dict().items()}
+    task = flow_task(cache, tiny(name, fusion))
+    before = {k: v.clone() for k, v in task.network.state_dict().items()}
     found, _ = losses(
-        part, options(tmp_path / "run", steps=2, precision="bf16" if name == "dreamaudio" else "no")
+        task, options(tmp_path / "run", steps=2, precision="bf16" if name == "dreamaudio" else "no")
     )
     assert all(0 < value < 10 for value in found)
-    assert not same(before, part.network.state_dict())
+    assert not same(before, task.network.state_dict())
     config, state = load_weights(tmp_path / "run" / "flow.safetensors", "flow", MRCConfig)
-    assert config == part.config.mrc and state.keys() == before.keys()
-    monkeypatch.setattr(type(part.objective.objective), "preview_steps", 2)
-    batch = part.source.collate(
-        [part.source.example(i, torch.Generator().manual_seed(i)) for i in range(3)]
+    assert config == task.config.mrc and state.keys() == before.keys()
+    monkeypatch.setattr(type(task.loss.objective), "preview_steps", 2)
+    batch = task.dataset.collate(
+        [task.dataset.example(i, torch.Generator().manual_seed(i)) for i in range(3)]
     )
     with torch.no_grad():
-        made = part.generate(batch)
+        made = task.generate(batch)
     assert made.shape == batch["data"].shape and torch.isfinite(made).all()
 
 
 def test_concat_trains_on_single_event_shards_and_mixed_lengths(tmp_path):
     write_cache(tmp_path / "cache", items=4, kind="placed")
     cache = write_cache(tmp_path / "cache", items=4, kind="grouped", frames=8)
-    part = flow_part(cache)
-    assert sorted(part.source.groups()) == [4, 4]
-    assert len(losses(part, options(tmp_path / "run", steps=2))[0]) == 2
+    task = flow_task(cache)
+    assert sorted(task.dataset.group_sizes()) == [4, 4]
+    assert len(losses(task, options(tmp_path / "run", steps=2))[0]) == 2
 
 
 def test_align_starts_as_identity_freezes_the_rest_and_loads(tmp_path):
@@ -266,8 +269,8 @@ def test_align_starts_as_identity_freezes_the_rest_and_loads(tmp_path):
     cache = write_cache(tmp_path / "cache", items=8)
     before = load_model(folder)
     _, base = load_weights(folder / "flow.safetensors", "flow", MRCConfig)
-    part = AlignPart(config, [cache], base, references=5, rate=1e-2)
-    assert part.network.config.max_references == 5
+    task = AlignmentTask(config, [cache], base, references=5, lr=1e-2)
+    assert task.network.config.max_references == 5
 
     generator = torch.Generator().manual_seed(0)
     shapes = {
@@ -283,17 +286,17 @@ def test_align_starts_as_identity_freezes_the_rest_and_loads(tmp_path):
         caption_mask=torch.ones(1, 3, 5, dtype=torch.bool),
     )
     with torch.no_grad():
-        # Two slots more, both with the sound of the others: the new layer passes only the first three.
+        # Two slots more, with sounds of the others: the new layer passes only the first three.
         wide = {**values, "references": values["references"][:, [0, 1, 2, 0, 1]]}
         wide["reference_mask"] = torch.ones(1, 3, dtype=torch.bool)
         torch.testing.assert_close(
-            part.network.eval()(**wide), before.flow(**values), atol=1e-5, rtol=1e-4
+            task.network.eval()(**wide), before.flow(**values), atol=1e-5, rtol=1e-4
         )
 
-    train(part, options(tmp_path / "run", steps=3))
+    train(task, options(tmp_path / "run", steps=3))
     changed = {
         k
-        for k, v in part.network.state_dict().items()
+        for k, v in task.network.state_dict().items()
         if k not in base or not torch.equal(v, base[k])
     }
     assert changed == {"alignment.weight", "alignment.bias"}
@@ -301,25 +304,25 @@ def test_align_starts_as_identity_freezes_the_rest_and_loads(tmp_path):
     assert model.max_references == 5
     _, exported = load_weights(tmp_path / "run" / "flow.safetensors", "flow", MRCConfig)
     assert all(torch.equal(exported[k], base[k]) for k in base)
-    resumed = AlignPart(config, [cache], exported, references=5)
+    resumed = AlignmentTask(config, [cache], exported, references=5)
     assert torch.equal(resumed.network.alignment.weight, exported["alignment.weight"])
 
     with pytest.raises(InputError, match="more than the network's 3"):
-        AlignPart(config, [cache], base, references=3)
+        AlignmentTask(config, [cache], base, references=3)
     with pytest.raises(InputError, match="takes any number"):
-        AlignPart(tiny("mini", "placed"), [cache], base, references=4)
+        AlignmentTask(tiny("mini", "placed"), [cache], base, references=4)
 
 
 def test_foreign_shards_are_refused(tmp_path, cache):
     with pytest.raises(InputError, match="text features have size 24, the model expects 32"):
         config = tiny()
-        FlowPart(
+        FlowTask(
             dataclasses.replace(config, mrc=dataclasses.replace(config.mrc, text_dim=32)), [cache]
         )
     with pytest.raises(InputError, match="its latents are"):
-        FlowPart(dataclasses.replace(tiny(), vae=PRESETS["dreamaudio"].vae), [cache])
+        FlowTask(dataclasses.replace(tiny(), vae=PRESETS["dreamaudio"].vae), [cache])
     with pytest.raises(InputError, match="expected shards"):
-        FlowPart(tiny(), [tmp_path / "nothing"])
+        FlowTask(tiny(), [tmp_path / "nothing"])
 
 
 def test_spectral_envelope_is_the_mean_of_what_sounds():
@@ -331,15 +334,15 @@ def test_spectral_envelope_is_the_mean_of_what_sounds():
     assert (found[0] == 2.0).all() and (found[1] == 0.0).all()
 
 
-def test_envelope_is_learnt_beside_the_flow_and_exported(tmp_path):
+def test_envelope_is_learned_with_the_flow_and_exported(tmp_path):
     config = tiny(fusion="placed")
     config = dataclasses.replace(config, mrc=dataclasses.replace(config.mrc, envelope_bands=BANDS))
     cache = write_cache(tmp_path / "cache", kind="placed")
-    part = flow_part(cache, config, augmentation=Augmentation(0.0, 0.0, 0.0))
+    task = flow_task(cache, config, augmentation=Augmentation(0.0, 0.0, 0.0))
     found = []
     train(
-        part,
-        options(tmp_path / "run", steps=60, batch=8, save_every=100, sample_every=100),
+        task,
+        options(tmp_path / "run", steps=60, batch=8, save_every=100, validate_every=100),
         lambda step, values: found.append((values["flow/loss"], values["flow/envelope"])),
     )
     assert all(loss > envelope > 0.0 for loss, envelope in found)
@@ -351,7 +354,7 @@ def test_envelope_is_learnt_beside_the_flow_and_exported(tmp_path):
 def test_time_power_moves_the_times_towards_the_noise(cache):
     times = []
     for power in (1.0, 2.0):
-        source = flow_part(cache, time_power=power).source
+        source = flow_task(cache, time_power=power).dataset
         times.append(
             torch.stack(
                 [source.example(0, torch.Generator().manual_seed(i))["time"] for i in range(50)]
@@ -359,13 +362,13 @@ def test_time_power_moves_the_times_towards_the_noise(cache):
         )
     torch.testing.assert_close(times[1], times[0] ** 2)
     with pytest.raises(InputError, match="time power"):
-        flow_part(cache, time_power=0.0)
+        flow_task(cache, time_power=0.0)
 
 
 SCRIPT = """
 import json, sys, time
 sys.path[:0] = [{root!r}, {tests!r}]
-from test_training_flow import flow_part, options, train, tiny
+from test_training_flow import flow_task, options, train, tiny
 from pathlib import Path
 cache, run, batch, steps, pause, accumulation, fusion = sys.argv[1:]
 found = []
@@ -374,12 +377,14 @@ def on_step(step, values):
     (Path(run) / "step").write_text(str(step))
     time.sleep(float(pause))
 Path(run).mkdir(parents=True, exist_ok=True)
-part = flow_part(Path(cache), tiny("mini", "placed") if fusion == "placed" else None)
-choices = options(Path(run) / "run", steps=int(steps), batch=int(batch), accumulation=int(accumulation))
-outcome = train(part, choices, on_step)
+task = flow_task(Path(cache), tiny("mini", "placed") if fusion == "placed" else None)
+choices = options(
+    Path(run) / "run", steps=int(steps), batch=int(batch), accumulation=int(accumulation)
+)
+result = train(task, choices, on_step)
 import os
 if os.environ.get("RANK", "0") == "0":
-    (Path(run) / "losses.json").write_text(json.dumps([found, outcome.step, outcome.stopped]))
+    (Path(run) / "losses.json").write_text(json.dumps([found, result.step, result.stopped]))
 """
 
 
@@ -432,7 +437,7 @@ def test_two_gloo_processes_give_the_curve_of_one(tmp_path, fusion):
         for r in range(2)
     ]
     found, _ = losses(
-        flow_part(cache, tiny("mini", "placed") if fusion == "placed" else None),
+        flow_task(cache, tiny("mini", "placed") if fusion == "placed" else None),
         options(tmp_path / "one", batch=8),
     )
     for process in pair:
@@ -458,16 +463,16 @@ def test_interrupt_leaves_a_checkpoint_that_continues_exactly(tmp_path, cache):
     found, step, stopped = json.loads((tmp_path / "cut" / "losses.json").read_text())
     assert stopped and 1 <= step < 500 and len(found) == step
     assert [s for s, _ in saved_checkpoints(tmp_path / "cut" / "run")] == [step]
-    rest, outcome = losses(flow_part(cache), options(tmp_path / "cut" / "run", steps=step + 3))
-    whole, _ = losses(flow_part(cache), options(tmp_path / "whole", steps=step + 3))
-    assert outcome.step == step + 3 and found + rest == whole
+    rest, result = losses(flow_task(cache), options(tmp_path / "cut" / "run", steps=step + 3))
+    whole, _ = losses(flow_task(cache), options(tmp_path / "whole", steps=step + 3))
+    assert result.step == step + 3 and found + rest == whole
 
 
 @pytest.mark.parametrize("interrupted", [True, False])
 def test_a_step_that_fails_by_the_signal_is_a_stop_and_else_an_error(
     tmp_path, cache, monkeypatch, interrupted
 ):
-    take = Loop._train_step
+    take = TrainingLoop._train_step
 
     def step(self, loader):
         if self.step == 3:
@@ -476,15 +481,125 @@ def test_a_step_that_fails_by_the_signal_is_a_stop_and_else_an_error(
             raise RuntimeError("compiler killed")
         return take(self, loader)
 
-    monkeypatch.setattr(Loop, "_train_step", step)
-    part = flow_part(cache)
+    monkeypatch.setattr(TrainingLoop, "_train_step", step)
+    task = flow_task(cache)
     if interrupted:
-        _, outcome = losses(part, options(tmp_path, save_every=2))
+        _, result = losses(task, options(tmp_path, save_every=2))
         assert (
-            outcome.stopped
-            and outcome.step == 2
+            result.stopped
+            and result.step == 2
             and [s for s, _ in saved_checkpoints(tmp_path)] == [2]
         )
     else:
         with pytest.raises(RuntimeError, match="compiler killed"):
-            losses(part, options(tmp_path, save_every=2))
+            losses(task, options(tmp_path, save_every=2))
+
+
+def first_difference(cache, folder, steps=6):
+    """Losses of a run in `folder`, and of one that was never stopped."""
+    rest, result = losses(flow_task(cache), options(folder, steps=steps))
+    whole, _ = losses(flow_task(cache), options(folder.parent / "whole", steps=steps))
+    return rest, whole, result
+
+
+def test_a_killed_run_continues_exactly_and_leaves_no_partial_files(tmp_path, cache):
+    process = start(tmp_path, cache, tmp_path / "cut", 4, steps=500, pause=0.2)
+    run, deadline = tmp_path / "cut" / "run", time.monotonic() + 300
+    while process.poll() is None and time.monotonic() < deadline:
+        if (tmp_path / "cut" / "step").exists():
+            break
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    process.stderr.close()
+    assert not saved_checkpoints(run)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "step-00000001.part").write_bytes(b"half")
+    (run / "flow.safetensorsabc.part").write_bytes(b"half")
+    rest, whole, _ = first_difference(cache, run, steps=3)
+    assert rest == whole and not list(run.rglob("*.part"))
+
+
+def spoil(path, how):
+    if how == "cut short":
+        path.write_bytes(path.read_bytes()[:-1000])
+        return
+    state = torch.load(path, weights_only=True)
+    if how == "not finite":
+        next(v for k, v in state["ema"].items() if k != "n_averaged").fill_(float("nan"))
+    elif how == "a key missing":
+        del state["rng"]
+    elif how == "another step":
+        state["step"] = 10**9
+    elif how == "misshapen optimizer":
+        moments = state["optimizers"]["flow"]["state"][0]
+        moments["exp_avg"] = moments["exp_avg"].flatten()[:3]
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize(
+    "how", ["cut short", "not finite", "a key missing", "another step", "misshapen optimizer"]
+)
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(tmp_path, cache, caplog, how):
+    run = tmp_path / "run"
+    train(flow_task(cache), options(run, steps=4, save_every=2, keep=2))
+    spoil(run / "checkpoints" / "step-00000004.pt", how)
+    rest, whole, result = first_difference(cache, run)
+    assert result.step == 6 and rest == whole[2:]
+    assert "step-00000004.pt" in caplog.text and "the checkpoint before" in caplog.text
+    assert (run / "checkpoints" / "step-00000004.damaged").exists()
+
+
+def test_a_run_without_any_usable_checkpoint_stops(tmp_path, cache):
+    train(flow_task(cache), options(tmp_path, steps=2))
+    spoil(tmp_path / "checkpoints" / "step-00000002.pt", "cut short")
+    with pytest.raises(CheckpointError, match="none of its 1 checkpoints can be used"):
+        train(flow_task(cache), options(tmp_path, steps=4))
+
+
+@pytest.mark.parametrize("bad_from", [0, 4])
+def test_losses_that_are_not_finite_stop_the_run(tmp_path, cache, monkeypatch, bad_from):
+    monkeypatch.setattr(loop, "MOST_SKIPPED_IN_A_ROW", 3)
+    task = flow_task(cache)
+    task.start_step = lambda step: setattr(task, "step", step)
+    forward = task.loss.forward
+
+    def spoiled(batch):
+        terms = forward(batch)
+        bad = task.step >= bad_from
+        return {"loss": terms["loss"] * float("nan")} if bad else terms
+
+    monkeypatch.setattr(task.loss, "forward", spoiled)
+    with pytest.raises(TrainingError, match="no finite gradient"):
+        train(task, options(tmp_path, steps=2 if bad_from == 0 else 50, save_every=2))
+    assert [step for step, _ in saved_checkpoints(tmp_path)] == ([] if bad_from == 0 else [2, 4, 6])
+
+
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, cache):
+    task = flow_task(cache)
+    task.optimizer_steps[0].clip = float("nan")
+    with pytest.raises(TrainingError, match="no longer finite"):
+        train(task, options(tmp_path, steps=1))
+    assert not saved_checkpoints(tmp_path) and not (tmp_path / "flow.safetensors").exists()
+
+
+def test_a_full_disk_is_reported_and_keeps_the_checkpoints_before(tmp_path, cache, monkeypatch):
+    train(flow_task(cache), options(tmp_path, steps=2))
+
+    def full(state, path):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(run_state.torch, "save", full)
+    with pytest.raises(CheckpointError, match="No space left on device.*free disk space"):
+        train(flow_task(cache), options(tmp_path, steps=4))
+    assert [step for step, _ in saved_checkpoints(tmp_path)] == [2]
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("words", [("--lr", "nan"), ("--clip", "nan"), ("--time-power", "nan")])
+def test_values_that_are_not_numbers_are_refused(words, tmp_path, capsys):
+    command = ["train", "flow", str(tmp_path / "run"), "--model", "dreamaudio", "--steps", "1"]
+    with pytest.raises(SystemExit):
+        main([*command, "--data", str(tmp_path), *words])
+    assert f"argument {words[0]}: expected a number above 0, found nan" in capsys.readouterr().err

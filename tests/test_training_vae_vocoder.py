@@ -19,10 +19,16 @@ from dreamaudio_core.data.bank import Bank, BankWriter
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.training import discriminators as judges
-from dreamaudio_core.training.checkpoints import saved_checkpoints
-from dreamaudio_core.training.loop import LoopOptions, train
-from dreamaudio_core.training.vae import VAEPart
-from dreamaudio_core.training.vocoder import MelLoss, MultiScaleMelLoss, VocoderPart
+from dreamaudio_core.training.ema import averaged_copy, averaged_weights
+from dreamaudio_core.training.loop import train
+from dreamaudio_core.training.options import TrainOptions
+from dreamaudio_core.training.run_state import saved_checkpoints
+from dreamaudio_core.training.tasks.vae_task import VAETask
+from dreamaudio_core.training.tasks.vocoder_task import (
+    MelLoss,
+    MultiScaleMelLoss,
+    VocoderTask,
+)
 
 pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")
@@ -73,50 +79,50 @@ def options(run, **changes):
         "log_every": 2,
         "device": "cpu",
         "progress": False,
-        "sample_every": 1000,
+        "validate_every": 1000,
     }
-    return LoopOptions(run, **{**values, **changes})
+    return TrainOptions(run, **{**values, **changes})
 
 
-def vae_part(config, banks, **changes):
+def vae_task(config, banks, **changes):
     torch.manual_seed(0)
-    values = {"frames": 32, "width": 8, "rate": 2e-3, "discriminator_start": 2}
-    return VAEPart(config, *banks, **{**values, **changes})
+    values = {"frames": 32, "width": 8, "lr": 2e-3, "discriminator_start": 2}
+    return VAETask(config, *banks, **{**values, **changes})
 
 
-def vocoder_part(config, banks, **changes):
+def vocoder_task(config, banks, **changes):
     torch.manual_seed(0)
-    values = {"frames": 12, "rate": 1e-3, **SMALL}
-    return VocoderPart(config, *banks, **{**values, **changes})
+    values = {"frames": 12, "lr": 1e-3, **SMALL}
+    return VocoderTask(config, *banks, **{**values, **changes})
 
 
-def curves(part, choices):
+def curves(task, choices):
     found = []
-    train(part, choices, lambda step, values: found.append(values))
+    train(task, choices, lambda step, values: found.append(values))
     return found
 
 
-@pytest.mark.parametrize("make,last", [(vae_part, "vae/l1"), (vocoder_part, "vocoder/mel")])
+@pytest.mark.parametrize("make,last", [(vae_task, "vae/l1"), (vocoder_task, "vocoder/mel")])
 def test_loss_falls_and_the_weights_load_into_the_pipeline(
     make, last, config, banks, folder, tmp_path
 ):
-    part = make(config, banks, rate=5e-3)
-    found = [values[last] for values in curves(part, options(tmp_path, steps=24))]
+    task = make(config, banks, lr=5e-3)
+    found = [values[last] for values in curves(task, options(tmp_path, steps=24))]
     assert sum(found[-5:]) < 0.85 * sum(found[:5])
-    model = load_model(folder, **{part.name: tmp_path / f"{part.name}.safetensors"})
-    trained = getattr(model, part.name)
-    averaged = torch.load(saved_checkpoints(tmp_path)[-1][1], weights_only=True)["ema"]
-    if part.name == "vae":
-        assert torch.equal(trained.encoder.conv_in.weight, averaged["encoder.conv_in.weight"])
+    model = load_model(folder, **{task.name: tmp_path / f"{task.name}.safetensors"})
+    trained = getattr(model, task.name)
+    state = torch.load(saved_checkpoints(tmp_path)[-1][1], weights_only=True)["ema"]
+    if task.name == "vae":
+        assert torch.equal(trained.encoder.conv_in.weight, state["module.encoder.conv_in.weight"])
         from dreamaudio_core.audio import log_mel
 
-        posterior = trained.posterior(log_mel(part.source.fixed(64), config.audio))
+        posterior = trained.posterior(log_mel(task.dataset.fixed(64), config.audio))
         spread = posterior.mean.var() + posterior.logvar.exp().mean()
         assert model.config.vae.scale_factor == pytest.approx(float(spread) ** -0.5, rel=1e-3)
     else:
         mel = torch.randn(1, 64, 12) - 5
-        with part_averaged(part, averaged), torch.no_grad():
-            assert torch.allclose(trained(mel), part.network(mel), atol=1e-5)
+        with averaged(task, state), torch.no_grad():
+            assert torch.allclose(trained(mel), task.network(mel), atol=1e-5)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = EventAccumulator(str(tmp_path / "tensorboard"))
@@ -124,18 +130,16 @@ def test_loss_falls_and_the_weights_load_into_the_pipeline(
     assert last in board.Tags()["scalars"] and "validation/0 (true, " in " ".join(
         board.Tags()["images"]
     )
-    assert bool(board.Tags()["audio"]) == (part.name == "vocoder")
+    assert bool(board.Tags()["audio"]) == (task.name == "vocoder")
 
 
-def part_averaged(part, averaged):
-    from dreamaudio_core.training.ema import EMA
-
-    ema = EMA(part.network)
-    ema.load_state_dict(averaged)
-    return ema.applied(part.network)
+def averaged(task, state):
+    average = averaged_copy(task.network, 0.5)
+    average.load_state_dict(state)
+    return averaged_weights(task.network, average)
 
 
-@pytest.mark.parametrize("make", [vae_part, vocoder_part])
+@pytest.mark.parametrize("make", [vae_task, vocoder_task])
 def test_both_optimizers_resume_bit_equal(make, config, banks, tmp_path):
     whole = curves(make(config, banks), options(tmp_path / "whole"))
     parts = curves(make(config, banks), options(tmp_path / "parts", steps=3))
@@ -145,32 +149,32 @@ def test_both_optimizers_resume_bit_equal(make, config, banks, tmp_path):
         torch.load(saved_checkpoints(tmp_path / name)[-1][1], weights_only=True)
         for name in ("whole", "parts")
     )
-    assert len(one["objectives"]) == 2
-    for name, state in one["objectives"].items():
-        assert all(torch.equal(state[k], two["objectives"][name][k]) for k in state)
+    assert len(one["losses"]) == 2
+    for name, state in one["losses"].items():
+        assert all(torch.equal(state[k], two["losses"][name][k]) for k in state)
 
 
 def test_the_patch_discriminator_starts_late_and_leaves_the_vae_to_its_own_optimizer(
     config, banks, tmp_path
 ):
-    part = vae_part(config, banks)
-    untouched = {k: v.clone() for k, v in part.turns[0].objective.state_dict().items()}
-    found = curves(part, options(tmp_path, steps=3))
+    task = vae_task(config, banks)
+    untouched = {k: v.clone() for k, v in task.optimizer_steps[0].loss.state_dict().items()}
+    found = curves(task, options(tmp_path, steps=3))
     assert ["vae/adversarial" in values for values in found] == [False, False, True]
     assert ["discriminator/loss" in values for values in found] == [False, False, True]
-    state = part.turns[0].objective.state_dict()
+    state = task.optimizer_steps[0].loss.state_dict()
     assert any(not torch.equal(v, state[k]) for k, v in untouched.items())
-    batch = part.source.collate([part.source.example(0, torch.Generator().manual_seed(0))])
-    part.network.zero_grad()
-    for parameter in part.turns[0].trained:
+    batch = task.dataset.collate([task.dataset.example(0, torch.Generator().manual_seed(0))])
+    task.network.zero_grad()
+    for parameter in task.optimizer_steps[0].trained:
         parameter.grad = None
-    part.objective(batch)["loss"].backward()
-    assert all(p.grad is None and p.requires_grad for p in part.turns[0].trained)
-    assert all(p.grad is not None for p in part.network.parameters())
-    part.network.zero_grad(set_to_none=True)
-    part.turns[0].objective(batch)["loss"].backward()
-    assert all(p.grad is None for p in part.network.parameters())
-    assert all(p.grad is not None for p in part.turns[0].trained)
+    task.loss(batch)["loss"].backward()
+    assert all(p.grad is None and p.requires_grad for p in task.optimizer_steps[0].trained)
+    assert all(p.grad is not None for p in task.network.parameters())
+    task.network.zero_grad(set_to_none=True)
+    task.optimizer_steps[0].loss(batch)["loss"].backward()
+    assert all(p.grad is None for p in task.network.parameters())
+    assert all(p.grad is not None for p in task.optimizer_steps[0].trained)
 
 
 def test_discriminator_sets_have_the_published_sizes():
@@ -188,9 +192,9 @@ def test_discriminator_sets_have_the_published_sizes():
 def test_vocoder_learns_from_the_mel_loss_alone_until_its_discriminators_start(
     config, banks, tmp_path
 ):
-    part = vocoder_part(config, banks, discriminator_start=2)
-    before = {k: v.clone() for k, v in part.turns[0].objective.state_dict().items()}
-    found = curves(part, options(tmp_path / "late", steps=2))
+    task = vocoder_task(config, banks, discriminator_start=2)
+    before = {k: v.clone() for k, v in task.optimizer_steps[0].loss.state_dict().items()}
+    found = curves(task, options(tmp_path / "late", steps=2))
     assert all(
         "vocoder/adversarial" not in step and "discriminators/loss" not in step for step in found
     )
@@ -198,9 +202,11 @@ def test_vocoder_learns_from_the_mel_loss_alone_until_its_discriminators_start(
         step["vocoder/loss"] == pytest.approx(45.0 * step["vocoder/mel"], rel=1e-5)
         for step in found
     )
-    assert all(torch.equal(v, before[k]) for k, v in part.turns[0].objective.state_dict().items())
+    assert all(
+        torch.equal(v, before[k]) for k, v in task.optimizer_steps[0].loss.state_dict().items()
+    )
     found = curves(
-        vocoder_part(config, banks, discriminator_start=2), options(tmp_path / "late", steps=4)
+        vocoder_task(config, banks, discriminator_start=2), options(tmp_path / "late", steps=4)
     )
     assert len(found) == 2 and all(
         step["discriminators/loss"] > 0 and "vocoder/features" in step for step in found
@@ -222,12 +228,12 @@ def test_losses_have_their_minimum_where_they_should():
 
 def test_multi_scale_and_bf16_take_a_step(config, banks, tmp_path):
     found = curves(
-        vocoder_part(config, banks, multi_scale=True),
+        vocoder_task(config, banks, multi_scale=True),
         options(tmp_path / "a", steps=1, precision="bf16"),
     )
     assert np.isfinite(found[0]["vocoder/loss"])
     found = curves(
-        vae_part(config, banks, discriminator_start=0),
+        vae_task(config, banks, discriminator_start=0),
         options(tmp_path / "b", steps=1, precision="bf16"),
     )
     assert np.isfinite(found[0]["vae/loss"]) and np.isfinite(found[0]["discriminator/loss"])
@@ -235,12 +241,12 @@ def test_multi_scale_and_bf16_take_a_step(config, banks, tmp_path):
 
 def test_bad_values_are_named(config, banks, tmp_path):
     with pytest.raises(InputError, match="multiple of the VAE's stride 8"):
-        VAEPart(config, *banks, frames=36)
+        VAETask(config, *banks, frames=36)
     with pytest.raises(InputError, match="frames: expected at least 6"):
-        VocoderPart(config, *banks, frames=4)
+        VocoderTask(config, *banks, frames=4)
     with pytest.raises(InputError, match="at least one sound"):
         empty = Bank(banks[0].manifest, "nothing")
-        VAEPart(config, empty)
+        VAETask(config, empty)
     with pytest.raises(InputError, match="precision"):
         options(tmp_path, precision="fp16")
 
@@ -249,14 +255,15 @@ SCRIPT = """
 import json, os, sys
 from pathlib import Path
 sys.path[:0] = [{root!r}, {tests!r}]
-from test_training_vae_vocoder import Bank, curves, options, vae_part, vocoder_part
+from test_training_vae_vocoder import Bank, curves, options, vae_task, vocoder_task
 from dreamaudio_core.weights.folder import read_config
 model, manifest, out = map(Path, sys.argv[1:])
 banks = Bank(manifest, "train"), Bank(manifest, "test")
 found = {{}}
-for make in (vae_part, vocoder_part):
-    part = make(read_config(model), banks, **({{"discriminator_start": 1}} if make is vae_part else {{}}))
-    found[part.name] = curves(part, options(out / part.name, steps=3, batch=1))
+for make in (vae_task, vocoder_task):
+    late = {{"discriminator_start": 1}} if make is vae_task else {{}}
+    task = make(read_config(model), banks, **late)
+    found[task.name] = curves(task, options(out / task.name, steps=3, batch=1))
 if os.environ["RANK"] == "0":
     (out / "curves.json").write_text(json.dumps(found))
 """
@@ -291,9 +298,9 @@ def test_two_gloo_processes_give_the_curves_of_one(config, banks, folder, tmp_pa
     ]
     one = {
         "vae": curves(
-            vae_part(config, banks, discriminator_start=1), options(tmp_path / "a", steps=3)
+            vae_task(config, banks, discriminator_start=1), options(tmp_path / "a", steps=3)
         ),
-        "vocoder": curves(vocoder_part(config, banks), options(tmp_path / "b", steps=3)),
+        "vocoder": curves(vocoder_task(config, banks), options(tmp_path / "b", steps=3)),
     }
     for process in pair:
         try:
@@ -312,8 +319,8 @@ def test_decoder_only_keeps_the_latents(config, banks, folder, tmp_path):
     from dreamaudio_core.weights.checkpoint import load_vae
 
     given, initial = load_vae(folder / "vae.safetensors")
-    part = vae_part(replace(config, vae=given), banks, initial=initial, decoder_only=True)
-    train(part, options(tmp_path / "run"))
+    task = vae_task(replace(config, vae=given), banks, initial=initial, decoder_only=True)
+    train(task, options(tmp_path / "run"))
     kept, state = load_vae(tmp_path / "run" / "vae.safetensors")
     assert kept.scale_factor == given.scale_factor
     for name, value in initial.items():
@@ -326,4 +333,4 @@ def test_decoder_only_keeps_the_latents(config, banks, folder, tmp_path):
 
 def test_decoder_only_needs_weights_to_start_from(config, banks):
     with pytest.raises(InputError, match="--initial"):
-        vae_part(config, banks, decoder_only=True)
+        vae_task(config, banks, decoder_only=True)

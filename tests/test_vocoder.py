@@ -370,28 +370,3 @@ def test_damaged_checkpoints_are_explained(tmp_path, checkpoint, damage, expecte
 def test_missing_path_is_explained(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere"):
         load_official(tmp_path / "nowhere")
-
-
-def test_compiled_gradients_equal_autograd():
-    """The training kernel's hand-written gradient, run uncompiled so that the test needs no C++
-    compiler.
-    """
-    from dreamaudio_core.networks.bigvgan import antialiased_snake
-    from dreamaudio_core.training.snake import SnakeKernels, fast_snake
-
-    torch.manual_seed(0)
-    kernels = SnakeKernels(compiled=False)
-    for length in (1, 2, 3, 8, 37):
-        x = torch.randn(2, 3, length, dtype=torch.float64, requires_grad=True)
-        frequency, amplitude = (
-            torch.rand(3, 1, dtype=torch.float64).add(0.5).requires_grad_() for _ in range(2)
-        )
-        given = (x, frequency, amplitude)
-        expected, found = antialiased_snake(*given), fast_snake(*given, kernels)
-        gradient = torch.randn_like(expected)
-        torch.testing.assert_close(found, expected)
-        for a, b in zip(
-            torch.autograd.grad(found, given, gradient),
-            torch.autograd.grad(expected, given, gradient),
-        ):
-            torch.testing.assert_close(a, b)

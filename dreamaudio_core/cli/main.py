@@ -18,7 +18,7 @@ COMMANDS = {
     "info": (".cli.info", "sizes of a preset, model folder or weight file"),
     "convert": (".cli.convert", "convert a public VAE or BigVGAN checkpoint to safetensors"),
     "data": (".data.cli", "sound banks, the paper's datasets, cached latents"),
-    "train": (".training.cli", "train the VAE, the vocoder, the flow or the alignment layer"),
+    "train": (".training.cli", "train a part of a model"),
     "evaluate": (".evaluation.cli", "score generated audio as the paper does"),
     "library": (".retrieval.cli", "index sounds, and find references for a prompt"),
 }

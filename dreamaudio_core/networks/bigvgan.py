@@ -169,9 +169,7 @@ class Snake(nn.Module):
 
 
 class AntiAliasedSnake(nn.Module):
-    """Snake between doubling and halving of the sample rate; `kernel` may be replaced by a faster
-    equivalent.
-    """
+    """Snake between doubling and halving of the sample rate."""
 
     def __init__(
         self, config: VocoderConfig, channels: int, dtype: Any = None, device: Any = None
@@ -180,11 +178,10 @@ class AntiAliasedSnake(nn.Module):
         self.act = Snake(
             channels, config.activation == "snakebeta", config.snake_logscale, dtype, device
         )
-        self.kernel = antialiased_snake
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape, [B, C, T]."""
-        return self.kernel(x, *self.act.coefficients(x))
+        return antialiased_snake(x, *self.act.coefficients(x))
 
 
 def _same_conv(

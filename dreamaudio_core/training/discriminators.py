@@ -98,7 +98,7 @@ class PeriodDiscriminator(nn.Module):
 
 
 class ResolutionDiscriminator(nn.Module):
-    """The magnitude spectrogram at one resolution (UnivNet, Jang et al., 2021; BigVGAN version 1)."""
+    """The magnitude spectrogram at one resolution (UnivNet, Jang et al., 2021; BigVGAN v1)."""
 
     def __init__(self, n_fft: int, hop: int, window: int, width: int = 32):
         super().__init__()

@@ -1,121 +1,51 @@
-"""The training loop of every part, on Hugging Face accelerate: one process or many."""
+"""The training loop of every task, on Hugging Face accelerate: one process or many."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
+import logging
 import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Iterator
+from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from ..errors import CheckpointError, InputError
-from .checkpoints import read_checkpoint, restore_rng, rng_state, write_checkpoint
-from .ema import EMA
-from .part import Part, Turn
-from .positions import EpochBatches, Examples, ProcessBatches
-from .samples import Board
+from ..errors import CheckpointError, InputError, TrainingError
+from .ema import averaged_copy, averaged_weights
+from .logger import Logger
+from .options import TrainOptions
+from .run_state import (
+    is_finite,
+    read_checkpoint,
+    remove_partial_files,
+    restore_rng,
+    rng_state,
+    saved_checkpoints,
+    set_aside,
+    write_checkpoint,
+)
+from .sampler import EpochBatches, ProcessBatchSampler, SeededExamples
+from .task import OptimizerStep, Task
+
+log = logging.getLogger(__name__)
+# Single steps without a finite gradient are skipped: rare inputs cause them. This many in a row
+# mean that nothing is learned any more.
+MOST_SKIPPED_IN_A_ROW = 20
 
 OnStep = Callable[[int, dict[str, float]], None]
 
 
 @dataclass(frozen=True)
-class LoopOptions:
-    """How a run is trained.
-
-    Parameters
-    ----------
-    run
-        Folder of checkpoints, curves and weights; a run that is there is continued.
-    steps
-        Optimizer steps in all.
-    batch, accumulation
-        Items of a process and micro-step, and micro-steps of a step. The global batch is their
-        product times the number of processes.
-    warmup
-        Steps of linear warm-up of the learning rate (paper: 10,000).
-    schedule
-        `"constant"` after warm-up, as in the paper, or `"cosine"` down to a fiftieth at the last
-        step.
-    ema
-        Decay of the averaged weights.
-    precision
-        `"no"` (float32) or `"bf16"`.
-    seed
-        Names the order of items and all randomness of training.
-    workers
-        Processes that load data, for each training process.
-    save_every, keep
-        Steps between checkpoints, and how many of the newest are kept.
-    log_every, sample_every
-        Steps between points of the curves, and between samples of the validation items.
-    device
-        `"cpu"` keeps off accelerators; None takes what accelerate finds.
-    progress
-        Whether a progress bar may be drawn.
-    """
-
-    run: Path
-    steps: int
-    batch: int = 8
-    accumulation: int = 1
-    warmup: int = 10_000
-    schedule: str = "constant"
-    ema: float = 0.9999
-    precision: str = "no"
-    seed: int = 0
-    workers: int = 0
-    save_every: int = 1000
-    keep: int = 3
-    log_every: int = 50
-    sample_every: int = 5000
-    device: str | None = None
-    progress: bool = True
-
-    def __post_init__(self) -> None:
-        for name in (
-            "steps",
-            "batch",
-            "accumulation",
-            "save_every",
-            "keep",
-            "log_every",
-            "sample_every",
-        ):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"{name.replace('_', '-')}: expected at least 1, found {getattr(self, name)}"
-                )
-        for name in ("warmup", "workers", "seed"):
-            if getattr(self, name) < 0:
-                raise InputError(f"{name}: expected 0 or more, found {getattr(self, name)}")
-        if not 0.0 <= self.ema < 1.0:
-            raise InputError(
-                f"ema: expected a decay from 0 up to but not including 1, found {self.ema}"
-            )
-        if self.precision not in ("no", "bf16"):
-            raise InputError(f"precision: expected no or bf16, found {self.precision!r}")
-        if self.schedule not in ("constant", "cosine"):
-            raise InputError(f"schedule: expected constant or cosine, found {self.schedule!r}")
-
-    def rate_factor(self, step: int) -> float:
-        """Factor of the learning rate at `step` (from 0)."""
-        factor = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        if self.schedule == "cosine":
-            factor *= 0.02 + 0.98 * (0.5 + 0.5 * math.cos(math.pi * step / self.steps))
-        return factor
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a session ended: the steps done in all, and whether a signal stopped it."""
+class TrainResult:
+    """How a session ended: total steps done, and whether a signal stopped it."""
 
     step: int
     stopped: bool
@@ -155,15 +85,44 @@ def _ignore_interrupts(worker: int) -> None:
     torch.set_num_threads(1)
 
 
-class Loop:
-    """Trains a part.
+class Curves:
+    """Means of the scalars of several steps, and the time that a step takes."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the steps so far."""
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.steps, self.since = 0, time.monotonic()
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Add the scalars of a step; not every step has all of them."""
+        self.steps += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, Tensor]:
+        """Mean of each scalar over the steps that have it."""
+        return {name: total / self.counts[name] for name, total in self.sums.items()}
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Wall-clock time of a step."""
+        return (time.monotonic() - self.since) / max(1, self.steps)
+
+
+class TrainingLoop:
+    """Trains a task.
 
     Parameters
     ----------
-    part
+    task
         What is trained.
     options
-        How.
+        How it is trained.
     on_step
         Called on every process after each step with its number (from 1) and the scalars of that
         step, averaged over the whole global batch.
@@ -172,95 +131,227 @@ class Loop:
     ------
     InputError
         If accelerate or tensorboard is missing, or the run folder belongs to other settings.
+    CheckpointError
+        If the run has checkpoints and none of them can be used.
     """
 
-    def __init__(self, part: Part, options: LoopOptions, on_step: OnStep | None = None):
+    def __init__(self, task: Task, options: TrainOptions, on_step: OnStep | None = None):
         try:
             from accelerate import Accelerator, DistributedDataParallelKwargs
-            from accelerate.state import AcceleratorState
         except ImportError as error:
             raise InputError(
                 f"training needs the package accelerate ({error}); install it with: "
                 "pip install 'dreamaudio[training]'"
             ) from error
-        self.part, self.options, self.on_step = part, options, on_step
-        # accelerate keeps the precision of a process's first run for all later ones.
-        AcceleratorState._reset_state()
-        unused = DistributedDataParallelKwargs(find_unused_parameters=part.may_leave_unused)
+        self.task, self.options, self.on_step = task, options, on_step
+        unused = DistributedDataParallelKwargs(find_unused_parameters=task.may_leave_unused)
+        # The precision is not accelerate's: it would keep that of a process's first run for all
+        # later ones.
         self.accelerator = Accelerator(
-            mixed_precision=options.precision, cpu=options.device == "cpu", kwargs_handlers=[unused]
+            mixed_precision="no", cpu=options.device == "cpu", kwargs_handlers=[unused]
         )
-        self.run_folder = Path(options.run)
-        processes = self.accelerator.num_processes
-        self.global_batch = options.batch * options.accumulation * processes
-        self.batches = EpochBatches(part.source.groups(), self.global_batch, options.seed)
-        # Through JSON, so that they compare equal to what a checkpoint brings back.
-        self.settings = json.loads(
-            json.dumps(
-                {
-                    **part.settings,
-                    "seed": options.seed,
-                    "global batch": self.global_batch,
-                    "items": part.source.groups(),
-                    "warmup": options.warmup,
-                    "schedule": options.schedule,
-                    **({"steps": options.steps} if options.schedule == "cosine" else {}),
-                }
-            )
-        )
-        part.to(self.accelerator.device)
-        self.optimizers = {
-            turn.name: torch.optim.AdamW(
-                turn.trained, turn.rate, betas=turn.betas, weight_decay=turn.weight_decay
-            )
-            for turn in part.turns
+        self.folder = Path(options.folder)
+        sizes = task.dataset.group_sizes()
+        global_batch = options.batch * options.accumulation * self.accelerator.num_processes
+        self.batches = EpochBatches(sizes, global_batch, options.seed)
+        settings = {
+            **task.settings,
+            "seed": options.seed,
+            "global batch": global_batch,
+            "items": sizes,
+            "warmup": options.warmup,
+            "schedule": options.schedule,
+            **({"steps": options.steps} if options.schedule == "cosine" else {}),
         }
-        self.ema = EMA(part.network.to(self.accelerator.device), options.ema)
+        # Through JSON, so that they compare equal to what a checkpoint brings back.
+        self.settings = json.loads(json.dumps(settings))
+        task.to(self.accelerator.device)
+        self.optimizers = {
+            part.name: torch.optim.AdamW(
+                part.trained, part.lr, betas=part.betas, weight_decay=part.weight_decay
+            )
+            for part in task.optimizer_steps
+        }
+        self.ema = averaged_copy(task.network.to(self.accelerator.device), options.ema)
         self.step = 0
-        self.skipped = 0
+        self.skipped, self.skipped_in_a_row = 0, 0
         self._resume()
         self.models: dict[str, torch.nn.Module] = {}
-        for turn in part.turns:
-            self.models[turn.name], self.optimizers[turn.name] = self.accelerator.prepare(
-                turn.objective, self.optimizers[turn.name]
+        for part in task.optimizer_steps:
+            self.models[part.name], self.optimizers[part.name] = self.accelerator.prepare(
+                part.loss, self.optimizers[part.name]
             )
 
+    # Resuming and saving
+
     def _resume(self) -> None:
-        state = read_checkpoint(self.run_folder)
-        if state is None:
-            return
-        where = self.run_folder
-        if state.get("part") != self.part.name:
+        """Continue from the newest checkpoint that is whole."""
+        damaged: list[Path] = []
+        found = saved_checkpoints(self.folder)
+        for step, path in reversed(found):
+            try:
+                state = read_checkpoint(path, step)
+                self._check_settings(state)
+                self._restore(state, path)
+            except CheckpointError as error:
+                log.warning("%s; continuing from the checkpoint before it", error)
+                damaged.append(path)
+                continue
+            break
+        else:
+            if found:
+                raise CheckpointError(
+                    f"{self.folder}: none of its {len(found)} checkpoints can be used; choose "
+                    "another folder, or remove this one to start again"
+                )
+        # Every process reads the files by itself, so none may be moved before all are done.
+        self.accelerator.wait_for_everyone()
+        if self.accelerator.is_main_process:
+            for path in damaged:
+                set_aside(path)
+
+    def _check_settings(self, state: dict[str, Any]) -> None:
+        if state.get("task") != self.task.name:
             raise InputError(
-                f"{where}: this run trains {state.get('part')!r}, not {self.part.name!r}; choose another folder"
+                f"{self.folder}: this run trains {state.get('task')!r}, not {self.task.name!r}; "
+                "choose another folder"
             )
         for name in sorted({*state["settings"], *self.settings}):
             before, now = state["settings"].get(name), self.settings.get(name)
             if before != now:
                 raise InputError(
-                    f"{where}: {name} was {_short(before)} in this run, found {_short(now)}; continue with the "
-                    "same value or choose another folder"
+                    f"{self.folder}: {name} was {_short(before)} in this run, found {_short(now)}; "
+                    "continue with the same value or choose another folder"
                 )
-        device = self.accelerator.device
-        for turn in self.part.turns:
-            turn.objective.to(device)
-            try:
-                turn.objective.load_state_dict(state["objectives"][turn.name])
-            except (RuntimeError, KeyError) as error:
-                raise CheckpointError(
-                    f"{where}: its checkpoint does not fit this network ({error}); choose another "
-                    "folder"
-                ) from error
-            self.optimizers[turn.name].load_state_dict(state["optimizers"][turn.name])
-        self.ema.load_state_dict(state["ema"])
-        self.step = state["step"]
-        rank = self.accelerator.process_index
-        if rank < len(state["rng"]):
-            restore_rng(state["rng"][rank])
 
-    def _loader(self) -> Iterator[dict[str, torch.Tensor]]:
+    def _restore(self, state: dict[str, Any], path: Path) -> None:
+        try:
+            for part in self.task.optimizer_steps:
+                part.loss.to(self.accelerator.device)
+                part.loss.load_state_dict(state["losses"][part.name])
+                optimizer = self.optimizers[part.name]
+                optimizer.load_state_dict(state["optimizers"][part.name])
+                for parameter, moments in optimizer.state.items():
+                    if any(moments[k].shape != parameter.shape for k in ("exp_avg", "exp_avg_sq")):
+                        raise ValueError("the optimizer's state has other shapes than the network")
+            self.ema.load_state_dict(state["ema"])
+            rank = self.accelerator.process_index
+            if rank < len(state["rng"]):
+                restore_rng(state["rng"][rank])
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CheckpointError(
+                f"{path}: its contents do not fit this network ({reason})"
+            ) from error
+        self.step = state["step"]
+
+    def save(self) -> None:
+        """Write a checkpoint and the exported weights of the present step.
+
+        Raises
+        ------
+        TrainingError
+            If weights are not finite; nothing is written then.
+        CheckpointError
+            If the checkpoint cannot be written.
+        """
+        states = [rng_state()]
+        if self.accelerator.num_processes > 1:
+            from accelerate.utils import gather_object
+
+            states = gather_object(states)
+        losses = {part.name: part.loss.state_dict() for part in self.task.optimizer_steps}
+        if not is_finite({"losses": losses, "ema": self.ema.state_dict()}):
+            raise TrainingError(
+                f"{self.folder}: at step {self.step} some weights are no longer finite; lower --lr "
+                "or --clip, and start again from an earlier checkpoint or in another folder"
+            )
+        if self.accelerator.is_main_process:
+            state = {
+                "task": self.task.name,
+                "step": self.step,
+                "settings": self.settings,
+                "losses": losses,
+                "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
+                "ema": self.ema.state_dict(),
+                "rng": states,
+            }
+            write_checkpoint(self.folder, self.step, state, self.options.keep)
+            self.task.export(self.exported, self.ema.module.state_dict())
+        self.accelerator.wait_for_everyone()
+
+    @property
+    def exported(self) -> Path:
+        """File of the averaged weights."""
+        return self.folder / f"{self.task.name}.safetensors"
+
+    # Training
+
+    def run(self) -> TrainResult:
+        """Train until the last step or a signal; either way the run ends with a checkpoint and its
+        weights.
+
+        If the signal makes the step fail, that step is lost, and the steps since the last
+        checkpoint with it.
+
+        Raises
+        ------
+        TrainingError
+            If gradients or weights are no longer finite.
+        """
+        options, main = self.options, self.accelerator.is_main_process
+        if main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            remove_partial_files(self.folder)
+        logger = Logger(self.folder / "tensorboard" if main else None, self.step)
+        loader, curves = self._loader(), Curves()
+        first, saved, stopped = self.step, self.step, False
+        bar = tqdm(
+            total=options.steps,
+            initial=self.step,
+            desc=self.task.name,
+            unit="step",
+            disable=None if main and options.progress else True,
+        )
+        with StopFlag() as stop, bar, contextlib.closing(logger):
+            while self.step < options.steps and not stopped:
+                try:
+                    terms = self._train_step(loader)
+                except Exception:
+                    # Ctrl-C reaches children too, such as a compiler; without the signal the
+                    # failure is a failure.
+                    if not stop.raised:
+                        raise
+                    return TrainResult(saved, True)
+                self.step += 1
+                bar.update()
+                curves.add(terms)
+                if self.on_step is not None:
+                    self.on_step(self.step, self._mean(terms))
+                self._check_progress(first)
+                stopped = self._agreed(stop.raised)
+                last = self.step == options.steps
+                if last or self.step % options.log_every == 0:
+                    self._log(logger, bar, curves)
+                if last or stopped or self.step % options.save_every == 0:
+                    self.save()
+                    saved = self.step
+                if (last or self.step % options.validate_every == 0) and not stopped:
+                    self._validate(logger)
+                    curves.since = time.monotonic()
+            if saved != self.step or not self.exported.exists():
+                self.save()
+        if self.skipped and main:
+            log.warning(
+                "%d of %d steps were skipped, because their gradients were not finite",
+                self.skipped,
+                self.step - first,
+            )
+        return TrainResult(self.step, stopped)
+
+    def _loader(self) -> Iterator[dict[str, Tensor]]:
         options, accelerator = self.options, self.accelerator
-        sampler = ProcessBatches(
+        sampler = ProcessBatchSampler(
             self.batches,
             self.step,
             options.batch,
@@ -270,146 +361,94 @@ class Loop:
         )
         return iter(
             torch.utils.data.DataLoader(
-                Examples(self.part.source, options.seed),
+                SeededExamples(self.task.dataset, options.seed),
                 batch_sampler=sampler,
-                collate_fn=self.part.source.collate,
+                collate_fn=self.task.dataset.collate,
                 num_workers=options.workers,
                 pin_memory=accelerator.device.type == "cuda",
                 worker_init_fn=_ignore_interrupts if options.workers else None,
             )
         )
 
-    def run(self) -> Outcome:
-        """Train until the last step or a signal; either way the run ends with a checkpoint and its
-        weights.
+    def _train_step(self, loader: Iterator[dict[str, Tensor]]) -> dict[str, Tensor]:
+        device = self.accelerator.device
+        batches = [
+            {name: value.to(device, non_blocking=True) for name, value in next(loader).items()}
+            for _ in range(self.options.accumulation)
+        ]
+        self.task.start_step(self.step)
+        terms: dict[str, Tensor] = {}
+        finite = True
+        for part in self.task.active(self.step):
+            finite &= self._optimizer_step(part, batches, terms)
+        self.ema.update_parameters(self.task.network)
+        self.skipped += not finite
+        self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1
+        return terms
 
-        Where the signal makes the step fail, that step is lost and those since the last checkpoint
-        with it.
+    def _optimizer_step(
+        self, part: OptimizerStep, batches: list[dict[str, Tensor]], terms: dict[str, Tensor]
+    ) -> bool:
+        """Take one optimizer step and add its scalars to `terms`; whether its gradient was
+        finite.
         """
-        options, accelerator = self.options, self.accelerator
-        main = accelerator.is_main_process
-        if main:
-            self.run_folder.mkdir(parents=True, exist_ok=True)
-        board = Board(self.run_folder / "tensorboard" if main else None, self.step)
-        loader = self._loader()
-        sums: dict[str, torch.Tensor] = {}
-        counts: dict[str, int] = {}
-        saved = self.step
-        bar = tqdm(
-            total=options.steps,
-            initial=self.step,
-            desc=self.part.name,
-            unit="step",
-            disable=None if main and options.progress else True,
-        )
-        stopped = False
-        since = time.monotonic()
-        with StopFlag() as stop, bar, contextlib.closing(board):
-            while self.step < options.steps and not stopped:
-                try:
-                    terms = self._train_step(loader)
-                except Exception:
-                    # Ctrl-C reaches children too, such as a compiler; without the signal the
-                    # failure is a failure.
-                    if not stop.raised:
-                        raise
-                    return Outcome(saved, True)
-                self.step += 1
-                bar.update()
-                for name, value in terms.items():
-                    sums[name] = sums[name] + value if name in sums else value
-                    counts[name] = counts.get(name, 0) + 1
-                if self.on_step is not None:
-                    self.on_step(self.step, self._mean(terms))
-                if self.step % options.log_every == 0 or self.step == options.steps:
-                    values = self._mean(
-                        {name: total / counts[name] for name, total in sums.items()}
-                    )
-                    pace = (time.monotonic() - since) / max(counts.values())
-                    values.update(
-                        {
-                            "rate": options.rate_factor(self.step - 1) * self.part.turns[-1].rate,
-                            "seconds per step": pace,
-                            "epoch": self.step / len(self.batches),
-                            "skipped steps": float(self.skipped),
-                        }
-                    )
-                    board.scalars(values, self.step)
-                    bar.set_postfix({k: f"{v:.4g}" for k, v in list(values.items())[:3]})
-                    sums, counts, since = {}, {}, time.monotonic()
-                stopped = self._agreed(stop.raised)
-                last = stopped or self.step == options.steps
-                if self.step % options.save_every == 0 or last:
-                    self.save()
-                    saved = self.step
-                if (
-                    self.step % options.sample_every == 0 or self.step == options.steps
-                ) and not stopped:
-                    self._sample(board)
-                    since = time.monotonic()
-            if (
-                saved != self.step
-                or not (self.run_folder / f"{self.part.name}.safetensors").exists()
-            ):
-                self.save()
-        return Outcome(self.step, stopped)
-
-    def _train_step(self, loader: Iterator[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-        options, accelerator = self.options, self.accelerator
-        batches = []
-        for _ in range(options.accumulation):
-            batch = next(loader)
-            batches.append(
-                {
-                    name: value.to(accelerator.device, non_blocking=True)
-                    for name, value in batch.items()
-                }
-            )
-        self.part.start_step(self.step)
-        factor = options.rate_factor(self.step)
-        found: dict[str, torch.Tensor] = {}
-        for turn in self.part.active(self.step):
-            self._take_turn(turn, batches, factor, found)
-        self.ema.update(self.part.network, self.step)
-        return found
-
-    def _take_turn(
-        self,
-        turn: Turn,
-        batches: list[dict[str, torch.Tensor]],
-        factor: float,
-        found: dict[str, torch.Tensor],
-    ) -> None:
-        accelerator, model, optimizer = (
-            self.accelerator,
-            self.models[turn.name],
-            self.optimizers[turn.name],
+        accelerator, options = self.accelerator, self.options
+        model, optimizer = self.models[part.name], self.optimizers[part.name]
+        autocast = torch.autocast(
+            accelerator.device.type, torch.bfloat16, enabled=options.precision == "bf16"
         )
         model.train()
         optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(batches, 1):
-            synchronise = (
-                contextlib.nullcontext() if number == len(batches) else accelerator.no_sync(model)
-            )
-            with synchronise:
-                terms = model(batch)
-                accelerator.backward(terms["loss"] / len(batches))
-            for name, value in terms.items():
-                key = f"{turn.name}/{name}"
+            # Processes exchange gradients once a step, in its last micro-step.
+            last = number == len(batches)
+            with contextlib.nullcontext() if last else accelerator.no_sync(model):
+                with autocast:
+                    scalars = model(batch)
+                accelerator.backward(scalars["loss"] / len(batches))
+            for name, value in scalars.items():
+                key = f"{part.name}/{name}"
                 value = value.detach().float() / len(batches)
-                found[key] = found[key] + value if key in found else value
-        norm = accelerator.clip_grad_norm_(turn.trained, turn.clip)
+                terms[key] = terms[key] + value if key in terms else value
+        norm = accelerator.clip_grad_norm_(part.trained, part.clip)
         norm = torch.as_tensor(norm, dtype=torch.float32, device=accelerator.device).detach()
         for group in optimizer.param_groups:
-            group["lr"] = turn.rate * factor
+            group["lr"] = part.lr * options.lr_factor(self.step)
         # The norm is that of the averaged gradient, so all processes skip the same steps.
-        if torch.isfinite(norm):
+        finite = bool(torch.isfinite(norm))
+        if finite:
             optimizer.step()
-            found[f"{turn.name}/gradient norm"] = norm
-        else:
-            self.skipped += 1
+            terms[f"{part.name}/gradient norm"] = norm
+        return finite
 
-    def _mean(self, values: dict[str, torch.Tensor]) -> dict[str, float]:
+    def _check_progress(self, first: int) -> None:
+        """Stop where nothing is learned: too many steps in a row, or all of a session, failed."""
+        done = self.step - first
+        nothing = self.step == self.options.steps and self.skipped == done
+        if nothing or self.skipped_in_a_row >= MOST_SKIPPED_IN_A_ROW:
+            raise TrainingError(
+                f"{self.folder}: the last {self.skipped_in_a_row} steps up to step {self.step} had "
+                "no finite gradient; check the training data for NaN or infinite values, or lower "
+                "--lr. The last checkpoint is kept"
+            )
+
+    def _log(self, logger: Logger, bar: tqdm, curves: Curves) -> None:
+        values = self._mean(curves.means())
+        bar.set_postfix({name: f"{value:.4g}" for name, value in list(values.items())[:3]})
+        lr = self.options.lr_factor(self.step - 1) * self.task.optimizer_steps[-1].lr
+        values.update(
+            {
+                "lr": lr,
+                "seconds per step": curves.seconds_per_step,
+                "epoch": self.step / len(self.batches),
+                "skipped steps": float(self.skipped),
+            }
+        )
+        logger.scalars(values, self.step)
+        curves.clear()
+
+    def _mean(self, values: dict[str, Tensor]) -> dict[str, float]:
+        """Means over the processes."""
         names = sorted(values)
         if not names:
             return {}
@@ -419,49 +458,19 @@ class Loop:
         return dict(zip(names, stacked.tolist()))
 
     def _agreed(self, raised: bool) -> bool:
+        """Whether any process was asked to stop, so that all stop after the same step."""
         if self.accelerator.num_processes == 1:
             return raised
         flag = torch.tensor(float(raised), device=self.accelerator.device)
         return bool(self.accelerator.reduce(flag, "sum") > 0)
 
-    def save(self) -> None:
-        """Checkpoint and exported weights of the present step."""
-        states = [rng_state()]
-        if self.accelerator.num_processes > 1:
-            from accelerate.utils import gather_object
-
-            states = gather_object(states)
+    def _validate(self, logger: Logger) -> None:
         if self.accelerator.is_main_process:
-            write_checkpoint(
-                self.run_folder,
-                self.step,
-                {
-                    "part": self.part.name,
-                    "step": self.step,
-                    "settings": self.settings,
-                    "objectives": {
-                        turn.name: turn.objective.state_dict() for turn in self.part.turns
-                    },
-                    "optimizers": {
-                        name: optimizer.state_dict() for name, optimizer in self.optimizers.items()
-                    },
-                    "ema": self.ema.state_dict(),
-                    "rng": states,
-                },
-                self.options.keep,
-            )
-            weights = self.ema.weights(self.part.network)
-            self.part.export(self.run_folder / f"{self.part.name}.safetensors", weights)
-        self.accelerator.wait_for_everyone()
-
-    def _sample(self, board: Board) -> None:
-        if self.accelerator.is_main_process:
-            training = self.part.network.training
-            state = rng_state()
-            self.part.network.eval()
-            with self.ema.applied(self.part.network), torch.no_grad():
-                self.part.sample(board, self.step)
-            self.part.network.train(training)
+            network, training, state = self.task.network, self.task.network.training, rng_state()
+            network.eval()
+            with averaged_weights(network, self.ema), torch.no_grad():
+                self.task.validate(logger, self.step)
+            network.train(training)
             restore_rng(state)
         self.accelerator.wait_for_everyone()
 
@@ -471,14 +480,17 @@ def _short(value: Any) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def train(part: Part, options: LoopOptions, on_step: OnStep | None = None) -> Outcome:
-    """Train `part` as `options` say, continuing a run that is there."""
-    # Under a launcher without its own thread limit, processes that share a machine would crowd one
-    # another out.
+def train(task: Task, options: TrainOptions, on_step: OnStep | None = None) -> TrainResult:
+    """Train `task` as `options` say, continuing an existing run.
+
+    Parameters, errors: those of `TrainingLoop`.
+    """
+    # Under a launcher without its own thread limit, processes that share a machine would compete
+    # for its cores.
     if (
         "LOCAL_WORLD_SIZE" in os.environ
         and "OMP_NUM_THREADS" not in os.environ
         and options.device == "cpu"
     ):
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // int(os.environ["LOCAL_WORLD_SIZE"])))
-    return Loop(part, options, on_step).run()
+    return TrainingLoop(task, options, on_step).run()

@@ -4,6 +4,7 @@ discriminators.
 
 from __future__ import annotations
 
+import argparse
 import math
 from pathlib import Path
 
@@ -11,15 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ..audio import LogMel
-from ..config import AudioConfig, ModelConfig, to_dict
-from ..data.bank import Bank
-from ..errors import InputError
-from ..networks.bigvgan import BigVGAN, fold_weight_norm
-from ..weights.checkpoint import load_state, save_weights
-from .adversary import AdversarialPart, Unregistered, frozen
-from .crops import CropSource
-from .discriminators import (
+from ...audio import LogMel
+from ...config import AudioConfig, ModelConfig, VocoderConfig, to_dict
+from ...data.bank import Bank
+from ...errors import InputError
+from ...networks.bigvgan import BigVGAN, fold_weight_norm
+from ...weights.checkpoint import load_state, load_weights, save_weights
+from ...weights.folder import find_config
+from ..arguments import add_bank_options, add_discriminator_options, chosen, load_banks
+from ..dataset import CropDataset
+from ..discriminators import (
     PERIODS,
     RESOLUTIONS,
     VocoderDiscriminators,
@@ -27,8 +29,9 @@ from .discriminators import (
     least_squares_discriminator_loss,
     least_squares_generator_loss,
 )
-from .part import Turn
-from .samples import Board
+from ..gan import AdversarialTask, Unregistered, frozen
+from ..logger import Logger
+from ..task import OptimizerStep
 
 CONTEXT = 4
 SHOWN_ITEMS = 3
@@ -46,9 +49,9 @@ class MelLoss(nn.Module):
         super().__init__()
         self.log_mel = LogMel(audio)
 
-    def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        """Of waveforms [B, T]."""
-        return (self.log_mel(made) - self.log_mel(real)).abs().mean()
+    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
+        """Loss of generated against real waveforms [B, T]."""
+        return (self.log_mel(generated) - self.log_mel(real)).abs().mean()
 
 
 class MultiScaleMelLoss(nn.Module):
@@ -64,14 +67,14 @@ class MultiScaleMelLoss(nn.Module):
         ]
         self.scales = nn.ModuleList(LogMel(config) for config in configs)
 
-    def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        """Of waveforms [B, T]."""
-        return sum((scale(made) - scale(real)).abs().mean() for scale in self.scales) / math.log(
-            10.0
-        )
+    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
+        """Loss of generated against real waveforms [B, T]."""
+        return sum(
+            (scale(generated) - scale(real)).abs().mean() for scale in self.scales
+        ) / math.log(10.0)
 
 
-class GeneratorObjective(nn.Module):
+class GeneratorLoss(nn.Module):
     """Adversarial loss, feature matching and mel loss of the generator."""
 
     def __init__(
@@ -89,7 +92,7 @@ class GeneratorObjective(nn.Module):
         self._opponents = Unregistered(discriminators)
 
     def split(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """Mels [B, bands, frames] and waveforms [B, T] without the margins, which only the mels
+        """Mels [B, bands, frames] and waveforms [B, T], both without the margins that only the mels
         have seen.
         """
         with torch.autocast(waveform.device.type, enabled=False):
@@ -97,30 +100,30 @@ class GeneratorObjective(nn.Module):
         return mel[..., CONTEXT:-CONTEXT].contiguous(), waveform[:, self.context : -self.context]
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss` and its terms: `mel`, and while the discriminators are heard `adversarial` and
+        """`loss` and its terms: `mel`, and while the discriminators are active `adversarial` and
         `features`.
         """
         mel, real = self.split(batch["waveform"])
-        made = self.network(mel)[:, 0]
-        with torch.autocast(made.device.type, enabled=False):
-            terms = {"mel": self.mel_loss(made.float(), real)}
+        generated = self.network(mel)[:, 0]
+        with torch.autocast(generated.device.type, enabled=False):
+            terms = {"mel": self.mel_loss(generated.float(), real)}
         loss = self.mel_loss.weight * terms["mel"]
         if not self.adversarial:
             return {"loss": loss, **terms}
         with frozen(self._opponents.module) as discriminators:
-            scores, maps = discriminators(made)
+            scores, maps = discriminators(generated)
             with torch.no_grad():
                 true_maps = discriminators(real)[1]
-        with torch.autocast(made.device.type, enabled=False):
+        with torch.autocast(generated.device.type, enabled=False):
             terms["adversarial"] = least_squares_generator_loss([s.float() for s in scores])
             terms["features"] = feature_matching_loss(true_maps, maps)
             return {"loss": loss + terms["adversarial"] + 2.0 * terms["features"], **terms}
 
 
-class DiscriminatorObjective(nn.Module):
-    """Least-squares loss of the discriminators against the generator's present output."""
+class DiscriminatorLoss(nn.Module):
+    """Least-squares loss of the discriminators against the generator's current output."""
 
-    def __init__(self, discriminators: VocoderDiscriminators, generator: GeneratorObjective):
+    def __init__(self, discriminators: VocoderDiscriminators, generator: GeneratorLoss):
         super().__init__()
         self.discriminators = discriminators
         self._generator = Unregistered(generator)
@@ -130,16 +133,19 @@ class DiscriminatorObjective(nn.Module):
         generator = self._generator.module
         with torch.no_grad():
             mel, real = generator.split(batch["waveform"])
-            made = generator.network(mel)[:, 0]
-        true_scores, made_scores = self.discriminators(real)[0], self.discriminators(made)[0]
+            generated = generator.network(mel)[:, 0]
+        true_scores, generated_scores = (
+            self.discriminators(real)[0],
+            self.discriminators(generated)[0],
+        )
         return {
             "loss": least_squares_discriminator_loss(
-                [s.float() for s in true_scores], [s.float() for s in made_scores]
+                [s.float() for s in true_scores], [s.float() for s in generated_scores]
             )
         }
 
 
-class VocoderPart(AdversarialPart):
+class VocoderTask(AdversarialTask):
     """BigVGAN with weight norm while it trains; the exported weights have it folded in.
 
     Parameters
@@ -157,19 +163,21 @@ class VocoderPart(AdversarialPart):
     multi_scale
         The mel loss of version 2 in place of version 1's.
     discriminator_start
-        Step at which the discriminators begin to learn and to be heard; the mel loss acts alone
-        before (0 in the paper).
+        Step at which the discriminators begin to learn and to count; before it the mel loss acts
+        alone (0 in the paper).
     periods, resolutions, width
-        Of the discriminators.
-    rate, clip
-        Of both optimizers (1e-4 in the paper).
-    compiled
-        Compile the activations; quicker on CPUs, needs a C++ compiler.
+        Sizes of the discriminators.
+    lr, clip
+        Learning rate (1e-4 in the paper) and largest gradient norm of both optimizers.
 
-    Notes ----- Curves: the terms of both losses, and `validation/mel`, the log-mel L1 of held-out
+    Notes
+    -----
+    Curves: the terms of both losses, and `validation/mel`, the log-mel L1 of held-out
     segments under the averaged weights.
     """
 
+    summary = "BigVGAN against period and resolution discriminators"
+    defaults = {"lr": 1e-4, "warmup": 0, "clip": 1000.0}
     name = "vocoder"
 
     def __init__(
@@ -185,37 +193,33 @@ class VocoderPart(AdversarialPart):
         periods: tuple[int, ...] = PERIODS,
         resolutions: tuple[tuple[int, int, int], ...] = RESOLUTIONS,
         width: int = 32,
-        rate: float = 1e-4,
+        lr: float = 1e-4,
         clip: float = 1000.0,
-        compiled: bool = False,
     ):
         hop = config.audio.hop_length
         least = max(n_fft - step for n_fft, step, _ in resolutions) // 2 // hop + 1
         if frames < least:
             raise InputError(
-                f"frames: expected at least {least}, so that the discriminators' windows fit, found {frames}"
+                f"frames: expected at least {least}, so that the discriminators' windows fit, "
+                f"found {frames}"
             )
-        self.config, self.compiled, self.start = config, compiled, discriminator_start
+        self.config, self.start = config, discriminator_start
         self.network = BigVGAN(config.vocoder)
         if initial is not None:
             load_state(self.network, initial, "initial weights")
         for module in list(self.network.modules()):
             if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
                 weight_norm(module)
-        if compiled:
-            from .snake import compile_activations
-
-            compile_activations(self.network)
         samples = (frames + 2 * CONTEXT) * hop
-        self.source = CropSource(bank, samples)
+        self.dataset = CropDataset(bank, samples)
         held = validation is not None and len(validation) > 0
-        self.held_out = CropSource(validation, samples) if held else self.source
+        self.held_out = CropDataset(validation, samples) if held else self.dataset
         discriminators = VocoderDiscriminators(periods, resolutions, width)
-        self.objective = GeneratorObjective(self.network, config.audio, discriminators, multi_scale)
-        opponents = DiscriminatorObjective(discriminators, self.objective)
-        self.turns = [
-            Turn("discriminators", opponents, rate, BETAS, clip=clip),
-            Turn("vocoder", self.objective, rate, BETAS, clip=clip),
+        self.loss = GeneratorLoss(self.network, config.audio, discriminators, multi_scale)
+        opponents = DiscriminatorLoss(discriminators, self.loss)
+        self.optimizer_steps = [
+            OptimizerStep("discriminators", opponents, lr, BETAS, clip=clip),
+            OptimizerStep("vocoder", self.loss, lr, BETAS, clip=clip),
         ]
         self.settings = {
             "network": to_dict(config.vocoder),
@@ -224,24 +228,50 @@ class VocoderPart(AdversarialPart):
             "periods": periods,
             "resolutions": resolutions,
             "discriminator width": width,
-            "rate": rate,
+            "lr": lr,
             "clip": clip,
             **({"discriminator start": discriminator_start} if discriminator_start else {}),
         }
 
-    def sample(self, board: Board, step: int) -> None:
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Bank, segments, mel loss and discriminators."""
+        parser.add_argument("--initial", type=Path, metavar="WEIGHTS", help="weights to start from")
+        add_bank_options(parser)
+        add_discriminator_options(parser, start=0, width=32)
+        parser.add_argument(
+            "--frames",
+            type=int,
+            default=50,
+            help="mel frames of a segment (default 50: 8,000 samples)",
+        )
+        parser.add_argument(
+            "--multi-scale", action="store_true", help="the mel loss of BigVGAN version 2"
+        )
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace) -> "VocoderTask":
+        """The task that the command line describes."""
+        config, _ = find_config(args.model)
+        initial = load_weights(args.initial, "vocoder", VocoderConfig)[1] if args.initial else None
+        names = ("frames", "multi_scale", "discriminator_start", "width", "lr", "clip")
+        return cls(config, *load_banks(args), initial=initial, **chosen(args, *names))
+
+    def validate(self, logger: Logger, step: int) -> None:
         """Mel distance of the held-out segments, and a few of them."""
         device = next(self.network.parameters()).device
-        mel, real = self.objective.split(self.held_out.fixed(MEASURED_SEGMENTS).to(device))
-        made = torch.cat([self.network(part)[:, 0] for part in mel.split(8)])
-        log_mel = self.objective.log_mel
-        board.scalars({"validation/mel": float((log_mel(made) - log_mel(real)).abs().mean())}, step)
-        for i in range(min(SHOWN_ITEMS, len(made))):
-            board.sound(f"validation/{i} true", real[i], step)
-            board.sound(f"validation/{i} made", made[i], step)
-            board.spectrogram(
-                f"validation/{i} (true, made)",
-                [log_mel(real[i : i + 1])[0], log_mel(made[i : i + 1])[0]],
+        mel, real = self.loss.split(self.held_out.fixed(MEASURED_SEGMENTS).to(device))
+        generated = torch.cat([self.network(part)[:, 0] for part in mel.split(8)])
+        log_mel = self.loss.log_mel
+        logger.scalars(
+            {"validation/mel": float((log_mel(generated) - log_mel(real)).abs().mean())}, step
+        )
+        for i in range(min(SHOWN_ITEMS, len(generated))):
+            logger.audio(f"validation/{i} true", real[i], step)
+            logger.audio(f"validation/{i} generated", generated[i], step)
+            logger.spectrogram(
+                f"validation/{i} (true, generated)",
+                [log_mel(real[i : i + 1])[0], log_mel(generated[i : i + 1])[0]],
                 step,
             )
 

@@ -4,35 +4,40 @@ III-C).
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config import ModelConfig, MRCConfig, to_dict
-from ..data.batches import Augmentation, Batch, join_batches, placed_batch
-from ..data.concat_batches import concat_batch
-from ..data.grouped import open_shard
-from ..errors import CheckpointError, InputError
-from ..networks.bigvgan import BigVGAN
-from ..networks.fusion import fusion_of
-from ..networks.mrc import MRCUNet
-from ..networks.vae import AutoencoderKL
-from ..sampling.objectives import objective_of
-from ..weights.checkpoint import load_state, save_weights
-from .part import Part, Source, Turn
-from .samples import Board
+from ...config import ModelConfig, MRCConfig, to_dict
+from ...data.batches import Augmentation, Batch, join_batches, placed_batch
+from ...data.concat_batches import concat_batch
+from ...data.grouped import open_shard
+from ...errors import CheckpointError, InputError
+from ...networks.bigvgan import BigVGAN
+from ...networks.fusion import fusion_of
+from ...networks.mrc import MRCUNet
+from ...networks.vae import AutoencoderKL
+from ...sampling.objectives import objective_of
+from ...weights.checkpoint import load_state, load_weights, save_weights
+from ...weights.folder import find_config
+from ..arguments import chosen, load_preview_part, not_negative, positive, probability
+from ..dataset import Dataset
+from ..logger import Logger
+from ..task import OptimizerStep, Task
 
 VALIDATION_ITEMS = 8
 SHOWN_ITEMS = 2
 SAMPLE_GUIDANCE = 2.0
-SOUNDING = 0.5  # Root mean square distance of a latent frame from silence, above which it is heard.
+# Root mean square distance from the latent of silence above which a latent frame is sounding.
+SOUNDING = 0.5
 
 
 def shard_paths(data: list[Path]) -> list[Path]:
-    """Shard files of cache folders (and of files named themselves), in the order of the folders and
-    of their names.
+    """Shard files of cache folders, or given one by one, in the order of the folders and of their
+    names.
 
     Raises
     ------
@@ -44,14 +49,14 @@ def shard_paths(data: list[Path]) -> list[Path]:
         found = sorted(entry.glob("*.safetensors")) if entry.is_dir() else [entry]
         if not found or not found[0].exists():
             raise InputError(
-                f"{entry}: expected shards of cached latents (*.safetensors), found none; make them with: "
-                "python -m dreamaudio_core data cache"
+                f"{entry}: expected shards of cached latents (*.safetensors), found none; create "
+                "them with: dreamaudio data cache"
             )
         paths += found
     return paths
 
 
-class FlowSource(Source):
+class FlowDataset(Dataset):
     """Items of cached shards with the paper's augmentations.
 
     Parameters
@@ -59,14 +64,14 @@ class FlowSource(Source):
     data
         Cache folders or shard files.
     config
-        Of the model; shards of another latent shape or text width are refused.
+        The model; shards of another latent shape or text width are rejected.
     slots
-        References of one call, for the concatenating fusion.
+        References per item, for the concatenating fusion.
     augmentation
-        What is drawn for each example.
+        Random changes of each example.
     time_power
-        A flow time is u to this power, u even on [0, 1]: above 1, more of the steps lie near the
-        noise, where the prompt decides.
+        A flow time is u to this power, u uniform on [0, 1]: above 1, more of the steps lie near
+        the noise, where the prompt decides.
 
     Raises
     ------
@@ -84,12 +89,8 @@ class FlowSource(Source):
     ):
         if time_power <= 0.0:
             raise InputError(f"time power: expected a number above 0, found {time_power}")
-        self.config, self.slots, self.augmentation, self.time_power = (
-            config,
-            slots,
-            augmentation,
-            time_power,
-        )
+        self.config, self.slots = config, slots
+        self.augmentation, self.time_power = augmentation, time_power
         self.objective = objective_of(config.mrc.objective)
         self.uses_timeline = fusion_of(config.mrc).uses_timeline
         self.shards = [open_shard(path) for path in shard_paths(data)]
@@ -100,8 +101,8 @@ class FlowSource(Source):
             c, frames, f = shard.shape
             if (c, f) != (channels, bands) or frames % multiple:
                 raise InputError(
-                    f"{path}: its latents are [{c}, {frames}, {f}], the model expects [{channels}, a multiple "
-                    f"of {multiple}, {bands}]; cache the data with this model's VAE"
+                    f"{path}: its latents are [{c}, {frames}, {f}], the model expects [{channels}, "
+                    f"a multiple of {multiple}, {bands}]; cache the data with this model's VAE"
                 )
             if shard.text_dim != config.mrc.text_dim:
                 raise InputError(
@@ -114,7 +115,7 @@ class FlowSource(Source):
         self._counts = [len(items) for items in by_shape.values()]
         self._items = [key for items in by_shape.values() for key in items]
 
-    def groups(self) -> list[int]:
+    def group_sizes(self) -> list[int]:
         """Items of each target length."""
         return self._counts
 
@@ -153,9 +154,9 @@ def spectral_envelope(data: Tensor, silence: Tensor) -> Tensor:
     )
 
 
-class FlowObjective(nn.Module):
-    """Loss of the flow, or of noise prediction for the DDPM variant; and of the prompt's envelope,
-    if it is estimated.
+class FlowLoss(nn.Module):
+    """Loss of the network's objective, and of the spectral envelope where the network estimates
+    it.
     """
 
     def __init__(self, network: MRCUNet, silence: Tensor):
@@ -164,7 +165,7 @@ class FlowObjective(nn.Module):
         self.register_buffer("silence", silence, persistent=False)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Mean squared errors over the batch: `loss` is their sum, `envelope` that of the envelope."""
+        """Mean squared errors: `loss` is their sum, `envelope` that of the spectral envelope."""
         given = ("data", "noise", "time")
         conditions = {name: value for name, value in batch.items() if name not in given}
 
@@ -181,7 +182,7 @@ class FlowObjective(nn.Module):
         return {"loss": loss + envelope, "envelope": envelope}
 
 
-class FlowPart(Part):
+class FlowTask(Task):
     """The MRC UNet.
 
     Parameters
@@ -198,16 +199,19 @@ class FlowPart(Part):
         Cache folders of items that are only measured; the first training items without augmentation
         if none.
     vae, vocoder
-        For sounds and spectrograms on the board.
-    rate, clip, weight_decay
-        Of the optimizer (paper: 5e-5).
+        For sounds and spectrograms in the log.
+    lr, clip, weight_decay
+        Learning rate (paper: 5e-5), largest gradient norm and weight decay.
     time_power
-        Skew of the flow times, see `FlowSource` (paper: 1).
+        Skew of the flow times, see `FlowDataset` (paper: 1).
 
-    Notes ----- Curves: `flow/loss`, `flow/envelope` where the network estimates it, and
+    Notes
+    -----
+    Curves: `flow/loss`, `flow/envelope` where the network estimates it, and
     `validation/loss` of fixed items with fixed noise and times under the averaged weights.
     """
 
+    summary = "the MRC UNet, in every preset and variant"
     name = "flow"
 
     def __init__(
@@ -220,7 +224,7 @@ class FlowPart(Part):
         validation: list[Path] | None = None,
         vae: AutoencoderKL | None = None,
         vocoder: BigVGAN | None = None,
-        rate: float = 5e-5,
+        lr: float = 5e-5,
         clip: float = 1.0,
         weight_decay: float = 0.01,
         time_power: float = 1.0,
@@ -228,17 +232,19 @@ class FlowPart(Part):
         self.config = config
         self.network = self._network(config.mrc, initial)
         slots = self.network.config.max_references
-        self.source = FlowSource(data, config, slots, augmentation, time_power)
+        self.dataset = FlowDataset(data, config, slots, augmentation, time_power)
         plain = Augmentation(0.0, 0.0, 0.0, 0.0)
-        self.held_out = FlowSource(validation or data, config, slots, plain)
+        self.held_out = FlowDataset(validation or data, config, slots, plain)
         self.vae, self.vocoder = vae, vocoder
-        self.objective = FlowObjective(self.network, self.source.shards[0].silence.float())
-        self.turns = [Turn("flow", self.objective, rate, clip=clip, weight_decay=weight_decay)]
+        self.loss = FlowLoss(self.network, self.dataset.shards[0].silence.float())
+        self.optimizer_steps = [
+            OptimizerStep("flow", self.loss, lr, clip=clip, weight_decay=weight_decay)
+        ]
         # Without any reference in a batch the placed reference encoder stays idle.
         self.may_leave_unused = self.network.fusion.may_skip_encoder
         self.settings = {
             "network": to_dict(self.network.config),
-            "rate": rate,
+            "lr": lr,
             "clip": clip,
             "weight decay": weight_decay,
             "augmentation": to_dict(augmentation),
@@ -249,42 +255,125 @@ class FlowPart(Part):
         network = MRCUNet(config)
         return network if initial is None else load_state(network, initial, "initial weights")
 
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Cached data, augmentation and optimizer."""
+        cls._add_cache_arguments(parser)
+        parser.add_argument("--initial", type=Path, metavar="WEIGHTS", help="weights to start from")
+        parser.add_argument(
+            "--free",
+            type=probability,
+            default=0.5,
+            help="share of items whose references are not placed (default 0.5)",
+        )
+
+    @staticmethod
+    def _add_cache_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--data",
+            type=Path,
+            action="append",
+            required=True,
+            metavar="CACHE",
+            help="folder of `data cache`; repeat to mix",
+        )
+        parser.add_argument(
+            "--validation",
+            type=Path,
+            action="append",
+            metavar="CACHE",
+            help="items that are only measured (default: the first of --data)",
+        )
+        for part in ("vae", "vocoder"):
+            parser.add_argument(
+                f"--{part}",
+                type=Path,
+                metavar="WEIGHTS",
+                help="to log sounds (default: the model folder's)",
+            )
+        for name, value, text in (
+            ("drop", 0.4, "probability that an event loses its reference"),
+            ("mask", 0.1, "probability that a span of an event is silenced"),
+            ("unconditional", 0.1, "probability of guidance dropout"),
+        ):
+            parser.add_argument(
+                f"--{name}", type=probability, default=value, help=f"{text} (default {value})"
+            )
+        parser.add_argument(
+            "--time-power",
+            type=positive,
+            default=1.0,
+            metavar="P",
+            help="flow times are u ** P with uniform u: above 1 more of them lie near the noise "
+            "(default 1)",
+        )
+        parser.add_argument(
+            "--weight-decay", type=not_negative, default=0.01, help="of AdamW (default 0.01)"
+        )
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace) -> "FlowTask":
+        """The task that the command line describes."""
+        config, folder = find_config(args.model)
+        options = cls._cache_options(args, folder, args.free)
+        return cls(config, args.data, initial=cls._initial(args, config), **options)
+
+    @staticmethod
+    def _initial(args: argparse.Namespace, config: ModelConfig) -> dict[str, Tensor] | None:
+        if args.initial is None:
+            return None
+        found, state = load_weights(args.initial, "flow", MRCConfig)
+        check_fits(config.mrc, found, args.initial)
+        return state
+
+    @staticmethod
+    def _cache_options(
+        args: argparse.Namespace, folder: Path | None, free: float
+    ) -> dict[str, Any]:
+        return {
+            "augmentation": Augmentation(args.drop, args.mask, args.unconditional, free),
+            "validation": args.validation,
+            "vae": load_preview_part("vae", args.vae, folder),
+            "vocoder": load_preview_part("vocoder", args.vocoder, folder),
+            **chosen(args, "lr", "clip", "weight_decay", "time_power"),
+        }
+
     def to(self, device: torch.device) -> None:
-        """Move what only the samples need."""
+        """Move the parts that only the logged samples need."""
         self.vae = self.vae and self.vae.to(device)
         self.vocoder = self.vocoder and self.vocoder.to(device)
 
     def _validation(self) -> dict[str, Tensor]:
-        first = self.held_out.groups()[0]
+        first = self.held_out.group_sizes()[0]
         examples = [
             self.held_out.example(i, torch.Generator().manual_seed(i))
             for i in range(min(VALIDATION_ITEMS, first))
         ]
         return self.held_out.collate(examples)
 
-    def sample(self, board: Board, step: int) -> None:
+    def validate(self, logger: Logger, step: int) -> None:
         """Loss of the validation items, and a few of them generated."""
         device = next(self.network.parameters()).device
         batch = {name: value.to(device) for name, value in self._validation().items()}
-        board.scalars({"validation/loss": float(self.objective(batch)["loss"])}, step)
-        if self.vae is None or board.writer is None:
+        logger.scalars({"validation/loss": float(self.loss(batch)["loss"])}, step)
+        if self.vae is None or logger.writer is None:
             return
         shown = {name: value[:SHOWN_ITEMS] for name, value in batch.items()}
         mels = self.vae.decode(self.generate(shown))
         targets = self.vae.decode(shown["data"])
-        for i, (made, target) in enumerate(zip(mels, targets)):
-            board.spectrogram(f"validation/{i} (target, generated)", [target, made], step)
+        for i, (generated, target) in enumerate(zip(mels, targets)):
+            logger.spectrogram(f"validation/{i} (target, generated)", [target, generated], step)
             if self.vocoder is not None:
-                for name, mel in (("target", target), ("generated", made)):
-                    board.sound(
+                for name, mel in (("target", target), ("generated", generated)):
+                    logger.audio(
                         f"validation/{i} {name}",
                         self.vocoder.vocode(mel[None])[0, 0],
                         step,
                     )
 
     def generate(self, batch: dict[str, Tensor]) -> Tensor:
-        """Latents [B, C, T, F] from the noise of `batch`, guided by prompt and references together."""
-        empty = self.source.shards[0].empty_text.to(batch["prompt"])
+        """Latents [B, C, T, F] from the noise of `batch`, with joint guidance."""
+        empty = self.dataset.shards[0].empty_text.to(batch["prompt"])
         conditions = {k: v for k, v in batch.items() if k not in ("data", "noise", "time")}
         blank = {k: torch.zeros_like(v) for k, v in conditions.items()}
         width = min(len(empty), blank["prompt"].shape[1])
@@ -292,7 +381,7 @@ class FlowPart(Part):
             blank[text][..., :width, :] = empty[:width]
             blank[mask][..., :width] = True
         if not self.network.fusion.uses_timeline:
-            silence = self.source.shards[0].silence.to(batch["data"])
+            silence = self.dataset.shards[0].silence.to(batch["data"])
             blank["references"] = silence.expand_as(conditions["references"]).contiguous()
         context = self.network.precompute(
             **{k: torch.cat([conditions[k], blank[k]]) for k in conditions}
@@ -303,8 +392,8 @@ class FlowPart(Part):
             full, plain = self.network.denoise(z.repeat(2, 1, 1, 1), lam, context).chunk(2)
             return plain + SAMPLE_GUIDANCE * (full - plain)
 
-        return self.objective.objective.sample(
-            guided, batch["noise"], steps=self.objective.objective.preview_steps
+        return self.loss.objective.sample(
+            guided, batch["noise"], steps=self.loss.objective.preview_steps
         )
 
     def export(self, path: Path, state: dict[str, Tensor]) -> None:
@@ -313,7 +402,7 @@ class FlowPart(Part):
 
 
 def check_fits(config: MRCConfig, given: MRCConfig, where: Path) -> None:
-    """Refuse weights of another network than the configuration's.
+    """Raise unless weights belong to the network of the configuration.
 
     Raises
     ------
@@ -324,6 +413,6 @@ def check_fits(config: MRCConfig, given: MRCConfig, where: Path) -> None:
         found = to_dict(given)[name]
         if name != "aligned_references" and found != value:
             raise CheckpointError(
-                f"{where}: its mrc.{name} is {found}, the model expects {value}; name the model that the "
-                "weights belong to with --model"
+                f"{where}: its mrc.{name} is {found}, the model expects {value}; name the model "
+                "that the weights belong to with --model"
             )

@@ -1,35 +1,39 @@
 """Which items a step sees, as a function of the seed and the step alone.
 
-So training continues exactly after a stop, on any number of processes and workers: the examples of
-global step s are the same however they are shared out, and so is the randomness of each, which is
-seeded by (seed, step, place in the batch).
+Training therefore continues exactly after a stop, on any number of processes and workers: the
+examples of global step s are the same however they are divided, and so is the randomness of each,
+which is seeded by (seed, step, place in the batch).
 """
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from ..errors import InputError
+from .dataset import Dataset
 
 
 class EpochBatches:
-    """Batches of items of one shape, every epoch in another order.
+    """Batches of items of one shape, in another order every epoch.
 
     Parameters
     ----------
     groups
         Numbers of items of each shape: group g holds the items `offset .. offset + groups[g] - 1`,
-        groups being counted through one after the other.
+        counted through one group after the other.
     size
         Items of a global batch.
     seed
-        Names the order.
+        Random seed of the order.
 
-    Notes ----- What does not fill a last batch waits for another epoch's order; a group smaller
-    than a batch is repeated to fill one.
+    Notes
+    -----
+    Items that do not fill a last batch are left out of that epoch; a group smaller than a batch is
+    repeated to fill one.
     """
 
     def __init__(self, groups: Sequence[int], size: int, seed: int):
@@ -67,14 +71,14 @@ class EpochBatches:
 
 
 def example_generator(seed: int, step: int, place: int) -> torch.Generator:
-    """Source of all randomness of the example at `place` of global step `step`."""
+    """Generator of all randomness of the example at `place` of global step `step`."""
     state = np.random.SeedSequence((seed, step, place)).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
-class ProcessBatches:
+class ProcessBatchSampler:
     """Batch sampler of one process: for each step and micro-step, its own (step, place, item)
-    triples, without end.
+    triples, endlessly.
     """
 
     def __init__(
@@ -99,12 +103,12 @@ class ProcessBatches:
             step += 1
 
 
-class Examples(torch.utils.data.Dataset):
-    """The source's examples by (step, place, item)."""
+class SeededExamples(torch.utils.data.Dataset):
+    """The dataset's examples by (step, place, item)."""
 
-    def __init__(self, source: Any, seed: int):
-        self.source, self.seed = source, seed
+    def __init__(self, dataset: Dataset, seed: int):
+        self.dataset, self.seed = dataset, seed
 
     def __getitem__(self, key: tuple[int, int, int]) -> Any:
         step, place, item = key
-        return self.source.example(item, example_generator(self.seed, step, place))
+        return self.dataset.example(item, example_generator(self.seed, step, place))

@@ -4,30 +4,40 @@ AudioLDM).
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from ..audio import LogMel
-from ..config import ModelConfig, to_dict
-from ..data.bank import Bank
-from ..errors import InputError
-from ..networks.bigvgan import BigVGAN
-from ..networks.vae import AutoencoderKL
-from ..weights.checkpoint import load_state, save_weights
-from .adversary import AdversarialPart, Unregistered, frozen
-from .crops import CropSource
-from .discriminators import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
-from .part import Turn
-from .samples import Board
+from ...audio import LogMel
+from ...config import ModelConfig, to_dict
+from ...data.bank import Bank
+from ...errors import InputError
+from ...networks.bigvgan import BigVGAN
+from ...networks.vae import AutoencoderKL
+from ...weights.checkpoint import load_state, load_vae, save_weights
+from ...weights.folder import find_config
+from ...weights.load import load_part
+from ..arguments import (
+    add_bank_options,
+    add_discriminator_options,
+    chosen,
+    load_banks,
+    not_negative,
+)
+from ..dataset import CropDataset
+from ..discriminators import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
+from ..gan import AdversarialTask, Unregistered, frozen
+from ..logger import Logger
+from ..task import OptimizerStep
 
 SHOWN_ITEMS = 3
 MEASURED_CROPS = 64
 
 
-class VAESource(CropSource):
+class VAEDataset(CropDataset):
     """Crops with the noise of their posterior sample."""
 
     def __init__(self, bank: Bank, config: ModelConfig, frames: int):
@@ -44,15 +54,9 @@ class VAESource(CropSource):
         waveforms, noise = zip(*examples)
         return {"waveform": torch.stack(waveforms), "noise": torch.stack(noise)}
 
-    def fixed(self, count: int) -> Tensor:
-        """Crops [count, samples] that are always the same."""
-        count = min(count, len(self.bank))
-        items = [i * len(self.bank) // count for i in range(count)]
-        return torch.stack([self.example(i, torch.Generator().manual_seed(i))[0] for i in items])
 
-
-class VAEObjective(nn.Module):
-    """L1 of the log-mel, KL from the unit Gaussian and, when it acts, the discriminator's opinion."""
+class VAELoss(nn.Module):
+    """L1 of the log-mel, KL from the unit Gaussian and, when active, the adversarial loss."""
 
     def __init__(
         self,
@@ -77,22 +81,22 @@ class VAEObjective(nn.Module):
         return mel, self.network.decoder(self.network.post_quant_conv(z)), posterior.kl()
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`, `l1` (natural logarithm), `kl` (nats an item) and `adversarial`, each a mean."""
-        mel, made, kl = self.reconstruct(batch)
-        l1, kl = (made.float() - mel).abs().mean(), kl.float().mean()
+        """`loss`, `l1` (natural logarithm), `kl` (nats per item) and `adversarial`, each a mean."""
+        mel, reconstruction, kl = self.reconstruct(batch)
+        l1, kl = (reconstruction.float() - mel).abs().mean(), kl.float().mean()
         terms = {"l1": l1, "kl": kl}
         loss = l1 + self.kl_weight * kl
         if self.adversarial:
             with frozen(self._opponent.module) as discriminator:
-                terms["adversarial"] = hinge_generator_loss(discriminator(made).float())
+                terms["adversarial"] = hinge_generator_loss(discriminator(reconstruction).float())
             loss = loss + self.adversarial_weight * terms["adversarial"]
         return {"loss": loss, **terms}
 
 
-class PatchObjective(nn.Module):
-    """Hinge loss of the discriminator against the VAE's present reconstructions."""
+class PatchDiscriminatorLoss(nn.Module):
+    """Hinge loss of the discriminator against the VAE's current reconstructions."""
 
-    def __init__(self, discriminator: PatchDiscriminator, generator: VAEObjective):
+    def __init__(self, discriminator: PatchDiscriminator, generator: VAELoss):
         super().__init__()
         self.discriminator = discriminator
         self._generator = Unregistered(generator)
@@ -100,15 +104,15 @@ class PatchObjective(nn.Module):
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss`, a mean over the patches."""
         with torch.no_grad():
-            mel, made, _ = self._generator.module.reconstruct(batch)
+            mel, reconstruction, _ = self._generator.module.reconstruct(batch)
         return {
             "loss": hinge_discriminator_loss(
-                self.discriminator(mel).float(), self.discriminator(made).float()
+                self.discriminator(mel).float(), self.discriminator(reconstruction).float()
             )
         }
 
 
-class VAEPart(AdversarialPart):
+class VAETask(AdversarialTask):
     """The mel VAE.
 
     Parameters
@@ -123,24 +127,27 @@ class VAEPart(AdversarialPart):
     initial
         Weights to start from.
     vocoder
-        For sounds on the board.
+        For sounds in the log.
     frames
         Mel frames of a crop, a multiple of the stride.
     kl_weight
-        Of the KL divergence in nats an item, against the mean L1.
+        Weight of the KL divergence (nats per item) against the mean L1.
     discriminator_start
-        Step at which the discriminator begins to learn and to be heard.
+        Step at which the discriminator begins to learn and its loss counts.
     adversarial_weight, width
-        Weight of its opinion, and its size.
+        Weight of the adversarial loss, and channels of the discriminator's first layer.
     decoder_only
         Leave the encoder, and so all latents and the scale factor, as they are; needs `initial`.
-    rate, clip
-        Of the optimizers.
+    lr, clip
+        Learning rate and largest gradient norm of both optimizers.
 
-    Notes ----- Curves: `vae/l1`, `vae/kl`, and `validation/l1` of the mean's reconstruction under
+    Notes
+    -----
+    Curves: `vae/l1`, `vae/kl`, and `validation/l1` of the mean's reconstruction under
     the averaged weights.
     """
 
+    summary = "the mel VAE: L1, KL and a late patch discriminator"
     name = "vae"
 
     def __init__(
@@ -156,7 +163,7 @@ class VAEPart(AdversarialPart):
         discriminator_start: int = 50_000,
         adversarial_weight: float = 0.1,
         width: int = 64,
-        rate: float = 5e-5,
+        lr: float = 5e-5,
         clip: float = 1.0,
         decoder_only: bool = False,
     ):
@@ -166,7 +173,8 @@ class VAEPart(AdversarialPart):
             )
         if frames < 32 or frames % config.vae.stride:
             raise InputError(
-                f"frames: expected a multiple of the VAE's stride {config.vae.stride}, 32 or more, found {frames}"
+                f"frames: expected a multiple of the VAE's stride {config.vae.stride}, 32 or more, "
+                f"found {frames}"
             )
         self.config, self.start, self.vocoder = config, discriminator_start, vocoder
         self.network = AutoencoderKL(config.vae)
@@ -176,20 +184,20 @@ class VAEPart(AdversarialPart):
         if decoder_only:
             self.network.encoder.requires_grad_(False)
             self.network.quant_conv.requires_grad_(False)
-        self.source = VAESource(bank, config, frames)
+        self.dataset = VAEDataset(bank, config, frames)
         self.held_out = (
-            self.source
+            self.dataset
             if validation is None or len(validation) == 0
-            else VAESource(validation, config, frames)
+            else VAEDataset(validation, config, frames)
         )
         discriminator = PatchDiscriminator(width)
-        self.objective = VAEObjective(
+        self.loss = VAELoss(
             self.network, LogMel(config.audio), discriminator, kl_weight, adversarial_weight
         )
-        opponent = PatchObjective(discriminator, self.objective)
-        self.turns = [
-            Turn("discriminator", opponent, rate, betas=(0.5, 0.9), clip=clip),
-            Turn("vae", self.objective, rate, betas=(0.5, 0.9), clip=clip),
+        opponent = PatchDiscriminatorLoss(discriminator, self.loss)
+        self.optimizer_steps = [
+            OptimizerStep("discriminator", opponent, lr, betas=(0.5, 0.9), clip=clip),
+            OptimizerStep("vae", self.loss, lr, betas=(0.5, 0.9), clip=clip),
         ]
         self.settings = {
             "network": to_dict(replace(config.vae, scale_factor=1.0)),
@@ -198,40 +206,86 @@ class VAEPart(AdversarialPart):
             "discriminator start": discriminator_start,
             "adversarial weight": adversarial_weight,
             "discriminator width": width,
-            "rate": rate,
+            "lr": lr,
             "clip": clip,
             **({"decoder only": True} if decoder_only else {}),
         }
+
+    @classmethod
+    def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
+        """Bank, crops, losses and discriminator."""
+        parser.add_argument("--initial", type=Path, metavar="WEIGHTS", help="weights to start from")
+        add_bank_options(parser)
+        add_discriminator_options(parser, start=50_000, width=64)
+        parser.add_argument(
+            "--frames", type=int, default=128, help="mel frames of a crop (default 128)"
+        )
+        parser.add_argument(
+            "--kl-weight",
+            type=not_negative,
+            default=1e-5,
+            help="weight of the KL divergence in nats per item (default 1e-5)",
+        )
+        parser.add_argument(
+            "--adversarial-weight",
+            type=not_negative,
+            default=0.1,
+            help="weight of the adversarial loss (default 0.1)",
+        )
+        parser.add_argument(
+            "--decoder-only",
+            action="store_true",
+            help="leave the encoder, and so all latents, as they are",
+        )
+        parser.add_argument(
+            "--vocoder", type=Path, metavar="WEIGHTS", help="to log sounds, not only spectrograms"
+        )
+
+    @classmethod
+    def from_arguments(cls, args: argparse.Namespace) -> "VAETask":
+        """The task that the command line describes."""
+        config, _ = find_config(args.model)
+        given, initial = load_vae(args.initial) if args.initial else (config.vae, None)
+        if args.decoder_only:
+            config = replace(config, vae=given)
+        names = ("frames", "kl_weight", "discriminator_start", "adversarial_weight", "width")
+        return cls(
+            config,
+            *load_banks(args),
+            initial=initial,
+            vocoder=load_part("vocoder", args.vocoder) if args.vocoder else None,
+            **chosen(args, *names, "lr", "clip", "decoder_only"),
+        )
 
     def to(self, device: torch.device) -> None:
         """Move the vocoder of the samples."""
         self.vocoder = self.vocoder and self.vocoder.to(device)
 
-    def sample(self, board: Board, step: int) -> None:
+    def validate(self, logger: Logger, step: int) -> None:
         """L1 of the held-out crops, and a few of them reconstructed."""
         device = next(self.network.parameters()).device
-        mel = self.objective.log_mel(self.held_out.fixed(MEASURED_CROPS).to(device))
+        mel = self.loss.log_mel(self.held_out.fixed(MEASURED_CROPS).to(device))
         rows = [
             self.network.decoder(self.network.post_quant_conv(self.network.posterior(m).mean))
             for m in mel.split(8)
         ]
-        made = torch.cat(rows)
-        board.scalars({"validation/l1": float((made - mel).abs().mean())}, step)
+        reconstruction = torch.cat(rows)
+        logger.scalars({"validation/l1": float((reconstruction - mel).abs().mean())}, step)
         for i in range(min(SHOWN_ITEMS, len(mel))):
-            board.spectrogram(f"validation/{i} (true, reconstructed)", [mel[i], made[i]], step)
+            logger.spectrogram(
+                f"validation/{i} (true, reconstructed)", [mel[i], reconstruction[i]], step
+            )
             if self.vocoder is not None:
-                for name, spectrogram in (("true", mel[i]), ("reconstructed", made[i])):
+                for name, spectrogram in (("true", mel[i]), ("reconstructed", reconstruction[i])):
                     waveform = self.vocoder.vocode(spectrogram[None])[0, 0]
-                    board.sound(f"validation/{i} {name}, vocoded", waveform, step)
+                    logger.audio(f"validation/{i} {name}, vocoded", waveform, step)
 
     @torch.no_grad()
     def scale_factor(self, state: dict[str, Tensor]) -> float:
         """Factor that gives latents of training crops unit variance, for weights `state`."""
         network = AutoencoderKL(self.config.vae, device=next(iter(state.values())).device)
         network.load_state_dict(state)
-        mel = self.objective.log_mel(
-            self.source.fixed(MEASURED_CROPS).to(next(network.parameters()))
-        )
+        mel = self.loss.log_mel(self.dataset.fixed(MEASURED_CROPS).to(next(network.parameters())))
         posteriors = [network.posterior(part) for part in mel.split(8)]
         mean = torch.cat([p.mean for p in posteriors])
         variance = mean.var() + torch.cat([p.logvar for p in posteriors]).exp().mean()

@@ -31,8 +31,8 @@ def spectrogram_image(mel: Tensor, low: float = -11.513, high: float = 2.0) -> n
     )
 
 
-class Board:
-    """TensorBoard writer; on processes other than the main one it takes everything and writes
+class Logger:
+    """TensorBoard writer; on processes other than the main one it accepts everything and writes
     nothing.
 
     Parameters
@@ -40,10 +40,10 @@ class Board:
     folder
         Log folder; None writes nothing.
     step
-        Steps done before this session: what a stopped session had written beyond them is
-        superseded.
+        Steps done before this session: points that a stopped session has written beyond them are
+        replaced.
     sample_rate
-        Of the sounds, in Hz.
+        Sample rate of the sounds, in Hz.
 
     Raises
     ------
@@ -70,7 +70,7 @@ class Board:
             if self.writer is not None:
                 self.writer.add_scalar(name, value, step)
 
-    def sound(self, name: str, waveform: Tensor, step: int) -> None:
+    def audio(self, name: str, waveform: Tensor, step: int) -> None:
         """A mono sound [T]."""
         if self.writer is not None:
             self.writer.add_audio(
@@ -78,7 +78,7 @@ class Board:
             )
 
     def spectrogram(self, name: str, mels: list[Tensor], step: int) -> None:
-        """Log-mels [frames, bands] one above the other, with a white line between."""
+        """Log-mels [frames, bands], stacked, with a white line between them."""
         if self.writer is None:
             return
         width = max(mel.shape[-2] for mel in mels)
@@ -94,6 +94,6 @@ class Board:
         )
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """Write what is buffered."""
         if self.writer is not None:
             self.writer.close()

@@ -1,4 +1,4 @@
-"""Random crops of a sound bank, for the VAE and the vocoder."""
+"""Training examples: the interface of every task's dataset, and random crops of a sound bank."""
 
 from __future__ import annotations
 
@@ -9,11 +9,26 @@ from torch import Tensor
 
 from ..data.bank import Bank
 from ..errors import InputError
-from .part import Source
 
 
-class CropSource(Source):
-    """One crop of each sound an epoch, at a random level, sometimes mixed with another sound.
+class Dataset:
+    """Examples of a task; it is sent to worker processes, so it holds data and no networks."""
+
+    def group_sizes(self) -> list[int]:
+        """Numbers of items of each shape; a batch never mixes shapes."""
+        raise NotImplementedError
+
+    def example(self, item: int, generator: torch.Generator) -> Any:
+        """Example of item `item`; everything random is drawn from `generator`."""
+        raise NotImplementedError
+
+    def collate(self, examples: list[Any]) -> dict[str, Tensor]:
+        """One batch."""
+        raise NotImplementedError
+
+
+class CropDataset(Dataset):
+    """One crop of each sound per epoch, at a random level, sometimes mixed with another sound.
 
     Parameters
     ----------
@@ -24,18 +39,19 @@ class CropSource(Source):
     mixing
         Probability that a second sound is added.
     quietest
-        Lowest peak level in dB; the level is drawn evenly from there to 0 dB.
+        Lowest peak level in dB; the level is uniform between it and 0 dB.
     """
 
     def __init__(self, bank: Bank, samples: int, mixing: float = 0.3, quietest: float = -30.0):
         if len(bank) == 0:
             raise InputError(
-                f"{bank.manifest}: expected at least one sound, found none in this split; build a larger bank"
+                f"{bank.manifest}: expected at least one sound, found none in this split; build a "
+                "larger bank"
             )
         self.bank, self.samples, self.mixing, self.quietest = bank, samples, mixing, quietest
 
-    def groups(self) -> list[int]:
-        """All sounds."""
+    def group_sizes(self) -> list[int]:
+        """All sounds in one group."""
         return [len(self.bank)]
 
     def _layer(self, item: int, generator: torch.Generator) -> Tensor:
@@ -53,7 +69,7 @@ class CropSource(Source):
         level = 10 ** (self.quietest * torch.rand((), generator=generator).item() / 20)
         return out * (level / peak) if peak > 1e-4 else out
 
-    def example(self, item: int, generator: torch.Generator) -> Tensor:
+    def example(self, item: int, generator: torch.Generator) -> Any:
         """Crop [samples] with a peak of at most 1."""
         crop = self._layer(item, generator)
         if torch.rand((), generator=generator).item() < self.mixing:
@@ -69,4 +85,5 @@ class CropSource(Source):
         """Crops [min(count, sounds), samples] that are always the same, spread over the bank."""
         count = min(count, len(self.bank))
         items = [i * len(self.bank) // count for i in range(count)]
-        return torch.stack([self.example(i, torch.Generator().manual_seed(i)) for i in items])
+        examples = [self.example(i, torch.Generator().manual_seed(i)) for i in items]
+        return self.collate(examples)["waveform"]

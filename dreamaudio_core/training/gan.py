@@ -1,0 +1,55 @@
+"""The discriminator's side of adversarial training, shared by the VAE and the vocoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from .task import OptimizerStep, Task
+
+
+class Unregistered:
+    """Holds a module without registering its parameters with the holder."""
+
+    def __init__(self, module: nn.Module):
+        self.module = module
+
+
+@contextmanager
+def frozen(module: nn.Module) -> Iterator[nn.Module]:
+    """Let gradients pass through `module` without reaching its parameters, which belong to another
+    optimizer.
+    """
+    trained = [p for p in module.parameters() if p.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield module
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+class AdversarialTask(Task):
+    """A task whose first optimizer step is its discriminators'.
+
+    Attributes
+    ----------
+    loss
+        The generator's loss; its attribute `adversarial` says whether the discriminators count.
+    start
+        Step at which the discriminators begin to learn and to count.
+    """
+
+    loss: nn.Module
+    start: int
+
+    def active(self, step: int) -> list[OptimizerStep]:
+        """The generator alone until the discriminators start."""
+        return self.optimizer_steps if step >= self.start else self.optimizer_steps[1:]
+
+    def start_step(self, step: int) -> None:
+        """Let the discriminators count from their start on."""
+        self.loss.adversarial = step >= self.start
