@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple, Sequence
 
 from torch import Tensor
@@ -85,6 +86,29 @@ def arrange_references(
         for k, reference in enumerate(references)
     ]
     return Arrangement(seconds, tuple(arranged), _resolve(missing, bool(active), out))
+
+
+def check_arrangement(
+    arrangement: Arrangement, references: Sequence[Reference], name: str = "arrangement"
+) -> Arrangement:
+    """An arrangement from outside, fitted to the references that it is for.
+
+    Raises
+    ------
+    InputError
+        If it is for another number of references, or a placement starts outside the target.
+    """
+    if len(arrangement.references) != len(references):
+        raise InputError(
+            f"{name}: holds {len(arrangement.references)} references, expected {len(references)}; "
+            "arrange these references again"
+        )
+    fitted = []
+    for k, (arranged, reference) in enumerate(zip(arrangement.references, references), 1):
+        given = replace(reference, placements=arranged.placements if arranged.used else ())
+        places = given.fixed_placements(arrangement.seconds, f"{name}: reference {k}")
+        fitted.append(replace(arranged, used=arranged.used and places != (), placements=places))
+    return replace(arrangement, references=tuple(fitted))
 
 
 def _arranged(

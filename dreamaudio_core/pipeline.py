@@ -15,7 +15,7 @@ from typing import Sequence
 import torch
 from torch import Tensor, nn
 
-from .arranging import Tokens, arrange_references, check_missing
+from .arranging import Tokens, arrange_references, check_arrangement, check_missing
 from .audio import LogMel
 from .audio.griffin_lim import GriffinLim
 from .config import ModelConfig, SamplingConfig
@@ -500,11 +500,8 @@ class DreamAudio:
         conditioning = self.condition(prompt, references, negative_prompt)
         if arrangement is None:
             arrangement = self.arrange(conditioning, seconds, missing=missing, free=free)
-        elif len(arrangement.references) != len(conditioning.references):
-            raise InputError(
-                f"arrangement: holds {len(arrangement.references)} references, expected "
-                f"{len(conditioning.references)}; arrange these references anew"
-            )
+        else:
+            arrangement = check_arrangement(arrangement, conditioning.references)
         latents = self.sample(
             conditioning,
             arrangement,

@@ -2,7 +2,18 @@
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import codec, conditioning, files, loaders, output, references, retrieval, sampling, scenes
+from . import (
+    arranging,
+    codec,
+    conditioning,
+    files,
+    loaders,
+    output,
+    references,
+    retrieval,
+    sampling,
+    scenes,
+)
 
 
 class DreamAudioExtension(ComfyExtension):
@@ -16,6 +27,7 @@ class DreamAudioExtension(ComfyExtension):
             *references.NODES,
             *retrieval.NODES,
             *conditioning.NODES,
+            *arranging.NODES,
             *sampling.NODES,
             *codec.NODES,
             *output.NODES,

@@ -102,7 +102,7 @@ class BigVGANVocode(io.ComfyNode):
     @classmethod
     def execute(cls, model, mel) -> io.NodeOutput:
         core = model.load("vocoder", memory_required=vocoder_memory(model, len(mel["mel"])))
-        waveform = core.vocode(mel["mel"], mel["seconds"])[:, None]
+        waveform = core.vocode(mel["mel"], mel["seconds"])
         waveform = waveform.to(comfy.model_management.intermediate_device())
         return io.NodeOutput({"waveform": waveform, "sample_rate": model.config.audio.sample_rate})
 

@@ -1,9 +1,9 @@
 """Encode Caption: prompt, negative prompt and references to conditioning."""
 
+import comfy.model_management
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from .parts import PatchedConditioning
 from .types import CATEGORY, Conditioning, Model, References
 
 MAX_REFERENCES = 8
@@ -27,20 +27,20 @@ class EncodeCaption(io.ComfyNode):
             node_id="DreamAudioEncodeCaption",
             display_name="DreamAudio Encode Caption",
             category=CATEGORY,
-            description="Encodes what shall be heard: the prompt, what to avoid, and the captions of the references.",
+            description="Encodes the prompt, what to avoid, and the captions of the references.",
             inputs=[
                 Model.Input("model", tooltip="Its text encoder is used."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     default="",
-                    tooltip="The scene in words; it says when each reference is heard ('first ..., then ...').",
+                    tooltip="Text description of the audio; it says when each reference sounds ('first ..., then ...').",
                 ),
                 io.String.Input(
                     "negative_prompt",
                     multiline=True,
                     default="",
-                    tooltip="What guidance leads away from; may stay empty.",
+                    tooltip="What to avoid (optional).",
                 ),
                 io.Autogrow.Input(
                     "references", template=template, tooltip="None to eight references."
@@ -56,17 +56,19 @@ class EncodeCaption(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, prompt, negative_prompt, references=None, **beyond) -> io.NodeOutput:
-        if beyond:
+        if beyond or not isinstance(references, dict | None):
+            found = ", ".join(sorted(beyond)) or type(references).__name__
             raise InputError(
-                f"references: expected inputs reference0 to reference{MAX_REFERENCES - 1}, found "
-                f"{', '.join(sorted(beyond))}; disconnect what is too much"
+                "references: expected inputs references.reference0 to "
+                f"references.reference{MAX_REFERENCES - 1}, found {found}; rename or disconnect them"
             )
         named = sorted(
             (references or {}).items(), key=lambda item: int(item[0].removeprefix("reference"))
         )
         given = [reference for _, group in named if group is not None for reference in group]
         core = model.load("text_encoder")
-        return io.NodeOutput(PatchedConditioning.of(core.condition(prompt, given, negative_prompt)))
+        conditioning = core.condition(prompt, given, negative_prompt)
+        return io.NodeOutput(conditioning.to(comfy.model_management.intermediate_device()))
 
 
 NODES = [EncodeCaption]

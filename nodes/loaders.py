@@ -3,8 +3,9 @@
 import comfy.ops
 from comfy_api.latest import io
 
-from ..dreamaudio_core import pipeline
+from ..dreamaudio_core.loading import load_model
 from ..dreamaudio_core.networks.text_encoder import load_text_encoder
+from ..dreamaudio_core.weights.load import load_part
 from . import files
 from .parts import PARTS, PatchedModel, offload_device, part_dtype
 from .types import CATEGORY, Model
@@ -43,7 +44,7 @@ class LoadModel(io.ComfyNode):
     @classmethod
     def execute(cls, model_name, dtype) -> io.NodeOutput:
         folder = files.chosen(files.models(), model_name, "model_name")
-        core = pipeline.load_model(folder, operations=OPERATIONS)
+        core = load_model(folder, operations=OPERATIONS)
         for part in PARTS:
             module = getattr(core, part)
             if module is not None:
@@ -99,7 +100,7 @@ class LoadFlow(_LoadPart):
 
     @classmethod
     def build(cls, path, model, dtype, device):
-        return pipeline.load_flow(path, OPERATIONS, dtype, device)
+        return load_part("flow", path, operations=OPERATIONS, dtype=dtype, device=device)
 
 
 class LoadVAE(_LoadPart):
@@ -110,7 +111,7 @@ class LoadVAE(_LoadPart):
     def build(cls, path, model, dtype, device):
         # The weights of a diffusers folder are no use without the config beside them.
         source = path.parent if path.name == "diffusion_pytorch_model.safetensors" else path
-        return pipeline.build_vae(source, OPERATIONS, dtype, device)
+        return load_part("vae", source, operations=OPERATIONS, dtype=dtype, device=device)
 
 
 class LoadVocoder(_LoadPart):
@@ -119,7 +120,7 @@ class LoadVocoder(_LoadPart):
 
     @classmethod
     def build(cls, path, model, dtype, device):
-        return pipeline.build_vocoder(path, OPERATIONS, dtype, device)
+        return load_part("vocoder", path, operations=OPERATIONS, dtype=dtype, device=device)
 
 
 class LoadTextEncoder(_LoadPart):

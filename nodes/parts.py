@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, replace
-from weakref import WeakKeyDictionary
+from dataclasses import replace
 
 import comfy.model_management
 import comfy.model_patcher
 import torch
 from torch import nn
 
-from ..dreamaudio_core.cache import Cache
-from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.loading import check_parts
-from ..dreamaudio_core.pipeline import Arrangement, Conditioning, DreamAudio
+from ..dreamaudio_core.pipeline import DreamAudio
 
-log = logging.getLogger(__name__)
 PARTS = ("flow", "vae", "vocoder", "text_encoder", "arranger")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CACHE_BYTES = 64 * 2**20
 
 
 def part_dtype(part: str, choice: str) -> torch.dtype:
@@ -107,9 +101,7 @@ class PatchedModel:
             replace(self.core, config=config, **{part: module}), self.dtype, patchers
         )
 
-    def load(
-        self, *needed: str, memory_required: float = 0, cache: Cache | None = None
-    ) -> DreamAudio:
+    def load(self, *needed: str, memory_required: float = 0) -> DreamAudio:
         """Bring parts to their device and return the model ready for a stage that uses these parts
         alone.
 
@@ -123,80 +115,11 @@ class PatchedModel:
         device = patchers[0].load_device
         for patcher in patchers:
             _settle(patcher.model, patcher.load_device)
-        return replace(self.core, device=device, cache=Cache(0) if cache is None else cache)
+        return replace(self.core, device=device)
 
     def bytes_per_value(self, part: str) -> int:
         """Size of an activation of a part."""
         return next(getattr(self.core, part).parameters()).element_size()
-
-
-@dataclass
-class PatchedConditioning:
-    """Encoded texts and prepared references, with all that has been derived from them for a length
-    and a VAE.
-
-    Another seed, or other settings of the sampler, find the encoded references here. Whatever a VAE
-    has encoded is dropped together with it.
-    """
-
-    conditioning: Conditioning
-    caches: WeakKeyDictionary[nn.Module, Cache]
-
-    @classmethod
-    def of(cls, conditioning: Conditioning) -> PatchedConditioning:
-        """Conditioning on ComfyUI's device for results."""
-        device = comfy.model_management.intermediate_device()
-        moved = replace(
-            conditioning, tokens=conditioning.tokens.to(device), mask=conditioning.mask.to(device)
-        )
-        return cls(moved, WeakKeyDictionary())
-
-    def cache(self, model: PatchedModel) -> Cache:
-        """Encoded references of a model's VAE."""
-        return self.caches.setdefault(model.core.vae, Cache(CACHE_BYTES))
-
-    def arrangement(
-        self, model: PatchedModel, seconds: float, missing: str = "auto"
-    ) -> Arrangement:
-        """References arranged and encoded for a length; the VAE and the arranger are loaded only
-        where that is new.
-        """
-        dim, expected = self.conditioning.tokens.shape[-1], model.config.text.dim
-        if dim != expected:
-            raise InputError(
-                f"conditioning: its text features have size {dim}, the model expects {expected}; encode the "
-                "captions with the same model"
-            )
-        if len(self.conditioning.references) > model.core.slots:
-            raise InputError(
-                f"conditioning: holds {len(self.conditioning.references)} references, this model takes at most "
-                f"{model.core.slots}; encode the captions with the same model"
-            )
-        cache = self.cache(model)
-
-        def compute() -> tuple:
-            core = model.load(
-                "vae", "arranger", memory_required=vae_memory(model, seconds, 1), cache=cache
-            )
-            tokens, mask = (
-                x.to(core.device) for x in (self.conditioning.tokens, self.conditioning.mask)
-            )
-            found = core.arrange(
-                replace(self.conditioning, tokens=tokens, mask=mask), seconds, missing=missing
-            )
-            log.info(
-                "DreamAudio: arranged and encoded %d references for %g s",
-                len(found.timeline),
-                seconds,
-            )
-            return (
-                found.timeline,
-                found.latents.to(comfy.model_management.intermediate_device()),
-                found.complete,
-            )
-
-        key = ("arrangement", getattr(model.core.arranger, "cache_token", None), seconds, missing)
-        return Arrangement(seconds, *cache.get_or(key, compute))
 
 
 # Working memory: the widest feature map of a part times the number of such maps that are alive
@@ -206,7 +129,14 @@ class PatchedConditioning:
 def flow_memory(model: PatchedModel, seconds: float, rows: int) -> float:
     """Bytes that the sampler needs for `rows` network evaluations at once."""
     _, frames, bands = model.config.latent_shape(seconds)
-    return 40.0 * rows * model.config.mrc.hidden * frames * bands * model.bytes_per_value("flow")
+    return (
+        40.0
+        * rows
+        * model.config.mrc.model_channels
+        * frames
+        * bands
+        * model.bytes_per_value("flow")
+    )
 
 
 def vae_memory(model: PatchedModel, seconds: float, batch: int) -> float:

@@ -72,8 +72,8 @@ class LoadReference(io.ComfyNode):
     @classmethod
     def execute(cls, audio, caption, strength, start) -> io.NodeOutput:
         starts = parse_starts(start)
-        reference = load_reference(files.input_file(audio, "audio"), caption, strength)
-        return io.NodeOutput((reference.at(starts),))
+        reference = load_reference(files.input_file(audio, "audio"), caption, strength, starts)
+        return io.NodeOutput((reference,))
 
 
 class ReferenceFromAudio(io.ComfyNode):
@@ -96,7 +96,7 @@ class ReferenceFromAudio(io.ComfyNode):
         starts = parse_starts(start)
         waveform, rate = one_sound(audio, "audio")
         return io.NodeOutput(
-            (prepare_reference(waveform, rate, caption, strength, what="audio").at(starts),)
+            (prepare_reference(waveform, rate, caption, strength, starts, label="audio"),)
         )
 
 

@@ -1,15 +1,18 @@
-"""The sampler: conditioning to latents."""
+"""The sampler: conditioning and arranged references to latents."""
 
 import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io
 
+from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.sampling.guidance import Guidance, branches
 from ..dreamaudio_core.sampling.solvers import SOLVERS
-from ..dreamaudio_core.scene.timeline import MISSING
+from .arranging import check_conditioning
 from .latents import check_latent, latent_of
 from .parts import flow_memory
-from .types import CATEGORY, Conditioning, Model
+from .types import CATEGORY, Arrangement, Conditioning, Model
+
+OWN = "model's own"
 
 
 class MRCFlowSampler(io.ComfyNode):
@@ -19,13 +22,17 @@ class MRCFlowSampler(io.ComfyNode):
             node_id="DreamAudioMRCFlowSampler",
             display_name="DreamAudio MRC Flow Sampler",
             category=CATEGORY,
-            description="Generates the latent of a scene: prompt and references, each at its time, become one sound.",
+            description="Generates the latent of a scene: prompt and references, each at its time, "
+            "become one sound.",
+            search_aliases=["sound effect", "sfx", "foley", "text to audio", "sampler"],
             inputs=[
-                Model.Input(
-                    "model", tooltip="Its network samples; its VAE encodes the references."
-                ),
+                Model.Input("model", tooltip="Its network samples."),
                 Conditioning.Input(
-                    "conditioning", tooltip="What shall be heard, from DreamAudio Encode Caption."
+                    "conditioning", tooltip="Prompt and captions, from DreamAudio Encode Caption."
+                ),
+                Arrangement.Input(
+                    "arrangement",
+                    tooltip="Where each reference sounds, from DreamAudio Arrange References.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -33,22 +40,22 @@ class MRCFlowSampler(io.ComfyNode):
                     min=0,
                     max=2**64 - 1,
                     control_after_generate=True,
-                    tooltip="Start of the noise; the same seed gives the same sound. A batch counts up from it.",
+                    tooltip="Random seed. Items of a batch use seed, seed + 1, ...",
                 ),
                 io.Int.Input(
                     "steps",
-                    default=24,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=1000,
-                    tooltip="Solver steps; models with the DDPM objective need about 200.",
+                    tooltip="Solver steps. 0: the model's own number.",
                 ),
                 io.Float.Input(
                     "guidance",
-                    default=2.0,
-                    min=0.0,
+                    default=-1.0,
+                    min=-1.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="How strongly the prompt counts; 1 is no guidance, and halves the time.",
+                    tooltip="Guidance scale of the prompt; 1 is no guidance. -1: the model's own.",
                 ),
                 io.Float.Input(
                     "reference_guidance",
@@ -56,36 +63,30 @@ class MRCFlowSampler(io.ComfyNode):
                     min=-1.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="How strongly the references count; below 0 as guidance, which is fastest.",
+                    tooltip="Guidance scale of the references: higher copies them more closely, "
+                    "lower varies more. -1: the model's own.",
                 ),
                 io.Combo.Input(
                     "solver",
-                    options=list(SOLVERS),
-                    default="two-step",
-                    tooltip="midpoint and heun take two evaluations a step; the DDPM objective always uses DDIM.",
+                    options=[OWN, *SOLVERS],
+                    default=OWN,
+                    tooltip="midpoint and heun take two evaluations a step, euler and ab2 one.",
                 ),
                 io.Float.Input(
-                    "seconds",
-                    default=10.24,
-                    min=0.3,
-                    max=120.0,
+                    "shift",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
                     step=0.01,
-                    tooltip="Length of the sound; a model is best at the length that it was trained on (mini: 10.24).",
+                    tooltip="Time shift: above 1 spends more of the steps near the noise. 0: the "
+                    "model's own.",
                 ),
                 io.Int.Input(
                     "batch_size",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="How many variations are made at once.",
-                ),
-                io.Float.Input(
-                    "time_shift",
-                    default=1.0,
-                    min=0.01,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="Above 1, more of the steps are spent near the noise; 1 leaves them even.",
+                    tooltip="How many variations to generate at once.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -93,19 +94,12 @@ class MRCFlowSampler(io.ComfyNode):
                     min=0.01,
                     max=1.0,
                     step=0.01,
-                    tooltip="With a start latent: the share that is made anew; 1 ignores the start latent.",
+                    tooltip="Denoising strength with a start latent; 1 ignores the start latent.",
                 ),
                 io.Latent.Input(
                     "start_latent",
                     optional=True,
                     tooltip="A sound to begin from, encoded with the same length in seconds.",
-                ),
-                io.Combo.Input(
-                    "missing_sounds",
-                    options=list(MISSING),
-                    default="auto",
-                    optional=True,
-                    tooltip="Parts of the prompt without a reference: auto adds a sound only where the prompt asks for one.",
                 ),
             ],
             outputs=[
@@ -121,53 +115,56 @@ class MRCFlowSampler(io.ComfyNode):
         cls,
         model,
         conditioning,
+        arrangement,
         seed,
         steps,
         guidance,
         reference_guidance,
         solver,
-        seconds,
+        shift,
         batch_size,
-        time_shift,
         denoise,
         start_latent=None,
-        missing_sounds="auto",
     ) -> io.NodeOutput:
-        scales = Guidance(guidance, reference_guidance if reference_guidance >= 0 else None)
-        start = (
-            None
-            if start_latent is None
-            else check_latent(start_latent, model.config, "start_latent")
+        check_conditioning(conditioning, model)
+        arranged = arrangement.arrangement
+        if len(arranged.references) != len(conditioning.references):
+            raise InputError(
+                f"arrangement: holds {len(arranged.references)} references, the conditioning "
+                f"{len(conditioning.references)}; connect both to the same DreamAudio Encode Caption"
+            )
+        settings = model.config.sampling.override(
+            steps=steps or None,
+            guidance=None if guidance < 0 else guidance,
+            reference_guidance=None if reference_guidance < 0 else reference_guidance,
+            solver=None if solver == OWN else solver,
+            shift=shift or None,
         )
-        references = conditioning.conditioning.references
-        arrangement = conditioning.arrangement(model, seconds, missing_sounds)
-        rows = batch_size * len(branches(scales, [r.strength for r in references]))
-        core = model.load(
-            "flow",
-            memory_required=flow_memory(model, seconds, rows),
-            cache=conditioning.cache(model),
-        )
-        progress = comfy.utils.ProgressBar(steps)
+        start = None
+        if start_latent is not None:
+            start = check_latent(start_latent, model.config, "start_latent")
+        scales = Guidance(settings.guidance, settings.reference_guidance)
+        plan = branches(scales, [r.strength for r in conditioning.references])
+        rows = batch_size * len(plan)
+        core = model.load("flow", "vae", memory_required=flow_memory(model, arranged.seconds, rows))
+        progress = comfy.utils.ProgressBar(settings.steps)
 
         def after_step(step, total, _z):
             comfy.model_management.throw_exception_if_processing_interrupted()
             progress.update_absolute(step, total)
 
-        seeds = [(seed + i) % 2**64 for i in range(batch_size)]
         latent = core.sample(
-            conditioning.conditioning,
-            arrangement,
-            seeds,
-            steps,
-            scales,
-            solver,
-            time_shift,
-            start,
-            denoise,
-            after_step,
+            conditioning.to(core.device),
+            arranged,
+            [(seed + i) % 2**64 for i in range(batch_size)],
+            settings,
+            reference_latents=arrangement.latents.to(core.device),
+            start_latent=start,
+            denoise=denoise,
+            callback=after_step,
         )
-        timeline = tuple((r.caption, places) for r, places in zip(references, arrangement.timeline))
-        return io.NodeOutput(latent_of(latent, seconds, timeline))
+        timeline = tuple((r.caption, r.placements) for r in arranged.references)
+        return io.NodeOutput(latent_of(latent, arranged.seconds, timeline))
 
 
 NODES = [MRCFlowSampler]

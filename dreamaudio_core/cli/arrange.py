@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from .options import add_scene_options, describe, load_references
+from .options import add_scene_options, load_references
 
 
 def add_parser(commands) -> None:
@@ -26,5 +26,5 @@ def run(args: argparse.Namespace) -> int:
     model = load_model(args.model, device=resolve_device(args.device))
     conditioning = model.condition(args.prompt, references)
     arrangement = model.arrange(conditioning, args.seconds, missing=args.missing)
-    print(arrangement.to_json(indent=2) if args.json else "\n".join(describe(arrangement)))
+    print(arrangement.to_json(indent=2) if args.json else "\n".join(arrangement.describe()))
     return 0

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
-from .options import add_scene_options, describe, load_references
+from .options import add_scene_options, load_references
 
 MAX_COUNT = 1000
 
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
             )
         if arrangement is None:
             arrangement = result.arrangement
-            print("\n".join(describe(arrangement)), file=sys.stderr)
+            print("\n".join(arrangement.describe()), file=sys.stderr)
         write_audio(path, result.waveforms[0].cpu(), result.sample_rate)
         print(path)
     return 0

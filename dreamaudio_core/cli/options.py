@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..scene.timeline import MISSING, Arrangement, parse_starts
+from ..scene.timeline import MISSING, parse_starts
 
 if TYPE_CHECKING:
     from ..scene.reference import Reference
@@ -89,15 +89,3 @@ def load_references(given: list[dict[str, Any]] | None) -> list[Reference]:
         )
         for i, r in enumerate(given or [], 1)
     ]
-
-
-def describe(arrangement: Arrangement) -> list[str]:
-    """A line for each reference, then the warnings."""
-    lines = []
-    for k, reference in enumerate(arrangement.references, 1):
-        places = reference.placements
-        where = "where the network puts it" if places is None else "not used"
-        if places:
-            where = ", ".join(f"{p.start:.2f} s for {p.duration:.2f} s" for p in places)
-        lines.append(f"reference {k}, {reference.caption!r}: {where} ({reference.reason})")
-    return lines + [f"warning: {text}" for text in arrangement.warnings]

@@ -106,6 +106,17 @@ class Arrangement:
         """Placements of each reference."""
         return tuple(r.placements for r in self.references)
 
+    def describe(self) -> list[str]:
+        """A line for each reference, then the warnings."""
+        lines = []
+        for k, reference in enumerate(self.references, 1):
+            places = reference.placements
+            where = "where the network puts it" if places is None else "not used"
+            if places:
+                where = ", ".join(f"{p.start:.2f} s for {p.duration:.2f} s" for p in places)
+            lines.append(f"reference {k}, {reference.caption!r}: {where} ({reference.reason})")
+        return lines + [f"warning: {text}" for text in self.warnings]
+
     def to_json(self, indent: int | None = None) -> str:
         """JSON text whose keys are the names of the fields."""
         return json.dumps(dataclasses.asdict(self), indent=indent, ensure_ascii=False)

@@ -142,10 +142,8 @@ def test_a_workflow_from_before_an_input_was_added_opens_with_its_default(canvas
     workflow = workflow_of("1_quick_start")
     for node in workflow["nodes"]:
         if node["type"] == "DreamAudioMRCFlowSampler":
-            assert node["widgets_values"].pop() == "auto"
-            node["inputs"] = [
-                entry for entry in node["inputs"] if entry["name"] != "missing_sounds"
-            ]
+            assert node["widgets_values"].pop() == 1.0
+            node["inputs"] = [entry for entry in node["inputs"] if entry["name"] != "denoise"]
     canvas.load(workflow)
     api = json.loads((FOLDER / "api" / "1_quick_start.json").read_text(encoding="utf-8"))
     assert graph_of(canvas.prompt()) == graph_of(api)

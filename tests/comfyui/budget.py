@@ -29,24 +29,23 @@ module = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = module
 spec.loader.exec_module(module)
 parts = importlib.import_module("pack-under-test.nodes.parts")
-pipeline = importlib.import_module("pack-under-test.dreamaudio_core.pipeline")
+loading = importlib.import_module("pack-under-test.dreamaudio_core.loading")
 reference = importlib.import_module("pack-under-test.dreamaudio_core.scene.reference")
 
 
 def make(model) -> torch.Tensor:
     sound = reference.prepare_reference(torch.sin(torch.arange(8000) * 0.2), 16000, "a crow caws")
-    conditioning = parts.PatchedConditioning.of(
-        model.load("text_encoder").condition("a crow caws twice", [sound])
-    )
-    arrangement = conditioning.arrangement(model, 2.56)
-    latent = model.load("flow").sample(conditioning.conditioning, arrangement, [1], steps=2)
+    conditioning = model.load("text_encoder").condition("a crow caws twice", [sound])
+    core = model.load("vae", "arranger")
+    arrangement = core.arrange(conditioning, 2.56)
+    core = model.load("flow", "vae")
+    settings = core.config.sampling.override(steps=2)
+    latent = core.sample(conditioning, arrangement, [1], settings)
     return model.load("vocoder").vocode(model.load("vae").decode(latent), 2.56)
 
 
 with torch.inference_mode():
-    model = parts.PatchedModel(
-        pipeline.load_model(folder, operations=comfy.ops.manual_cast), "fp32"
-    )
+    model = parts.PatchedModel(loading.load_model(folder, operations=comfy.ops.manual_cast), "fp32")
     whole = make(model)
     comfy.model_management.unload_all_models()
     casting, offloaded = {}, 0.0

@@ -21,14 +21,14 @@ def sampler(**changes):
     settings = {
         "model": ["model", 0],
         "conditioning": ["captions", 0],
+        "arrangement": ["arrange", 0],
         "seed": 1,
         "steps": 3,
         "guidance": 2.0,
-        "reference_guidance": -1.0,
-        "solver": "two-step",
-        "seconds": SECONDS,
+        "reference_guidance": 2.0,
+        "solver": "ab2",
+        "shift": 1.0,
         "batch_size": 1,
-        "time_shift": 1.0,
         "denoise": 1.0,
     }
     return node("DreamAudioMRCFlowSampler", **{**settings, **changes})
@@ -39,10 +39,12 @@ def scene(
     prompt="a crow caws then a cash register rings",
     model=MODEL,
     prefix="scene",
+    seconds=SECONDS,
+    missing="auto",
     **sampling,
 ):
-    """Model, references, captions, sampler, decoder, vocoder and Save Audio (as wav); the usual
-    graph.
+    """Model, references, captions, arrangement, sampler, decoder, vocoder and Save Audio (as wav);
+    the usual graph.
     """
     sounds = [
         ("dreamaudio_crow.flac", "a crow caws"),
@@ -53,6 +55,14 @@ def scene(
         "model": node("DreamAudioLoadModel", model_name=model, dtype="auto"),
         "captions": node(
             "DreamAudioEncodeCaption", model=["model", 0], prompt=prompt, negative_prompt=""
+        ),
+        "arrange": node(
+            "DreamAudioArrangeReferences",
+            model=["model", 0],
+            conditioning=["captions", 0],
+            seconds=seconds,
+            missing=missing,
+            timeline="",
         ),
         "sampler": sampler(**sampling),
         "decode": node("DreamAudioVAEDecode", model=["model", 0], latent=["sampler", 0]),

@@ -176,16 +176,38 @@ def test_unconnected_inputs(server):
 
 
 def test_values_out_of_range(server):
-    for name, value in (("steps", 0), ("seconds", 1000.0), ("guidance", -2.0), ("seed", -1)):
-        assert (
-            "value_smaller_than_min" in (m := refused(server, scene(**{name: value}), "sampler"))
-            or "bigger" in m
-        )
+    for name, value in (("steps", -1), ("guidance", -2.0), ("seed", -1), ("shift", -1.0)):
+        assert "value_smaller_than_min" in refused(server, scene(**{name: value}), "sampler")
+    assert "value_bigger_than_max" in refused(server, scene(seconds=1000.0), "arrange")
     graph = scene()
     graph["reference0"]["inputs"]["start"] = "soon"
     assert "'soon'" in failed(server, graph, "reference0")
     graph["reference0"]["inputs"]["start"] = "9"
-    assert "starts at 9 s" in failed(server, graph, "sampler")
+    assert "starts at 9 s" in failed(server, graph, "arrange")
+
+
+def test_a_timeline_that_does_not_fit(server):
+    graph = scene()
+    for text, words in (
+        ("{", "timeline: not readable JSON"),
+        ('{"seconds": 2}', "timeline: holds 0 references, expected 1"),
+        ('{"seconds": 2, "references": [{"placements": 3}]}', "timeline.references[0].placements"),
+        (
+            '{"seconds": 2, "references": [{"placements": [{"start": 9, "duration": 1}]}]}',
+            "timeline: reference 1: starts at 9 s",
+        ),
+    ):
+        graph["arrange"]["inputs"]["timeline"] = text
+        assert words in failed(server, graph, "arrange")
+
+
+def test_an_arrangement_of_other_references(server):
+    graph = scene()
+    graph["other"] = node(
+        "DreamAudioEncodeCaption", model=["model", 0], prompt="a crow caws", negative_prompt=""
+    )
+    graph["sampler"]["inputs"]["conditioning"] = ["other", 0]
+    assert "connect both to the same" in failed(server, graph, "sampler")
 
 
 def test_latents_of_another_kind_and_length(server):

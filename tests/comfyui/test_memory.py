@@ -13,6 +13,7 @@ from comfy_server import PACK, interpreter
 from graphs import scene
 
 AFTER_THE_SAMPLER = {"sampler", "decode", "vocode", "save"}
+AFTER_THE_CAPTIONS = AFTER_THE_SAMPLER | {"captions", "arrange"}
 LOADS = "Requested to load"
 ENCODES = "arranged and encoded"
 
@@ -45,14 +46,14 @@ def test_another_seed_runs_the_sampler_and_what_follows_alone(server):
     for name, value in (("steps", 4), ("guidance", 3.0), ("batch_size", 2)):
         graph["sampler"]["inputs"][name] = value
         assert ENCODES not in server.run(graph).log, name
-    graph["sampler"]["inputs"]["seconds"] = 2.0
+    graph["arrange"]["inputs"]["seconds"] = 2.0
     assert server.run(graph).log.count(ENCODES) == 1
 
 
 def test_a_new_prompt_loads_nothing(server):
     server.run(scene(prefix="prompt"))
     run = server.run(scene(prefix="prompt", prompt="then a crow caws twice"))
-    assert set(run.executed) == AFTER_THE_SAMPLER | {"captions"}
+    assert set(run.executed) == AFTER_THE_CAPTIONS
     assert LOADS not in run.log
 
 

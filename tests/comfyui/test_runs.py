@@ -70,7 +70,7 @@ def test_settings_change_the_sound(server):
         {"start": "0.3", "strength": 2.0},
         {"start": "0.3", "reference_guidance": 4.0},
         {"start": "0.3", "solver": "heun"},
-        {"start": "0.3", "time_shift": 3.0},
+        {"start": "0.3", "shift": 3.0},
         {"start": "0.3", "guidance": 1.0},
     ):
         assert np.abs(made(**change) - plain).max() > 1e-3, change
@@ -89,7 +89,33 @@ def test_missing_sounds_are_left_out_or_made(server):
         return np.abs(tails[0] - tails[1]).max()
 
     # Not nothing: the normalisations of the VAE reach over the whole scene.
-    assert apart(missing_sounds="leave out") == apart() < 0.1 * apart(missing_sounds="generate")
+    assert apart(missing="silence") == apart() < 0.1 * apart(missing="generate")
+
+
+def test_the_arrangement_is_told_and_can_be_given_back(server):
+    graph = scene(references=2)
+    graph["reference0"]["inputs"]["start"] = "0.5"
+    graph["shown"] = node("PreviewAny", source=["arrange", 1])
+    run = server.run(graph)
+    told = run.outputs["arrange"]["text"][0]
+    assert "reference 1, 'a crow caws': 0.50 s" in told and "set by hand" in told
+    arrangement = json.loads(run.outputs["shown"]["text"][0])
+    assert arrangement["references"][0]["placements"][0]["start"] == 0.5
+    first = sound(server, run)[0]
+    graph["arrange"]["inputs"]["timeline"] = json.dumps(arrangement)
+    assert np.array_equal(sound(server, server.run(graph))[0], first)
+    arrangement["references"][0]["placements"][0]["start"] = 1.5
+    graph["arrange"]["inputs"]["timeline"] = json.dumps(arrangement)
+    moved = server.run(graph)
+    assert "1.50 s" in moved.outputs["arrange"]["text"][0]
+    assert np.abs(sound(server, moved)[0] - first).max() > 1e-3
+
+
+def test_the_models_own_settings_are_the_default(server):
+    own = {"steps": 0, "guidance": -1.0, "reference_guidance": -1.0, "shift": 0.0}
+    default = sound(server, server.run(scene(**own, solver="model's own")))[0]
+    given = {"steps": 24, "guidance": 2.0, "reference_guidance": 2.0, "shift": 1.0}
+    assert np.array_equal(default, sound(server, server.run(scene(**given, solver="ab2")))[0])
 
 
 def test_formats_carry_the_workflow(server):
@@ -275,7 +301,7 @@ def test_parts_are_exchanged(server):
     ):
         graph = scene()
         graph["part"] = node(f"DreamAudioLoad{kind}", model=["model", 0], file=file)
-        for name in ("captions", "sampler", "decode", "vocode"):
+        for name in ("captions", "arrange", "sampler", "decode", "vocode"):
             graph[name]["inputs"]["model"] = ["part", 0]
         run = server.run(graph)
         assert run.error is None, (kind, run.message)
@@ -290,7 +316,7 @@ def test_parts_are_exchanged(server):
     ):
         graph[kind] = node(f"DreamAudioLoad{kind}", model=chain, file=f"other/{file}")
         chain = [kind, 0]
-    for name in ("captions", "sampler", "decode", "vocode"):
+    for name in ("captions", "arrange", "sampler", "decode", "vocode"):
         graph[name]["inputs"]["model"] = chain
     for name in ("reference0",):
         graph[name]["inputs"]["start"] = "0.4"

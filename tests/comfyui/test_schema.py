@@ -1,8 +1,8 @@
 """What shared workflows and other languages rely on: ids, inputs and their order, texts on
 everything.
 
-A changed snapshot is a change that users notice. Renew it with `UPDATE_SNAPSHOT=1 pytest
-tests/comfyui/test_schema.py`, and only ever append inputs: `widgets_values` in saved workflows is
+A changed snapshot is a change that users notice. Renew it, and the tables of the help pages, with
+`UPDATE_SNAPSHOT=1 pytest tests/comfyui/test_schema.py`, and only ever append inputs: `widgets_values` in saved workflows is
 positional.
 """
 
@@ -14,6 +14,7 @@ import pytest
 from comfy_server import PACK
 
 SNAPSHOT = Path(__file__).parent / "schemas.json"
+NOTES = "## Notes\n"
 # Lists that depend on the files that are there.
 FILE_LISTS = {
     ("DreamAudioLoadModel", "model_name"),
@@ -113,36 +114,47 @@ def test_lists_offer_the_embedded_model_and_the_examples(nodes):
     assert not any("\\" in name or name.startswith("/") for name in every)
 
 
-def test_help_pages_name_every_input_and_output(nodes):
+def table(head, rows):
+    lines = [f"| {head} | Meaning |", "| --- | --- |"]
+    return "\n".join([*lines, *(f"| {name} | {text} |" for name, text in rows)]) + "\n"
+
+
+def help_page(info, notes):
+    """A node's page: what its schema says, then notes written by hand."""
+    text = f"# {info['display_name']}\n\n{info['description']}\n"
+    inputs = [(name, options["tooltip"]) for name, (_, options) in inputs_of(info).items()]
+    outputs = zip(info["output_name"], info["output_tooltips"] or [])
+    for title, rows in (("Input", inputs), ("Output", list(outputs))):
+        if rows:
+            text += f"\n## {title}s\n\n{table(title, rows)}"
+    return text + (f"\n{NOTES}{notes}" if notes else "")
+
+
+def test_help_pages_say_what_the_schema_says(nodes):
     for name, info in nodes.items():
-        page = (PACK / "web" / "docs" / f"{name}.md").read_text(encoding="utf-8")
-        assert page.startswith(f"# {info['display_name']}\n"), name
-        for key in (*inputs_of(info), *info["output_name"]):
-            assert f"| {key} |" in page, (name, key)
+        path = PACK / "web" / "docs" / f"{name}.md"
+        found = path.read_text(encoding="utf-8") if path.exists() else ""
+        wanted = help_page(info, found.partition(NOTES)[2])
+        if os.environ.get("UPDATE_SNAPSHOT"):
+            path.write_text(wanted, encoding="utf-8")
+            found = wanted
+        assert found == wanted, name
     assert {p.stem for p in (PACK / "web" / "docs").glob("*.md")} == set(nodes)
 
 
-def test_locales_are_complete(nodes):
-    texts = {
-        lang: json.loads((PACK / "locales" / lang / "nodeDefs.json").read_text(encoding="utf-8"))
-        for lang in ("en", "zh")
-    }
-    for lang, found in texts.items():
-        assert set(found) == set(nodes), lang
+def test_translations_are_complete(nodes):
+    """English is what the schema says; every other language translates all of it."""
+    languages = [path for path in (PACK / "locales").iterdir() if path.is_dir()]
+    assert [path.name for path in languages] == ["zh"]
+    for path in languages:
+        found = json.loads((path / "nodeDefs.json").read_text(encoding="utf-8"))
+        assert set(found) == set(nodes), path.name
         for name, info in nodes.items():
-            assert set(found[name]["inputs"]) == set(inputs_of(info)), (lang, name)
+            assert set(found[name]["inputs"]) == set(inputs_of(info)), (path.name, name)
             assert set(found[name].get("outputs", {})) == {
                 str(k) for k in range(len(info["output_name"]))
-            }, (lang, name)
-        assert json.loads((PACK / "locales" / lang / "main.json").read_text(encoding="utf-8"))[
-            "nodeCategories"
-        ]["DreamAudio"]
-    for name, info in nodes.items():
-        english = texts["en"][name]
-        assert (english["display_name"], english["description"]) == (
-            info["display_name"],
-            info["description"],
-        )
-        for key, (_, options) in inputs_of(info).items():
-            assert english["inputs"][key]["tooltip"] == options["tooltip"], (name, key)
-            assert texts["zh"][name]["inputs"][key]["tooltip"] != options["tooltip"], (name, key)
+            }, (path.name, name)
+            for key, (_, options) in inputs_of(info).items():
+                assert found[name]["inputs"][key]["tooltip"] != options["tooltip"], (name, key)
+        main = json.loads((path / "main.json").read_text(encoding="utf-8"))
+        assert main["nodeCategories"]["DreamAudio"]

@@ -1,0 +1,135 @@
+"""Arrange References: where each reference sounds, before anything is sampled."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+
+import comfy.model_management
+import torch
+from comfy_api.latest import io, ui
+
+from ..dreamaudio_core.arranging import check_arrangement
+from ..dreamaudio_core.errors import InputError
+from ..dreamaudio_core.scene.reference import Reference
+from ..dreamaudio_core.scene.timeline import MISSING, Arrangement
+from .parts import PatchedModel, vae_memory
+from .types import CATEGORY, Conditioning, Model
+from .types import Arrangement as ArrangementType
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PlacedReferences:
+    """What travels from Arrange References: the arrangement, its references, and their latents as
+    the model's network takes them, so that another seed encodes nothing again.
+    """
+
+    arrangement: Arrangement
+    references: tuple[Reference, ...]
+    latents: torch.Tensor
+
+
+def check_conditioning(conditioning, model: PatchedModel) -> None:
+    """Refuse conditioning that another model encoded.
+
+    Raises
+    ------
+    InputError
+        If its features or its number of references do not fit.
+    """
+    found = conditioning.prompt_tokens.features.shape[-1]
+    if found != model.config.text.dim:
+        raise InputError(
+            f"conditioning: its text features have size {found}, the model expects "
+            f"{model.config.text.dim}; encode the captions with the same model"
+        )
+    if len(conditioning.references) > model.core.max_references:
+        raise InputError(
+            f"conditioning: holds {len(conditioning.references)} references, this model takes at "
+            f"most {model.core.max_references}; encode the captions with the same model"
+        )
+
+
+class ArrangeReferences(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="DreamAudioArrangeReferences",
+            display_name="DreamAudio Arrange References",
+            category=CATEGORY,
+            description="Reads from the prompt when each reference sounds, and says so, before "
+            "anything is sampled.",
+            search_aliases=["timeline", "placement", "sequence", "arrange"],
+            inputs=[
+                Model.Input("model", tooltip="Its arranger reads the prompt, its VAE encodes."),
+                Conditioning.Input(
+                    "conditioning", tooltip="Prompt and references of DreamAudio Encode Caption."
+                ),
+                io.Float.Input(
+                    "seconds",
+                    default=10.24,
+                    min=0.3,
+                    max=120.0,
+                    step=0.01,
+                    tooltip="Length of the sound; a model is best at the length that it was "
+                    "trained on (mini: 10.24).",
+                ),
+                io.Combo.Input(
+                    "missing",
+                    options=list(MISSING),
+                    default="auto",
+                    tooltip="Parts of the prompt without a reference. generate: the network makes "
+                    "them; silence: nothing but the references sounds; auto: generate only if the "
+                    "prompt asks for more than the references.",
+                ),
+                io.String.Input(
+                    "timeline",
+                    multiline=True,
+                    default="",
+                    tooltip="Empty: read from the prompt. Else an arrangement as JSON, such as the "
+                    "second output or `dreamaudio arrange --json` gives it, edited by hand.",
+                ),
+            ],
+            outputs=[
+                ArrangementType.Output(
+                    display_name="arrangement", tooltip="Where each reference sounds."
+                ),
+                io.String.Output(
+                    display_name="timeline",
+                    tooltip="The same as JSON, to be edited and given back.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model, conditioning, seconds, missing, timeline) -> io.NodeOutput:
+        check_conditioning(conditioning, model)
+        core = model.load("vae", "arranger", memory_required=vae_memory(model, seconds, 1))
+        conditioning = conditioning.to(core.device)
+        if timeline.strip():
+            given = replace(Arrangement.from_json(timeline, "timeline"), seconds=seconds)
+            if missing != "auto":
+                given = replace(given, missing=missing)
+            arrangement = check_arrangement(given, conditioning.references, "timeline")
+        else:
+            arrangement = core.arrange(conditioning, seconds, missing=missing)
+        latents = core.encode_references(conditioning.references, arrangement)
+        log.info(
+            "DreamAudio: arranged and encoded %d references for %g s",
+            len(arrangement.references),
+            seconds,
+        )
+        placed = PlacedReferences(
+            arrangement,
+            conditioning.references,
+            latents.to(comfy.model_management.intermediate_device()),
+        )
+        text = "\n".join([*conditioning.warnings, *arrangement.describe()])
+        return io.NodeOutput(
+            placed, arrangement.to_json(indent=2), ui=ui.PreviewText(text or "no references")
+        )
+
+
+NODES = [ArrangeReferences]
