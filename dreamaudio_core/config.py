@@ -168,6 +168,10 @@ class SamplingConfig:
         guidance).
     shift
         Time shift; above 1 spends more of the steps near the noise.
+    detail
+        How much of the references' own waveforms the result has, from 0 to 1.
+    max_guidance
+        What the model bears; higher scales are cut to it.
     """
 
     steps: int = 24
@@ -175,6 +179,8 @@ class SamplingConfig:
     guidance: float = 2.0
     reference_guidance: float | None = None
     shift: float = 1.0
+    detail: float = 0.0
+    max_guidance: float = 10.0
 
     def override(self, **given: Any) -> SamplingConfig:
         """These settings with those of `given` that are not None."""
@@ -312,6 +318,6 @@ PRESETS: dict[str, ModelConfig] = {
             envelope_bands=8,
         ),
         arranger=ArrangerConfig(predicts_missing=True),
-        sampling=SamplingConfig(guidance=1.0, reference_guidance=1.5),
+        sampling=SamplingConfig(guidance=1.0, reference_guidance=1.5, detail=1.0, max_guidance=4.0),
     ),
 }

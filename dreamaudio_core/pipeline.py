@@ -1,6 +1,6 @@
 """The whole system, stage by stage (paper, figure 2):
 
-    condition -> arrange -> sample -> decode -> vocode
+    condition -> arrange -> sample -> decode -> vocode -> render
 
 `DreamAudio.generate` runs them all.
 """
@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Sequence
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .arranging import Tokens, arrange_references, check_arrangement, check_missing
 from .audio import LogMel
 from .audio.griffin_lim import GriffinLim
+from .audio.levels import check_output, keep_headroom
 from .config import ModelConfig, SamplingConfig
 from .errors import InputError
 from .networks.arranger import Arranger
@@ -26,7 +27,9 @@ from .networks.fusion import Fusion
 from .networks.mrc import MRCUNet
 from .networks.text_encoder import TextEncoder
 from .networks.vae import AutoencoderKL
-from .rendering.placing import quiet_frames, reference_canvas, silence_latent
+from .rendering.detail import Detail, find_placement, output_rate, parse_rate, render_detail
+from .rendering.events import Event, render_events
+from .rendering.placing import free_canvas, placed_canvas, quiet_frames, silence_latent
 from .sampling.guidance import Branch, Guidance, branches
 from .sampling.noise import initial_noise
 from .sampling.objectives import Objective, objective_of
@@ -37,6 +40,8 @@ from .scene.timeline import ArrangedReference, Arrangement, Placements
 log = logging.getLogger(__name__)
 SECONDS_RANGE = (0.3, 120.0)
 MAX_SEED = 2**64 - 1
+# A reference that the network placed is found again where its alignment scores below this.
+FOUND = 1.0
 
 
 @dataclass
@@ -261,9 +266,18 @@ class DreamAudio:
 
     @torch.inference_mode()
     def encode_references(
-        self, references: Sequence[Reference], arrangement: Arrangement
+        self,
+        references: Sequence[Reference],
+        arrangement: Arrangement,
+        variation: float = 0.0,
+        seed: int = 0,
     ) -> Tensor:
         """Latents R of the references where they sound, as the network's fusion takes them.
+
+        Parameters
+        ----------
+        variation, seed
+            See `rendering.events.render_events`; give `render` the same.
 
         Returns
         -------
@@ -272,17 +286,14 @@ class DreamAudio:
             for placed ones, with two marker channels.
         """
         _, frames, _ = self.config.latent_shape(arrangement.seconds)
-        canvases = [
-            reference_canvas(
-                self.vae,
-                self.log_mel,
-                self.silence,
-                reference.waveform.to(self.device),
-                places,
-                frames,
-            )
-            for reference, places in zip(references, arrangement.timeline)
-        ]
+        own = (self.vae, self.log_mel, self.silence)
+        canvases = []
+        for reference, places in zip(references, arrangement.timeline):
+            if places is None:
+                canvases.append(free_canvas(*own, reference.waveform.to(self.device), frames))
+            else:
+                events = render_events(reference, places, variation, seed)
+                canvases.append(placed_canvas(*own, events, frames))
         return self.fusion.stack(canvases, self.silence, self.max_references, frames)
 
     @torch.inference_mode()
@@ -321,11 +332,13 @@ class DreamAudio:
             Scaled latents [B, C, T, F], float32.
         """
         settings = self.config.sampling if settings is None else settings
+        settings, _ = self.limit_guidance(settings)
+        most = self.config.sampling.max_guidance
         _check_seeds(seeds)
         if not 0.0 < denoise <= 1.0:
             raise InputError(f"denoise: expected a share above 0 and up to 1, found {denoise}")
         guidance = Guidance(settings.guidance, settings.reference_guidance)
-        plan = branches(guidance, [r.strength for r in conditioning.references])
+        plan = branches(guidance, [min(r.strength, most) for r in conditioning.references])
         shape = self.config.latent_shape(arrangement.seconds)
         noise = initial_noise(shape, [int(s) for s in seeds]).to(self.device)
         start = 0.0
@@ -441,7 +454,111 @@ class DreamAudio:
             waveform = self.griffin_lim.refine(waveform[:, 0], mel.float(), iterations)[:, None]
         if seconds is not None:
             waveform = waveform[..., : round(seconds * self.config.audio.sample_rate)]
-        return waveform.clamp(-1.0, 1.0)
+        return waveform
+
+    @torch.inference_mode()
+    def codec(self, waveform: Tensor) -> Tensor:
+        """Log-mel [frames, bands] that the VAE makes of a mono sound [T] at the model's rate."""
+        seconds = len(waveform) / self.config.audio.sample_rate
+        return self.decode(self.encode(waveform, seconds))[0, 0]
+
+    @torch.inference_mode()
+    def render(
+        self,
+        waveforms: Tensor,
+        mel: Tensor,
+        references: Sequence[Reference],
+        arrangement: Arrangement,
+        seeds: Sequence[int] = (0,),
+        detail: Detail | None = None,
+        variation: float = 0.0,
+    ) -> tuple[Tensor, int, tuple[str, ...]]:
+        """Bring back what the latents cannot carry, from the references (`rendering.detail`), and
+        keep headroom.
+
+        References that the network placed itself are searched for in `mel`.
+
+        Parameters
+        ----------
+        waveforms, mel
+            Results of `vocode` [B, 1, samples] and `decode` [B, 1, frames, bands].
+        seeds, variation
+            Those of the references' latents.
+
+        Returns
+        -------
+        tuple
+            Waveforms [B, 1 or 2, samples], their rate in Hz, and warnings, such as that the sound
+            was scaled down.
+        """
+        detail = Detail(self.config.sampling.detail) if detail is None else detail
+        audio = self.config.audio
+        check_output(waveforms, "waveform")
+        if detail.sample_rate is None and detail.amount > 0.0:
+            used = zip(references, arrangement.timeline)
+            rates = [r.source.sample_rate for r, places in used if r.active and places != ()]
+            detail = replace(detail, sample_rate=output_rate(rates, audio.sample_rate))
+        items, rate, warnings = [], audio.sample_rate, []
+        for waveform, item_mel, seed in zip(waveforms[:, 0].cpu(), mel[:, 0], seeds):
+            groups = self._events(references, arrangement, item_mel, variation, seed)
+            item, rate = render_detail(
+                waveform,
+                item_mel,
+                groups,
+                self.codec,
+                audio,
+                detail,
+                rest=arrangement.missing == "generate",
+            )
+            item, gain = keep_headroom(item, rate)
+            if gain < 0.0:
+                warnings.append(f"seed {seed}: scaled by {gain:.1f} dB to keep 1 dB of headroom")
+            items.append(item)
+        channels = max(len(item) for item in items)
+        stacked = torch.stack([item.expand(channels, -1) for item in items])
+        return stacked, rate, tuple(warnings)
+
+    def _events(
+        self,
+        references: Sequence[Reference],
+        arrangement: Arrangement,
+        mel: Tensor,
+        variation: float,
+        seed: int,
+    ) -> list[list[Event]]:
+        groups = []
+        for reference, arranged in zip(references, arrangement.references):
+            places = arranged.placements
+            if not reference.active or places == ():
+                continue
+            if places is None:
+                samples = round(arrangement.seconds * reference.sample_rate)
+                sound = self.codec(reference.waveform[:samples]).cpu()
+                frames = round(reference.seconds * reference.sample_rate)
+                sound = sound[: -(-frames // self.config.audio.hop_length)]
+                place, score = find_placement(mel.cpu(), sound, self.config.audio)
+                places = (place,) if score < FOUND else ()
+            groups.append(render_events(reference, places, variation, seed))
+        return groups
+
+    def limit_guidance(self, settings: SamplingConfig) -> tuple[SamplingConfig, tuple[str, ...]]:
+        """Settings with guidance limited to what the model bears, and a word for each scale that
+        was cut.
+        """
+        Guidance(settings.guidance, settings.reference_guidance)  # Refuses what is no scale.
+        most, warnings = self.config.sampling.max_guidance, []
+        scales = {
+            "guidance": settings.guidance,
+            "reference_guidance": settings.reference_guidance,
+        }
+        for name, scale in scales.items():
+            if scale is not None and scale > most:
+                scales[name] = most
+                warnings.append(
+                    f"{name.replace('_', ' ')}: {scale:g} is more than this model bears; {most:g} "
+                    "is used"
+                )
+        return settings.override(**scales), tuple(warnings)
 
     def generate(
         self,
@@ -461,6 +578,9 @@ class DreamAudio:
         shift: float | None = None,
         start_latent: Tensor | None = None,
         denoise: float = 1.0,
+        detail: float | None = None,
+        sample_rate: int | str = "auto",
+        variation: float = 0.0,
         callback: StepCallback | None = None,
     ) -> Generation:
         """Prompt and references to sound, one for each seed; what is None is the model's own.
@@ -484,12 +604,23 @@ class DreamAudio:
             See `config.SamplingConfig`.
         start_latent, denoise, callback
             See `sample`.
+        detail
+            How much of the references' own waveforms the result has, from 0 (the network's output)
+            to 1.
+        sample_rate
+            Of the result: 16000, 24000, 44100, 48000, or `auto` for the highest of the references.
+        variation
+            How far each placed event differs from its reference, from 0 to 1; drawn by the seed.
 
         Raises
         ------
         InputError
             If a value is out of range.
         """
+        if not 0.0 <= variation <= 1.0:
+            raise InputError(f"variation: expected a number from 0 to 1, found {variation}")
+        amount = self.config.sampling.detail if detail is None else detail
+        rendering = Detail(amount, parse_rate(sample_rate))
         settings = self.config.sampling.override(
             steps=steps,
             solver=solver,
@@ -497,30 +628,54 @@ class DreamAudio:
             reference_guidance=reference_guidance,
             shift=shift,
         )
+        _check_seeds(seeds)
         conditioning = self.condition(prompt, references, negative_prompt)
         if arrangement is None:
             arrangement = self.arrange(conditioning, seconds, missing=missing, free=free)
         else:
             arrangement = check_arrangement(arrangement, conditioning.references)
-        latents = self.sample(
-            conditioning,
-            arrangement,
-            seeds,
-            settings,
-            start_latent=start_latent,
-            denoise=denoise,
-            callback=callback,
+        settings, cut = self.limit_guidance(settings)
+        # Varied references are other references for each seed.
+        batches = [tuple(seeds)] if variation == 0.0 else [(seed,) for seed in seeds]
+        starts = [start_latent] * len(batches)
+        if start_latent is not None and 1 < len(start_latent) == len(batches):
+            starts = list(start_latent[:, None])
+        latents = torch.cat(
+            [
+                self.sample(
+                    conditioning,
+                    arrangement,
+                    batch,
+                    settings,
+                    reference_latents=self.encode_references(
+                        conditioning.references, arrangement, variation, batch[0]
+                    ),
+                    start_latent=start,
+                    denoise=denoise,
+                    callback=callback,
+                )
+                for batch, start in zip(batches, starts)
+            ]
         )
         mel = self.decode(latents)
+        waveforms, rate, scaled = self.render(
+            self.vocode(mel, arrangement.seconds),
+            mel,
+            conditioning.references,
+            arrangement,
+            seeds,
+            rendering,
+            variation,
+        )
         return Generation(
-            waveforms=self.vocode(mel, arrangement.seconds),
-            sample_rate=self.config.audio.sample_rate,
+            waveforms=waveforms,
+            sample_rate=rate,
             arrangement=arrangement,
             mel=mel,
             latents=latents,
             seeds=tuple(seeds),
             settings=settings,
-            warnings=conditioning.warnings + arrangement.warnings,
+            warnings=conditioning.warnings + arrangement.warnings + cut + scaled,
         )
 
     def _check_seconds(self, seconds: float | None) -> float:

@@ -428,13 +428,13 @@ def test_written_sounds_read_back(tmp_path, sound, suffix, subtype, tolerance):
     assert (audio.read_audio(path) - sound).square().mean().sqrt() < tolerance
 
 
-def test_writes_channels_clipped_over_an_old_file(tmp_path):
+def test_writes_channels_scaled_down_over_an_old_file(tmp_path):
     path = tmp_path / "out.wav"
     path.write_bytes(b"old")
     audio.write_audio(path, torch.tensor([[2.0, 0.5], [-2.0, 0.25]]), 48_000)
     samples, rate = soundfile.read(path)
     assert rate == 48_000
-    np.testing.assert_allclose(samples, [[1, -1], [0.5, 0.25]], atol=1e-4)
+    np.testing.assert_allclose(samples, [[1, -1], [0.25, 0.125]], atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["out", "out.mp4", "out.txt"])

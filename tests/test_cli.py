@@ -299,7 +299,7 @@ def test_embedded_model_end_to_end(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     samples, rate = soundfile.read(out)
-    assert rate == 16_000 and len(samples) == 40_960
+    assert rate == 44_100 and len(samples) == 112_896
     assert 0.001 < np.sqrt(np.mean(samples**2)) < 0.5
 
 

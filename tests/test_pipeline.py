@@ -108,7 +108,7 @@ def test_fixed_start_is_on_the_canvas(model, references):
     latents = model.encode_references(references[:1], arrangement)
     presence = latents[0, 4, :, 0]
     frames = presence.nonzero()[:, 0]
-    assert frames[0] == 6 and len(frames) == 10
+    assert frames[0] == 6 and len(frames) == 11
     assert (latents[0, 5] == 1).all()
     free = model.arrange(model.condition("a bell rings", references[:1]), 2.0, free=True)
     assert free.timeline == (None,)
@@ -126,14 +126,14 @@ def test_frames_without_a_reference_stay_silent_where_nothing_is_missing(model, 
         assert arrangement.missing == ("generate" if missing == "generate" else "silence")
         settings = replace(model.config.sampling, steps=4, solver=solver)
         latents[missing] = model.sample(conditioning, arrangement, [1, 2], settings)
-    # The bell fills frames 6 to 15 of 32, and two more on both sides are its own.
-    away = [*range(4), *range(18, 32)]
+    # The bell fills frames 6 to 16 of 32, and two more on both sides are its own.
+    away = [*range(4), *range(19, 32)]
     for missing in ("auto", "silence"):
         torch.testing.assert_close(
-            latents[missing][:, :, away], silence.expand(2, 4, 18, 8), atol=1e-5, rtol=1e-5
+            latents[missing][:, :, away], silence.expand(2, 4, 17, 8), atol=1e-5, rtol=1e-5
         )
     assert (latents["generate"][:, :, away] - silence).abs().mean() > 0.05
-    assert (latents["silence"][:, :, 4:18] - silence).abs().mean() > 0.05
+    assert (latents["silence"][:, :, 4:19] - silence).abs().mean() > 0.05
     with pytest.raises(InputError, match="missing: expected one of auto, generate, silence"):
         model.arrange(conditioning, 2.56, missing="perhaps")
 

@@ -6,14 +6,16 @@ import torch
 from dreamaudio_core.audio import LogMel, read_audio
 from dreamaudio_core.config import AudioConfig, VAEConfig
 from dreamaudio_core.networks.vae import AutoencoderKL
+from dreamaudio_core.rendering.events import cut_event, render_events
 from dreamaudio_core.rendering.placing import (
     canvas,
-    cut_part,
     encode_sound,
+    free_canvas,
+    placed_canvas,
     quiet_frames,
-    reference_canvas,
     silence_latent,
 )
+from dreamaudio_core.scene.reference import Reference
 from dreamaudio_core.scene.timeline import Placement
 from dreamaudio_core.weights.info import MODELS
 from dreamaudio_core.weights.load import load_part
@@ -41,17 +43,18 @@ def sound():
     return read_audio(EXAMPLE)
 
 
-def test_cut_takes_the_loudest_stretch_and_the_gain():
+def test_cut_takes_the_loudest_stretch():
     wave = torch.zeros(48_000)
     wave[30_000:34_000] = 0.5
-    part = cut_part(wave, Placement(0.0, 0.25, gain=-6.0206), 16_000)
-    assert len(part) == 4000
-    assert part[100:-100].mean() == pytest.approx(0.25, rel=1e-3)
-    assert part[0] == pytest.approx(0.0, abs=1e-3)
-    early = cut_part(wave, Placement(0.0, 0.25, offset=0.0), 16_000)
+    original = Reference(wave, "a click").source
+    part = cut_event(original, Placement(0.0, 0.25))
+    assert part.shape == (1, 4000)
+    assert part[0, 100:-100].mean() == pytest.approx(0.5, rel=1e-3)
+    assert part[0, 0] == pytest.approx(0.0, abs=1e-3)
+    early = cut_event(original, Placement(0.0, 0.25, offset=0.0))
     assert early.abs().max() == 0
-    whole = cut_part(wave, Placement(0.0, 3.0), 16_000)
-    assert torch.equal(whole, wave)
+    whole = cut_event(original, Placement(0.0, 3.0))
+    assert torch.equal(whole, wave[None])
 
 
 def test_canvas_overlap_and_end():
@@ -87,14 +90,39 @@ def test_placed_and_free_references(vae, sound):
     log_mel = LogMel(AUDIO)
     silence = silence_latent(vae, AUDIO)
     twice = (Placement(0.48, 0.8), Placement(2.4, 0.8))
-    placed = reference_canvas(vae, log_mel, silence, sound, twice, 64)
+    reference = Reference(sound, "a cash register rings")
+    placed = placed_canvas(vae, log_mel, silence, render_events(reference, twice), 64)
     starts = [i for i in range(64) if placed[4, i, 0] and not (i and placed[4, i - 1, 0])]
     assert starts == [6, 30]
     torch.testing.assert_close(placed[:4, 6:16], placed[:4, 30:40])
-    free = reference_canvas(vae, log_mel, silence, sound, None, 64)
+    free = free_canvas(vae, log_mel, silence, sound, 64)
     assert free[4, 0, 0] == 1 and (free[5] == 0).all()
-    gone = reference_canvas(vae, log_mel, silence, sound, (), 64)
+    gone = placed_canvas(vae, log_mel, silence, [], 64)
     assert (gone[4] == 0).all()
+
+
+def test_starts_are_exact_to_the_sample(vae, sound):
+    log_mel = LogMel(AUDIO)
+    silence = silence_latent(vae, AUDIO)
+    reference = Reference(sound[:8000], "a cash register rings")
+    place = Placement(0.5071, 0.5)
+    placed = placed_canvas(vae, log_mel, silence, render_events(reference, (place,)), 64)
+    shift = round(0.5071 * 16_000) - 6 * 1280
+    shifted = encode_sound(vae, log_mel, torch.cat((torch.zeros(shift), sound[:8000])))
+    torch.testing.assert_close(placed[:4, 6 : 6 + shifted.shape[1]], shifted)
+
+
+def test_events_that_share_frames_are_mixed(vae, sound):
+    log_mel = LogMel(AUDIO)
+    silence = silence_latent(vae, AUDIO)
+    reference = Reference(sound[:8000], "a cash register rings")
+    places = (Placement(0.48, 0.5), Placement(0.72, 0.5))
+    placed = placed_canvas(vae, log_mel, silence, render_events(reference, places), 64)
+    assert placed[4, :, 0].nonzero()[:, 0].tolist() == list(range(6, 16))
+    mix = torch.zeros(10 * 1280)
+    mix[:8000] += sound[:8000]
+    mix[3840:11840] += sound[:8000]
+    torch.testing.assert_close(placed[:4, 6:16], encode_sound(vae, log_mel, mix))
 
 
 @pytest.mark.skipif(

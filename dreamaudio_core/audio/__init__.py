@@ -84,8 +84,21 @@ def read_audio(
         If the file is missing, a folder, empty, not decodable, without samples, not finite or
         silent.
     """
-    name = _named(what, path)
     sample_rate = _check_rate(sample_rate, what)
+    sound, name = _open_sound(path, what)
+    with sound:
+        rate = _check_rate(sound.samplerate, name)
+        pieces = list(_polyphase(_mono_blocks(sound, name), rate, sample_rate))
+    if not pieces:
+        raise AudioError(f"{name} holds no samples: choose another file")
+    waveform = torch.cat(pieces, dim=-1)
+    _check_audible(waveform, name)
+    return waveform
+
+
+def _open_sound(path: str | os.PathLike, what: str) -> tuple[soundfile.SoundFile, str]:
+    """An open file, and what error messages call it."""
+    name = _named(what, path)
     if os.path.isdir(path):
         raise AudioError(f"{name} is a folder: give the path of a sound file")
     if not os.path.exists(path):
@@ -102,20 +115,34 @@ def read_audio(
             f"{name} cannot be opened ({_reason(error)}): check its permissions"
         ) from error
     try:
-        sound = soundfile.SoundFile(os.fspath(path))
+        return soundfile.SoundFile(os.fspath(path)), name
     # soundfile raises TypeError for headerless files, recognised by their suffix alone.
     except (soundfile.SoundFileError, TypeError) as error:
         raise AudioError(
             f"{name} is not audio that can be decoded ({_reason(error)}): convert it to WAV, FLAC, OGG or MP3"
         ) from error
+
+
+def read_original(path: str | os.PathLike, *, what: str = "audio") -> tuple[torch.Tensor, int]:
+    """Read a sound file as it is: samples [channels, T], float32, and its rate in Hz.
+
+    Raises
+    ------
+    AudioError
+        As `read_audio`.
+    """
+    sound, name = _open_sound(path, what)
     with sound:
         rate = _check_rate(sound.samplerate, name)
-        pieces = list(_polyphase(_mono_blocks(sound, name), rate, sample_rate))
-    if not pieces:
+        try:
+            samples = sound.read(dtype="float32", always_2d=True)
+        except soundfile.SoundFileError as error:
+            raise AudioError(
+                f"{name} is damaged ({_reason(error)}): choose an intact copy"
+            ) from error
+    if not len(samples):
         raise AudioError(f"{name} holds no samples: choose another file")
-    waveform = torch.cat(pieces, dim=-1)
-    _check_audible(waveform, name)
-    return waveform
+    return check_waveform(torch.from_numpy(samples).T.contiguous(), rate, what=name), rate
 
 
 def _mono_blocks(sound: soundfile.SoundFile, name: str) -> Iterator[torch.Tensor]:
@@ -359,7 +386,8 @@ def write_audio(
 ) -> None:
     """Write a sound file; the file appears whole or not at all.
 
-    Missing folders are made. Samples are clipped to [-1, 1].
+    Missing folders are made. A sound beyond full scale is scaled down as a whole, never cut off,
+    unless the subtype holds floating-point samples.
 
     Parameters
     ----------
@@ -384,10 +412,17 @@ def write_audio(
         raise AudioError(
             f"cannot write {name}: expected [samples] or [channels, samples], found {list(waveform.shape)}"
         )
+    if not waveform.is_floating_point():
+        raise AudioError(
+            f"cannot write {name}: expected floating-point samples, full scale at 1, found "
+            f"{waveform.dtype}; divide integer samples by their full scale"
+        )
     samples = waveform.detach().to("cpu", torch.float32)
     if not torch.isfinite(samples).all():
         raise AudioError(f"cannot write {name}: the waveform holds NaN or infinite samples")
-    samples = samples.clamp(-1, 1).reshape(-1, samples.shape[-1]).T.contiguous().numpy()
+    if subtype not in ("FLOAT", "DOUBLE"):
+        samples = samples / samples.abs().max().clamp(min=1.0)
+    samples = samples.reshape(-1, samples.shape[-1]).T.contiguous().numpy()
     # Encoding in memory leaves plain file writing, whose errors (such as a full disk) are all
     # reported.
     encoded = io.BytesIO()

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
-from .options import add_scene_options, load_references
+from .options import add_scene_options, describe_used, load_references
 
 MAX_COUNT = 1000
 
@@ -33,6 +33,34 @@ def add_parser(commands) -> None:
     own.add_argument("--shift", type=float, help="above 1 spends more steps near the noise")
     own.add_argument("--guidance", type=float, help="guidance scale of the prompt; 1 is none")
     own.add_argument("--reference-guidance", type=float, help="guidance scale of the references")
+    sound = parser.add_argument_group("sound")
+    sound.add_argument(
+        "--detail",
+        type=float,
+        metavar="0..1",
+        help="how much of the references' own waveforms the result has; 0 is the network's output "
+        "(default: the model's own)",
+    )
+    sound.add_argument(
+        "--sample-rate",
+        choices=("auto", "16000", "24000", "44100", "48000"),
+        default="auto",
+        help="of the result; auto is the highest of the references, up to 48000",
+    )
+    sound.add_argument(
+        "--variation",
+        type=float,
+        default=0.0,
+        metavar="0..1",
+        help="how far each event differs from its reference in pitch, length, level and timbre; "
+        "drawn by the seed (default 0)",
+    )
+    sound.add_argument(
+        "--level",
+        choices=("as is", "peak", "-16 LUFS", "-23 LUFS"),
+        default="as is",
+        help="true peak of -1 dB, or a loudness (needs pyloudnorm)",
+    )
     parts = parser.add_argument_group("parts (default: the model's own)")
     for part in ("flow", "vae", "vocoder", "text-encoder"):
         parts.add_argument(f"--{part}", metavar="PATH", help=f"use this {part} instead")
@@ -60,6 +88,7 @@ def run(args: argparse.Namespace) -> int:
     from tqdm import tqdm
 
     from ..audio import check_output, write_audio
+    from ..audio.levels import set_level
     from ..device import resolve_device
     from ..loading import load_model
 
@@ -98,11 +127,18 @@ def run(args: argparse.Namespace) -> int:
                 guidance=args.guidance,
                 reference_guidance=args.reference_guidance,
                 shift=args.shift,
+                detail=args.detail,
+                sample_rate=args.sample_rate,
+                variation=args.variation,
                 callback=progress,
             )
         if arrangement is None:
             arrangement = result.arrangement
-            print("\n".join(arrangement.describe()), file=sys.stderr)
-        write_audio(path, result.waveforms[0].cpu(), result.sample_rate)
+            lines = describe_used(references) + arrangement.describe()
+            print("\n".join(lines), file=sys.stderr)
+        for text in result.warnings[len(arrangement.warnings) :]:
+            print(f"warning: {text}", file=sys.stderr)
+        waveform, _ = set_level(result.waveforms[0].cpu(), result.sample_rate, args.level)
+        write_audio(path, waveform, result.sample_rate)
         print(path)
     return 0

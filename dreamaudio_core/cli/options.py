@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..scene.timeline import MISSING, parse_starts
+from ..scene.timeline import MISSING, Placement, parse_starts
 
 if TYPE_CHECKING:
     from ..scene.reference import Reference
 
 
 class _ReferenceOption(argparse.Action):
-    """`--reference FILE CAPTION` opens a reference; `--at` and `--strength` belong to the last."""
+    """`--reference FILE CAPTION` opens a reference; `--at`, `--for`, `--strength`, `--gain` and
+    `--whole` belong to the last.
+    """
 
     def __call__(self, parser, namespace, values, option_string=None):
         references = list(getattr(namespace, "references", None) or [])
         if option_string == "--reference":
             references.append(
-                {"file": values[0], "caption": values[1], "starts": [], "strength": 1.0}
+                {
+                    "file": values[0],
+                    "caption": values[1],
+                    "starts": [],
+                    "for": None,
+                    "strength": 1.0,
+                    "gain": 0.0,
+                    "whole": False,
+                }
             )
         elif not references:
             parser.error(
@@ -27,8 +38,10 @@ class _ReferenceOption(argparse.Action):
             )
         elif option_string == "--at":
             references[-1]["starts"] += values or []
+        elif option_string == "--whole":
+            references[-1]["whole"] = True
         else:
-            references[-1]["strength"] = values
+            references[-1][option_string.lstrip("-")] = values
         namespace.references = references
 
 
@@ -67,6 +80,30 @@ def add_scene_options(parser: argparse.ArgumentParser) -> None:
         dest="references",
         help="guidance scale of the preceding --reference alone (default 1)",
     )
+    parser.add_argument(
+        "--for",
+        action=_ReferenceOption,
+        type=float,
+        metavar="SECONDS",
+        dest="references",
+        help="how long the preceding --reference sounds, from each --at (or from 0): a part of it, "
+        "or repeated with cross-fades",
+    )
+    parser.add_argument(
+        "--gain",
+        action=_ReferenceOption,
+        type=float,
+        metavar="DB",
+        dest="references",
+        help="level of the preceding --reference in the result against its file (default 0 dB)",
+    )
+    parser.add_argument(
+        "--whole",
+        action=_ReferenceOption,
+        nargs=0,
+        dest="references",
+        help="use the whole file of the preceding --reference, silence included",
+    )
     parser.add_argument("--seconds", type=float, help="length (default: the model's own)")
     parser.add_argument(
         "--missing",
@@ -83,9 +120,33 @@ def load_references(given: list[dict[str, Any]] | None) -> list[Reference]:
     """References of the command line."""
     from ..scene.reference import load_reference
 
-    return [
-        load_reference(
-            r["file"], r["caption"], r["strength"], sorted(r["starts"]) or None, f"reference {i}"
+    references = []
+    for i, r in enumerate(given or [], 1):
+        reference = load_reference(
+            r["file"],
+            r["caption"],
+            r["strength"],
+            sorted(r["starts"]) or None,
+            f"reference {i}",
+            gain=r["gain"],
+            trim_silence=not r["whole"],
         )
-        for i, r in enumerate(given or [], 1)
-    ]
+        if r["for"] is not None:
+            starts = sorted(r["starts"]) or [0.0]
+            places = tuple(Placement(start, r["for"]) for start in starts)
+            reference = replace(reference, placements=places)
+        references.append(reference)
+    return references
+
+
+def describe_used(references: list[Reference]) -> list[str]:
+    """A line for each reference of which a part is used."""
+    lines = []
+    for k, reference in enumerate(references, 1):
+        original = reference.source
+        if original.begin > 0.05 or original.end < original.total - 0.05:
+            lines.append(
+                f"reference {k}: {original.begin:.2f} to {original.end:.2f} s of "
+                f"{original.total:.2f} s are used; --whole uses all"
+            )
+    return lines

@@ -15,6 +15,7 @@ from ..audio import LogMel, fade_edges, loudest_stretch
 from ..config import AudioConfig
 from ..networks.vae import AutoencoderKL
 from ..scene.timeline import Placement, Placements
+from .events import CUT_SECONDS, Event, network_mix
 
 # Latent frames of silence on both sides of a sound while it is encoded: convolutions pad with 0,
 # which is loud in log-mel.
@@ -46,8 +47,8 @@ def silence_latent(vae: AutoencoderKL, audio: AudioConfig) -> Tensor:
 
 
 def cut_part(waveform: Tensor, placement: Placement, sample_rate: int) -> Tensor:
-    """The stretch of a reference [T] that a placement uses, at its gain, with short ramps where it
-    was cut.
+    """The stretch of a prepared reference [T] that a training item's placement uses, at its gain, with short ramps where it
+    was cut; `events.cut_event` does it for the result.
     """
     length = min(len(waveform), max(1, round(placement.duration * sample_rate)))
     if placement.offset is None:
@@ -97,32 +98,51 @@ def quiet_frames(timeline: Sequence[Placements], frames: int, frame_seconds: flo
     """Frames [T] that lie more than `REACH` away from every placement."""
     busy = torch.zeros(1, 1, frames)
     for place in (place for places in timeline for place in places or ()):
-        start = round(place.start / frame_seconds)
-        # A hair less than the exact quotient, so that rounding adds no frame.
-        length = max(1, math.ceil(place.duration / frame_seconds - 1e-6))
-        busy[..., start : start + length] = 1.0
+        # A hair of tolerance, so that rounding adds no frame.
+        start = math.floor(place.start / frame_seconds + 1e-6)
+        end = math.ceil((place.start + place.duration) / frame_seconds - 1e-6)
+        busy[..., start : max(start + 1, end)] = 1.0
     return F.max_pool1d(busy, 2 * REACH + 1, 1, REACH)[0, 0] == 0
 
 
-def reference_canvas(
-    vae: AutoencoderKL,
-    log_mel: LogMel,
-    silence: Tensor,
-    waveform: Tensor,
-    placements: Placements,
-    frames: int,
+def placed_canvas(
+    vae: AutoencoderKL, log_mel: LogMel, silence: Tensor, events: Sequence[Event], frames: int
 ) -> Tensor:
-    """Canvas [C + 2, frames, F] of one prepared reference [T] at its placements, or free at time 0
-    for `None`.
+    """Canvas [C + 2, frames, F] of one reference's events.
+
+    Each event is shifted inside its first latent frame before it is encoded, so that its start is
+    exact to the sample; events that share a frame are mixed first.
     """
     audio = log_mel.config
-    frame_seconds = audio.hop_length * vae.config.stride / audio.sample_rate
-    if placements is None:
-        length = min(len(waveform) / audio.sample_rate, frames * frame_seconds)
-        part = cut_part(waveform, Placement(0.0, length), audio.sample_rate)
-        return canvas([(0, encode_sound(vae, log_mel, part))], silence, frames, placed=False)
+    rate, unit = audio.sample_rate, audio.hop_length * vae.config.stride
+    groups: list[tuple[int, int, list[Event]]] = []
+    for event in sorted(events, key=lambda event: event.start):
+        begin = round(event.start * rate)
+        first, last = begin // unit, -(-(begin + round(event.seconds * rate)) // unit)
+        if groups and first < groups[-1][1]:
+            start, end, members = groups[-1]
+            groups[-1] = (start, max(end, last), [*members, event])
+        else:
+            groups.append((first, max(last, first + 1), [event]))
     parts = []
-    for placement in placements:
-        part = cut_part(waveform, placement, audio.sample_rate)
-        parts.append((round(placement.start / frame_seconds), encode_sound(vae, log_mel, part)))
+    for first, last, members in groups:
+        if first < frames:
+            last = min(last, frames)
+            mix = network_mix(members, (last - first) * unit, rate, first * unit)
+            parts.append((first, encode_sound(vae, log_mel, mix.to(silence.device))))
     return canvas(parts, silence, frames, placed=True)
+
+
+def free_canvas(
+    vae: AutoencoderKL, log_mel: LogMel, silence: Tensor, waveform: Tensor, frames: int
+) -> Tensor:
+    """Canvas [C + 2, frames, F] of a prepared reference [T] that the network places: its loudest
+    stretch, at time 0.
+    """
+    unit = log_mel.config.hop_length * vae.config.stride
+    length = min(len(waveform), frames * unit)
+    begin = loudest_stretch(waveform, length)
+    part = waveform[begin : begin + length]
+    if length < len(waveform):
+        part = fade_edges(part, round(CUT_SECONDS * log_mel.config.sample_rate))
+    return canvas([(0, encode_sound(vae, log_mel, part))], silence, frames, placed=False)

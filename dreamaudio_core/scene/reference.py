@@ -6,15 +6,55 @@ import os
 from dataclasses import dataclass, replace
 from typing import Sequence
 
+import torch
 from torch import Tensor
 
-from ..audio import normalize_reference, read_audio, to_mono, trim_silence
+from ..audio import SILENT_PEAK, check_waveform, read_original, resample
+from ..audio.downmix import downmix, downmix_weights
+from ..audio.trim import center, trim
 from ..config import AudioConfig
-from ..errors import InputError
+from ..errors import AudioError, InputError
 from .timeline import Placement, Placements
 
 SAMPLE_RATE = AudioConfig.sample_rate
 MAX_STRENGTH = 10.0
+GAIN_RANGE = (-60.0, 24.0)
+# Peak of the waveforms that the network gets.
+NETWORK_PEAK = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """A reference's sound as it was given: what the detail stage renders.
+
+    Parameters
+    ----------
+    waveform
+        [channels, T], centred and trimmed, at its own level.
+    sample_rate
+        In Hz.
+    weights
+        Of the channels in the network's mono waveform, [channels].
+    scale
+        The network's waveform is the weighted sum of the channels times this.
+    begin, end
+        Seconds of the recording that are used.
+    total
+        Seconds of the recording.
+    """
+
+    waveform: Tensor
+    sample_rate: int
+    weights: Tensor
+    scale: float
+    begin: float
+    end: float
+    total: float
+
+    def to_network(self, waveform: Tensor, sample_rate: int) -> Tensor:
+        """The network's waveform [t] at `sample_rate` of a rendition [channels, T] of this sound."""
+        mono = resample(downmix(waveform, self.weights), self.sample_rate, sample_rate)
+        return mono * self.scale
 
 
 @dataclass(frozen=True)
@@ -24,7 +64,7 @@ class Reference:
     Parameters
     ----------
     waveform
-        Prepared mono sound [T]: trimmed of silence, peak 0.5.
+        Prepared mono sound [T] for the network: trimmed of silence, peak 0.5.
     caption
         What it sounds like.
     strength
@@ -35,6 +75,10 @@ class Reference:
         What it is called, such as the name of its file.
     sample_rate
         Of the waveform, in Hz.
+    gain
+        Level in the result against the original, in dB; adds to that of each placement.
+    original
+        The sound at its own rate, channels and level; None where only `waveform` is known.
     """
 
     waveform: Tensor
@@ -43,6 +87,16 @@ class Reference:
     placements: Placements = None
     name: str = ""
     sample_rate: int = SAMPLE_RATE
+    gain: float = 0.0
+    original: Original | None = None
+
+    @property
+    def source(self) -> Original:
+        """The original, or the prepared waveform in its stead."""
+        if self.original is not None:
+            return self.original
+        wave = self.waveform[None]
+        return Original(wave, self.sample_rate, torch.ones(1), 1.0, 0.0, self.seconds, self.seconds)
 
     @property
     def seconds(self) -> float:
@@ -82,8 +136,7 @@ class Reference:
             if place.duration <= 0.0:
                 raise InputError(f"{label}: lasts {place.duration:g} s, expected more than 0")
         return tuple(
-            replace(p, duration=min(p.duration, self.seconds, seconds - p.start))
-            for p in self.placements
+            replace(p, duration=min(p.duration, seconds - p.start)) for p in self.placements
         )
 
 
@@ -95,6 +148,9 @@ def prepare_reference(
     starts: Sequence[float] | None = None,
     name: str = "",
     label: str = "reference",
+    *,
+    gain: float = 0.0,
+    trim_silence: bool = True,
 ) -> Reference:
     """Reference from a waveform [T] or [channels, T] at any rate.
 
@@ -104,20 +160,53 @@ def prepare_reference(
         Seconds at which it sounds; `None` leaves that to the arranger.
     label
         What error messages call it.
+    gain
+        Level in the result against the original, in dB.
+    trim_silence
+        Use only the part where the sound is (`audio.trim`); `original.begin` and `original.end`
+        tell which.
 
     Raises
     ------
     AudioError, InputError
-        If the sound is empty, silent or holds NaN, or the strength is out of range.
+        If the sound is empty, silent or holds NaN, or a value is out of range.
     """
-    if not 0.0 <= strength <= MAX_STRENGTH:
+    _check_number(strength, 0.0, MAX_STRENGTH, f"{label}: strength", "1 is the usual choice")
+    _check_number(gain, *GAIN_RANGE, f"{label}: gain", "0 dB keeps the level")
+    centered = center(check_waveform(waveform, sample_rate, what=label))
+    if centered.abs().max() < SILENT_PEAK:
+        raise AudioError(f"{label} is silent: it holds a constant offset and no sound")
+    total = centered.shape[-1]
+    begin, end = 0, total
+    if trim_silence:
+        centered, begin, end = trim(centered, sample_rate)
+    weights = downmix_weights(centered)
+    mono = resample(downmix(centered, weights), sample_rate, SAMPLE_RATE)
+    scale = NETWORK_PEAK / max(float(mono.abs().max()), 1e-7)
+    original = Original(
+        centered,
+        int(sample_rate),
+        weights,
+        scale,
+        begin / sample_rate,
+        end / sample_rate,
+        total / sample_rate,
+    )
+    return Reference(
+        mono * scale,
+        str(caption or ""),
+        float(strength),
+        name=name,
+        gain=float(gain),
+        original=original,
+    ).at(starts)
+
+
+def _check_number(value: float, low: float, high: float, label: str, advice: str) -> None:
+    if not low <= value <= high:
         raise InputError(
-            f"{label}: strength is {strength}, expected a number from 0 to {MAX_STRENGTH:g}; 1 is "
-            "the usual choice"
+            f"{label} is {value}, expected a number from {low:g} to {high:g}; {advice}"
         )
-    mono = to_mono(waveform, sample_rate, SAMPLE_RATE, what=label)
-    mono = normalize_reference(trim_silence(mono, SAMPLE_RATE))
-    return Reference(mono, str(caption or ""), float(strength), name=name).at(starts)
 
 
 def load_reference(
@@ -126,8 +215,21 @@ def load_reference(
     strength: float = 1.0,
     starts: Sequence[float] | None = None,
     label: str = "reference",
+    *,
+    gain: float = 0.0,
+    trim_silence: bool = True,
 ) -> Reference:
     """Reference from an audio file; parameters and errors as of `prepare_reference`."""
-    waveform = read_audio(path, SAMPLE_RATE, what=label)
+    waveform, rate = read_original(path, what=label)
     name = os.path.basename(os.fspath(path))
-    return prepare_reference(waveform, SAMPLE_RATE, caption, strength, starts, name, label)
+    return prepare_reference(
+        waveform,
+        rate,
+        caption,
+        strength,
+        starts,
+        name,
+        label,
+        gain=gain,
+        trim_silence=trim_silence,
+    )
