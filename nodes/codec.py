@@ -5,6 +5,7 @@ import torch
 from comfy_api.latest import io
 
 from ..dreamaudio_core.audio import to_mono
+from ..dreamaudio_core.audio.levels import keep_headroom
 from .audio import sounds
 from .latents import check_latent, latent_notes, latent_of
 from .parts import vae_memory, vocoder_memory
@@ -102,9 +103,11 @@ class BigVGANVocode(io.ComfyNode):
     @classmethod
     def execute(cls, model, mel) -> io.NodeOutput:
         core = model.load("vocoder", memory_required=vocoder_memory(model, len(mel["mel"])))
-        waveform = core.vocode(mel["mel"], mel["seconds"])
-        waveform = waveform.to(comfy.model_management.intermediate_device())
-        return io.NodeOutput({"waveform": waveform, "sample_rate": model.config.audio.sample_rate})
+        rate = model.config.audio.sample_rate
+        # The vocoder may go beyond full scale; a sound is scaled down as a whole, never cut off.
+        items = [keep_headroom(x, rate)[0] for x in core.vocode(mel["mel"], mel["seconds"]).cpu()]
+        waveform = torch.stack(items).to(comfy.model_management.intermediate_device())
+        return io.NodeOutput({"waveform": waveform, "sample_rate": rate})
 
 
 NODES = [VAEEncode, VAEDecode, BigVGANVocode]
