@@ -4,13 +4,23 @@ embedded model carries.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config import TextConfig
 from ..errors import CheckpointError
+from ..weights.pretrained import (
+    cast,
+    check_sizes,
+    quiet_transformers,
+    read_model,
+    read_pretrained,
+    resolve_source,
+)
 
 
 class TextEncoder(nn.Module):
@@ -92,8 +102,19 @@ def replace_operations(module: nn.Module, operations) -> nn.Module:
     return module
 
 
-def _is_local(source: str | Path) -> bool:
-    return Path(source).expanduser().is_dir()
+_KINDS = {"t5": ("t5", "mt5"), "minilm": ("bert",)}
+_SIZES = {
+    "t5": ("d_model", "d_kv", "d_ff", "num_heads", "vocab_size", "relative_attention_num_buckets"),
+    "minilm": (
+        "hidden_size",
+        "intermediate_size",
+        "num_attention_heads",
+        "vocab_size",
+        "max_position_embeddings",
+        "type_vocab_size",
+    ),
+}
+_EXPECTED = "config.json, tokenizer files and safetensors weights in transformers' layout"
 
 
 def load_text_encoder(
@@ -111,57 +132,91 @@ def load_text_encoder(
     source
         A folder, or a hub id such as `google/flan-t5-large`.
     allow_download
-        Set only where the user has named the hub id; nothing is fetched otherwise.
+        Set only where the user has named the hub id; otherwise nothing is downloaded.
 
     Raises
     ------
     CheckpointError
-        If the folder or one of its files is missing or foreign, or a hub id was not named by the
-        user.
+        If the folder or one of its files is missing or does not fit, or a hub id was not named by
+        the user. Code that comes with a model is never run, and pickled weights are never read.
     """
-    from transformers import AutoConfig, AutoTokenizer, BertModel, T5EncoderModel, logging
-
-    local = _is_local(source)
-    source = str(Path(source).expanduser()) if local else str(source)
+    source, local = resolve_source(source)
+    name = f"text encoder {source!r}"
     if not local and not allow_download:
         raise CheckpointError(
-            f"text encoder {source!r}: no such folder; name a local folder in transformers' layout, or "
+            f"{name}: no such folder; name a local folder in transformers' layout, or "
             "pass the hub id yourself to have it downloaded"
         )
-    model_class = {"t5": T5EncoderModel, "minilm": BertModel}.get(config.kind)
-    if model_class is None:
-        raise CheckpointError(f"text.kind: expected t5 or minilm, found {config.kind!r}")
-    wanted = "t5" if config.kind == "t5" else "bert"
-    options = {"local_files_only": local}
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        found = AutoConfig.from_pretrained(source, **options)
-        if found.model_type not in (wanted, "mt5" if wanted == "t5" else wanted):
-            raise CheckpointError(
-                f"text encoder {source!r}: expected a {wanted} model, found {found.model_type!r}"
-            )
-        if found.hidden_size != config.dim:
-            raise CheckpointError(
-                f"text encoder {source!r}: expected features of size {config.dim}, found "
-                f"{found.hidden_size}; use the encoder that the model was trained with"
-            )
-        extra = {"add_pooling_layer": False} if config.kind == "minilm" else {}
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        model = model_class.from_pretrained(source, dtype=dtype, **options, **extra)
-    except CheckpointError:
-        raise
-    except Exception as error:  # transformers raises OSError, ValueError, ImportError and safetensors' own errors alike
-        reason = " ".join(str(error).split())[:300]
+    if config.kind not in _KINDS:
         raise CheckpointError(
-            f"text encoder {source!r}: cannot be read ({reason}); expected config.json, tokenizer files "
-            "and weights in transformers' layout"
-        ) from error
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
+            f"text.kind: expected one of {', '.join(_KINDS)}, found {config.kind!r}"
+        )
+    with quiet_transformers():
+        model, tokenizer = _read(source, config, name, local)
+    model = cast(model, dtype)
     if operations is not nn:
         replace_operations(model, operations)
     return TextEncoder(model.eval().requires_grad_(False).to(device), tokenizer, config)
+
+
+def _read(source: str, config: TextConfig, name: str, local: bool) -> tuple[nn.Module, Any]:
+    """Checked model and tokenizer."""
+    from transformers import (
+        AutoTokenizer,
+        BertConfig,
+        BertModel,
+        MT5Config,
+        T5Config,
+        T5EncoderModel,
+    )
+
+    options = {"local_files_only": local}
+    values, _ = read_pretrained(name, _EXPECTED, BertConfig.get_config_dict, source, **options)
+    kind = values.get("model_type")
+    if kind not in _KINDS[config.kind]:
+        raise CheckpointError(
+            f"{name}: expected a {_KINDS[config.kind][0]} model, found {kind!r}"
+        )
+    check_sizes(name, values, _SIZES[config.kind], limit=1_000_000)
+    check_sizes(name, values, ("num_layers", "num_hidden_layers"), limit=200)
+    config_class = {"bert": BertConfig, "t5": T5Config, "mt5": MT5Config}[kind]
+    found = read_pretrained(name, _EXPECTED, config_class.from_pretrained, source, **options)
+    if found.hidden_size != config.dim:
+        raise CheckpointError(
+            f"{name}: expected features of size {config.dim}, found {found.hidden_size}; use the "
+            "encoder that the model was trained with"
+        )
+    tokenizer = read_pretrained(
+        name, _EXPECTED, AutoTokenizer.from_pretrained, source, config=found, **options
+    )
+    if config.kind == "minilm":
+        model_class, options["add_pooling_layer"] = BertModel, False
+    else:
+        model_class = T5EncoderModel
+    model, unused = read_model(name, _EXPECTED, model_class, source, config=found, **options)
+    # Heads, poolers and decoders of a whole model are left out on purpose; encoder layers are not.
+    foreign = [key for key in unused if re.match(r"(bert\.)?(encoder\.|embeddings\.\w+\.)", key)]
+    if foreign:
+        raise CheckpointError(
+            f"{name}: unexpected key {foreign[0]!r} (and {len(foreign) - 1} more); the weights have "
+            "other layers than config.json says"
+        )
+    _check_tokenizer(name, tokenizer, model, config)
+    return model, tokenizer
+
+
+def _check_tokenizer(name: str, tokenizer, model: nn.Module, config: TextConfig) -> None:
+    if tokenizer.pad_token_id is None:
+        raise CheckpointError(f"{name}: its tokenizer has no padding token; use another encoder")
+    rows = model.get_input_embeddings().num_embeddings
+    largest = max(tokenizer.get_vocab().values())
+    if largest >= rows:
+        raise CheckpointError(
+            f"{name}: its tokenizer has token {largest}, its weights only {rows} tokens; these "
+            "files belong to different models"
+        )
+    positions = getattr(model.config, "max_position_embeddings", config.max_tokens)
+    if config.max_tokens > positions:
+        raise CheckpointError(
+            f"{name}: takes at most {positions} tokens, the model uses {config.max_tokens}"
+        )
