@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..config import TextConfig
 from ..errors import CheckpointError
-from ..weights.pretrained import (
+from .pretrained import (
     cast,
     check_sizes,
     quiet_transformers,
@@ -174,9 +174,7 @@ def _read(source: str, config: TextConfig, name: str, local: bool) -> tuple[nn.M
     values, _ = read_pretrained(name, _EXPECTED, BertConfig.get_config_dict, source, **options)
     kind = values.get("model_type")
     if kind not in _KINDS[config.kind]:
-        raise CheckpointError(
-            f"{name}: expected a {_KINDS[config.kind][0]} model, found {kind!r}"
-        )
+        raise CheckpointError(f"{name}: expected a {_KINDS[config.kind][0]} model, found {kind!r}")
     check_sizes(name, values, _SIZES[config.kind], limit=1_000_000)
     check_sizes(name, values, ("num_layers", "num_hidden_layers"), limit=200)
     config_class = {"bert": BertConfig, "t5": T5Config, "mt5": MT5Config}[kind]
