@@ -6,13 +6,14 @@ import wave
 from io import BytesIO
 
 import folder_paths
+import numpy as np
 import torch
 from comfy.cli_args import args
 from comfy_api.latest import io, ui
 
+from ..dreamaudio_core.audio.picture import Panel, draw_spectrograms
 from ..dreamaudio_core.errors import InputError
 from .audio import sounds
-from .mel_image import draw_mel
 from .types import CATEGORY, Mel
 
 FORMATS = ("flac", "wav", "mp3", "opus")
@@ -37,11 +38,10 @@ class MelPreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, mel) -> io.NodeOutput:
-        pictures = [
-            draw_mel(item[0], mel["audio"], mel["seconds"], mel["timeline"])
-            for item in mel["mel"].cpu()
-        ]
-        image = torch.stack(pictures)
+        seconds, timeline = mel["seconds"], mel["timeline"]
+        panels = [Panel(item[0], "", seconds, timeline) for item in mel["mel"].cpu()]
+        pictures = [np.asarray(draw_spectrograms([panel], mel["audio"])) for panel in panels]
+        image = torch.from_numpy(np.stack(pictures)).float() / 255
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
 
 

@@ -447,7 +447,7 @@ def parse(*arguments, **kw) -> argparse.Namespace:
 
 
 def test_the_command_scores_systems_beside_the_paper(folders, weights, tmp_path, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    pytest.importorskip("PIL", reason="Pillow is not installed")
     generated, target = folders
     (tmp_path / "prompts.json").write_text(
         json.dumps(dict.fromkeys(sounds(), "a | $sound")), encoding="utf-8"
@@ -522,7 +522,7 @@ def test_scores_that_are_not_finite_are_not_reported(folders, weights, tmp_path)
 
 
 def test_the_command_generates_and_scores(tmp_path, weights, capsys):
-    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    pytest.importorskip("PIL", reason="Pillow is not installed")
     write_test_set(tmp_path / "data" / "overlay")
     asked = {}
 
@@ -580,7 +580,7 @@ def test_mistakes_are_told_before_a_model_is_loaded(tmp_path):
 
 def test_importing_the_command_line_needs_no_optional_package():
     blocked = (
-        "matplotlib",
+        "PIL",
         "scipy",
         "librosa",
         "torchlibrosa",

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
+import secrets
 import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from ..audio import log_mel
+from ..audio.picture import Panel, draw_spectrograms
+from ..config import AudioConfig
 from ..errors import InputError
 from ..scene.scenes import Scene, read_scenes
 from .baselines import load_generator
+from .clips import read_clip
 from .ctta import TEST_SETS, find_test_set, run_ctta
 from .evaluate import METRICS, Evaluation, Options, Weights, choose_metrics, evaluate
 from .generators import Generator
 from .listening import build_listening_page, read_ratings
 from .pairs import Policy
-from .plots import plot_side_by_side
 from .report import Section, report_markdown, write_report
 
 LoadGenerator = Callable[..., Generator]
@@ -155,7 +160,7 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="draw spectrograms of the first N items (matplotlib)",
+        help="draw spectrograms of the first N items (needs Pillow)",
     )
     policy = parser.add_argument_group("clips that do not fit")
     policy.add_argument("--unpaired", choices=("refuse", "skip"), default="refuse")
@@ -275,7 +280,7 @@ def _finish(
         plots.append(
             (
                 f"{stem}: {prompt}" if prompt else stem,
-                plot_side_by_side(panels, out / "plots" / f"{stem}.png", prompt),
+                _plot(panels, out / "plots" / f"{stem}.png", prompt),
             )
         )
     section = Section(args.test_set, evaluations, ratings, plots)
@@ -284,6 +289,24 @@ def _finish(
         report_markdown([dataclasses.replace(section, plots=[])]) + f"\nwritten to {markdown}\n"
     )
     return 0
+
+
+def _plot(sounds: list[tuple[str, Path]], path: Path, title: str) -> Path:
+    """Draw the spectrograms of sound files with a heading each."""
+    config = AudioConfig()
+    panels = [
+        Panel(log_mel(read_clip(file, config.sample_rate)[None], config)[0, 0], heading)
+        for heading, file in sounds
+    ]
+    picture = draw_spectrograms(panels, config, title, size=(720, 140))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        picture.save(partial, format="PNG")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
 
 
 def _run_listening(args: argparse.Namespace) -> int:

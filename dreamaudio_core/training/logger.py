@@ -8,27 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..audio.picture import colorize
 from ..errors import InputError
 
-# Dark blue, purple, red, orange, pale yellow: lightness rises evenly, so it also reads in grey.
-_COLOURS = np.array(
-    [[4, 4, 25], [80, 18, 123], [182, 54, 121], [251, 136, 97], [252, 253, 191]], dtype=np.float32
-)
-
-
-def spectrogram_image(mel: Tensor, low: float = -11.513, high: float = 2.0) -> np.ndarray:
-    """RGB image [bands, frames, 3] (uint8, low bands at the bottom) of a log-mel [frames, bands] or
-    [1, frames, bands].
-    """
-    level = (
-        ((mel.detach().float().cpu().squeeze(0) - low) / (high - low)).clamp(0, 1).T.flip(0).numpy()
-    )
-    places = np.linspace(0, 1, len(_COLOURS))
-    return (
-        np.stack([np.interp(level, places, _COLOURS[:, c]) for c in range(3)], axis=-1)
-        .round()
-        .astype(np.uint8)
-    )
+# Value of the brightest colour (natural logarithm), the same in all pictures of a run.
+LOUDEST = 2.0
 
 
 class Logger:
@@ -84,7 +68,7 @@ class Logger:
         width = max(mel.shape[-2] for mel in mels)
         rows: list[np.ndarray] = []
         for mel in mels:
-            image = spectrogram_image(mel)
+            image = colorize(mel, LOUDEST)
             rows += [
                 np.pad(image, ((0, 0), (0, width - image.shape[1]), (0, 0))),
                 np.full((2, width, 3), 255, np.uint8),
