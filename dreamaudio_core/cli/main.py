@@ -9,6 +9,7 @@ import sys
 
 from .. import __version__
 from ..errors import DreamAudioError
+from .config_file import expand_config
 
 # Command, module with `add_parser(commands)`, and what `--help` says of it. A new command is a
 # module and a line here.
@@ -26,10 +27,17 @@ COMMANDS = {
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; errors of input become one line and exit status 2."""
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        argv = expand_config(sys.argv[1:] if argv is None else argv)
+    except DreamAudioError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     chosen = next((word for word in argv if not word.startswith("-")), None)
     parser = argparse.ArgumentParser(
-        prog="dreamaudio", description="Customized text-to-audio generation."
+        prog="dreamaudio",
+        description="Customized text-to-audio generation.",
+        epilog="Every command takes `--config FILE`: a TOML file of options, which later ones "
+        "override.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(dest="command", required=True)

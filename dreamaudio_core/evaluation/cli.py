@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import secrets
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
