@@ -37,7 +37,7 @@ def entry(**changes):
                 split="train",
                 seconds=1.0,
                 source="x",
-                licence="CC0",
+                license="CC0",
             ),
             **changes,
         }
@@ -82,7 +82,7 @@ def test_packed_bank_returns_what_was_written(tmp_path):
                 caption="a dog barks",
                 label=f"p/l{number}",
                 source="p",
-                licence="CC0",
+                license="CC0",
                 split="test" if number == 1 else "train",
                 kind="music" if number == 2 else "event",
             )
@@ -96,7 +96,9 @@ def test_packed_bank_returns_what_was_written(tmp_path):
         "p/l2",
     ]
     assert [e.label for e in Bank(tmp_path / "manifest.jsonl", kinds=["music"]).entries] == ["p/l2"]
-    assert len(Bank(tmp_path / "manifest.jsonl", max_seconds=0.1, min_seconds=0.05)) == 1
+    assert len(Bank(tmp_path / "manifest.jsonl", min_seconds=0.2)) == 1
+    with pytest.raises(InputError, match="packed at 16000 Hz, expected 44100 Hz"):
+        Bank(tmp_path / "manifest.jsonl", sample_rate=44_100)
     again = pickle.loads(pickle.dumps(bank))
     assert torch.equal(again.waveform(2), bank.waveform(2))
 
@@ -110,7 +112,7 @@ def test_an_interrupted_writer_leaves_the_old_bank(tmp_path):
             label="l",
             split="train",
             source="s",
-            licence="x",
+            license="x",
         )
     with pytest.raises(RuntimeError):
         with BankWriter(tmp_path) as writer:
@@ -121,7 +123,7 @@ def test_an_interrupted_writer_leaves_the_old_bank(tmp_path):
                 label="l",
                 split="train",
                 source="s",
-                licence="x",
+                license="x",
             )
             raise RuntimeError
     bank = Bank(tmp_path / "manifest.jsonl")
@@ -143,7 +145,7 @@ def test_errors_name_the_file_and_the_line(tmp_path):
     manifest.write_text(json.dumps({"path": "a"}) + "\n")
     with pytest.raises(InputError, match="line 1"):
         Bank(manifest)
-    write_manifest(manifest, [entry(offset=0, samples=10)])
+    write_manifest(manifest, [entry(offset=0, samples=10, seconds=10 / 16_000)])
     with pytest.raises(AudioError, match="audio.bin"):
         Bank(manifest).waveform(0)
     np.zeros(4, "<i2").tofile(tmp_path / "audio.bin")

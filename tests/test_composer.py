@@ -11,12 +11,16 @@ import torch
 import dreamaudio_core
 from dreamaudio_core.audio import read_audio
 from dreamaudio_core.data.bank import Bank, BankWriter
-from dreamaudio_core.data.composer import SAMPLE_RATE, Composer, ComposerConfig, timeline_targets
+from dreamaudio_core.data.compose import timing
+from dreamaudio_core.data.compose.composer import Composer
+from dreamaudio_core.data.compose.config import ComposerConfig
+from dreamaudio_core.data.compose.timing import Timing
 from dreamaudio_core.errors import InputError
 
+SAMPLE_RATE = 16_000
 ROOT = Path(list(dreamaudio_core.__path__)[0])
 NOUNS = "frog dog cat cow pig horse donkey duck hen rooster crow owl lion bear wolf elephant bull whale goat mouse".split()
-FIELDS = dict(split="train", source="p", licence="CC0")
+FIELDS = dict(split="train", source="p", license="CC0")
 GRID = 0.08
 
 
@@ -84,12 +88,7 @@ def manifest(tmp_path_factory):
 
 
 def composer(manifest, split="train", **changes):
-    return Composer(
-        Bank(manifest, kinds=["event"]),
-        Bank(manifest, kinds=["ambience", "music"]),
-        ComposerConfig(**changes),
-        split=split,
-    )
+    return Composer(Bank(manifest), ComposerConfig(**changes), split=split)
 
 
 def digest(item):
@@ -351,18 +350,14 @@ def test_a_reference_longer_than_its_part_gives_an_equal_share_at_its_loudest(ma
 
 
 def test_splits_do_not_share_labels(manifest):
-    with pytest.raises(InputError, match="backgrounds"):
+    with pytest.raises(InputError, match="music or ambience"):
         composer(manifest, split="test")
     train = composer(manifest)
     labels = {e.label for index in range(60) for e in train.item(0, index).events}
     assert labels and not any(label.endswith("held-out") for label in labels)
-    events = Bank(manifest, kinds=["event"], split="test")
-    test = Composer(
-        events,
-        Bank(manifest, kinds=["music", "ambience"]),
-        ComposerConfig(kinds={"sequence": 1.0}, distractor=0.0),
-        split=None,
-    )
+    held_out = Bank(manifest)
+    held_out.entries = [e for e in held_out.entries if e.split == "test" or e.kind != "event"]
+    test = Composer(held_out, ComposerConfig(kinds={"sequence": 1.0}, distractor=0.0), split=None)
     assert all(
         e.label.endswith("held-out") for index in range(20) for e in test.item(0, index).events
     )
@@ -376,30 +371,33 @@ def test_share_of_missing_and_unasked_references(manifest):
     assert 0.1 < np.mean([not e.asked for e in events]) < 0.4
 
 
-def test_timeline_targets(manifest):
-    made = composer(manifest, kinds={"repeat": 1.0}, distractor=1.0)
-    for index in range(20):
-        item = made.item(11, index)
-        targets = timeline_targets(item)
-        rows = len(item.references)
-        assert targets["present"].sum() == rows and targets["starts"].shape == (8, 4)
-        for row, event in enumerate(item.references):
-            places = event.placements
-            assert targets["occurs"][row] == bool(places) and targets["counts"][row] == len(places)
-            assert targets["starts"][row, : len(places)].tolist() == pytest.approx(
-                [p.start for p in places]
-            )
-            assert targets["gains"][row, : len(places)].tolist() == pytest.approx(
-                [p.gain for p in places], abs=1e-5
-            )
-            assert not targets["used"][row, len(places) :].any()
-    with pytest.raises(InputError, match="raise the limits"):
-        timeline_targets(item, max_references=1)
+def test_timing_rules_are_plain_functions():
+    rules = Timing(grid=0.1, lead=0.1, gap=0.2)
+    assert timing.sequence([1.05, 2.0], [0.2], 10.0, rules) == [(0.1, 1.05), (1.4, 2.0)]
+    assert timing.sequence([1.0], [], 10.0, rules, centred=True) == [(4.5, 1.0)]
+    # Two long parts share what the short one leaves, down to the grid.
+    shared = timing.sequence([None, 1.0, None], [0.2, 0.2], 10.0, rules)
+    assert [duration for _, duration in shared] == [4.1, 1.0, 4.1]
+    assert shared[-1][0] + shared[-1][1] <= 10.0
+    # A part never lasts beyond the target.
+    assert timing.sequence([6.0, 6.0], [0.2], 10.0, rules)[1] == (6.3, pytest.approx(3.7))
+    assert timing.together([1.0, None], 10.0, rules) == [(0.1, 1.0), (0.1, 4.8)]
+    assert timing.together([1.0, 3.0], 10.0, rules, centred=True) == [(3.5, 1.0), (3.5, 3.0)]
+    assert rules.up(0.11) == 0.2 and rules.down(0.19) == 0.1 and rules.up(0.2) == 0.2
+    assert rules.gap_of("short") == 1.2 and rules.gap_of("", -1) == pytest.approx(0.1)
+
+
+def test_single_events_without_references(manifest):
+    for seconds in (5.12, 2.56):
+        made = Composer(Bank(manifest), ComposerConfig.text_only(seconds))
+        items = [made.item(0, index) for index in range(20)]
+        assert all(len(i.events) == 1 and not i.references for i in items)
+        assert {i.seconds for i in items} == {seconds}
+        assert max(i.events[0].placements[0].duration for i in items) <= 2.5
 
 
 def test_unknown_kind_and_too_small_bank(manifest):
     with pytest.raises(InputError, match="duet"):
         composer(manifest, kinds={"duet": 1.0})
-    empty = Bank(manifest, max_seconds=0.01)
-    with pytest.raises(InputError, match="events"):
-        Composer(empty, Bank(manifest))
+    with pytest.raises(InputError, match="at least 6 events"):
+        Composer(Bank(manifest, kinds=["music"]))

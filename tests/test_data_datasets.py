@@ -12,13 +12,14 @@ import pytest
 import torch
 
 from dreamaudio_core.data.bank import PACKED_NAME, Bank, BankEntry, BankWriter, write_manifest
-from dreamaudio_core.data.batches import Augmentation
+from dreamaudio_core.data.batches import Augmentation, join_batches, training_example
 from dreamaudio_core.data.cli import add_parser as add_data
-from dreamaudio_core.data.concat_batches import concat_batch
+from dreamaudio_core.data.compose.config import ComposerConfig
 from dreamaudio_core.data.datasets import (
     COUNTS,
     DATASETS,
     AudioCapsGeneral,
+    Composed,
     CustomizedConcatenation,
     CustomizedFantasy,
     CustomizedOverlay,
@@ -26,12 +27,16 @@ from dreamaudio_core.data.datasets import (
     fantasy_table,
 )
 from dreamaudio_core.data.export import write_test_set
-from dreamaudio_core.data.grouped import open_shard
+from dreamaudio_core.data.shards import LatentShard
 from dreamaudio_core.errors import InputError
+from dreamaudio_core.evaluation.cli import add_parser as add_evaluate
 from dreamaudio_core.language.captions import caption_from_label
 from dreamaudio_core.loading import load_model
+from dreamaudio_core.networks.fusion import ConcatFusion, PlacedFusion
 from dreamaudio_core.scene.scenes import read_scenes
 from dreamaudio_core.training.cli import add_parser as add_train
+from dreamaudio_core.weights.checkpoint import read_safetensors, save_weights
+from dreamaudio_core.weights.folder import read_config
 from small_model import make_folder
 
 RATE = 16_000
@@ -45,7 +50,7 @@ def entry(**changes):
         "split": "train",
         "seconds": 1.0,
         "source": "AudioCaps",
-        "licence": "CC0",
+        "license": "CC0",
     }
     return {**values, **changes}
 
@@ -69,7 +74,10 @@ def bank(tmp_path_factory):
                 writer.add(noise(rng.uniform(0.3, 4.8)), **fields)
             for number in range(2):
                 fields = entry(
-                    caption=f"Base {number} hums", label=f"{split}/base{number}", split=split
+                    caption=f"Base {number} hums",
+                    label=f"{split}/base{number}",
+                    split=split,
+                    kind="ambience",
                 )
                 fields.pop("seconds")
                 writer.add(noise(11.0), **fields)
@@ -100,7 +108,7 @@ def test_counts_of_table_one(tmp_path):
     sizes = {
         name: {split: len(kind(full, split)) for split in COUNTS[name]}
         for name, kind in DATASETS.items()
-        if name != "fantasy"
+        if name not in ("fantasy", "composed")
     }
     assert sizes == {
         "general": {"train": 49_502, "test": 928},
@@ -114,7 +122,9 @@ def test_an_item_is_a_function_of_seed_and_index(bank):
         one, two = kind(bank, "test", seed=3), kind(Bank(bank.manifest), "test", seed=3)
         two[1]
         a, b = one[0], two[0]
-        assert a.prompt == b.prompt and a.events == b.events
+        assert a.prompt == b.prompt and len(a.events) == len(b.events)
+        for x, y in zip(a.events, b.events):
+            assert x.placements == y.placements and x.reference_caption == y.reference_caption
         assert (a.target is None and b.target is None) or torch.equal(a.target, b.target)
         assert all(torch.equal(x.waveform(), y.waveform()) for x, y in zip(a.groups, b.groups))
         with pytest.raises(IndexError):
@@ -132,38 +142,59 @@ def test_workers_see_the_same_items(bank):
         )
 
 
+def start(event):
+    return event.placements[0].start
+
+
+def end(event):
+    return start(event) + event.placements[0].duration
+
+
+def test_targets_are_the_sums_of_their_events(bank):
+    for name in ("concatenation", "overlay"):
+        dataset = DATASETS[name](bank, "train", seed=0)
+        for index in range(20):
+            item = dataset[index]
+            total = torch.zeros(10 * RATE)
+            for event in item.events:
+                (place,) = event.placements
+                begin = round(place.start * RATE)
+                assert place.duration == len(event.reference) / RATE
+                total[begin : begin + len(event.reference)] += event.reference * 10 ** (
+                    place.gain / 20
+                )
+            assert torch.allclose(total, item.target, atol=1e-5)
+            assert item.target.abs().max() == pytest.approx(0.5, abs=1e-5)
+            assert all(bank.entries[e.index].split == "train" for e in item.events)
+
+
 def test_concatenation_deals_the_events_of_the_target_to_three_references(bank):
     dataset = CustomizedConcatenation(bank, "train", seed=0)
     counts = set()
     for index in range(40):
         item = dataset[index]
         counts.add(len(item.events))
-        assert 1 <= len(item.events) <= 5 and len(item.target) == 10 * RATE
-        assert item.target.abs().max() == pytest.approx(0.5, abs=1e-5)
-        dealt = [event for group in item.groups for event in group.events]
-        assert sorted(e.entry for e in dealt) == sorted(e.entry for e in item.events)
-        assert len({e.entry for e in item.events}) == len(item.events)
+        assert 1 <= len(item.events) <= 5 and item.seconds == 10.0
+        dealt = [event.index for event in item.references]
+        assert sorted(dealt) == sorted(e.index for e in item.events)
+        assert len(set(dealt)) == len(dealt)
         sizes = [len(group.events) for group in item.groups]
         assert len(sizes) == min(3, len(item.events)) and max(sizes) - min(sizes) <= 1
-        assert all(bank.entries[e.entry].split == "train" and e.duration <= 5 for e in item.events)
+        assert all(e.placements[0].duration <= 5 for e in item.events)
         positions = [
-            item.prompt.lower().index(f"event {bank.entries[e.entry].caption.split()[1]} ")
-            for e in item.events
+            item.prompt.lower().index(f"event {event.caption.split()[1]} ") for event in item.events
         ]
-        assert positions == sorted(positions)
+        assert positions == sorted(positions) and start(item.events[0]) == 0.0
         for before, after in zip(item.events, item.events[1:]):
-            assert after.start == pytest.approx(before.start + before.duration)
-        for event in item.events:
-            clip = next(e.waveform for e in dealt if e.entry == event.entry)
-            begin = round(event.start * RATE)
-            assert torch.allclose(item.target[begin : begin + len(clip)], clip, atol=1e-4)
+            assert start(after) == pytest.approx(end(before))
         for group in item.groups:
-            for event in group.events:
-                assert event.caption in group.caption() and event.caption == event.caption.rstrip(
-                    "."
-                )
-            assert group.caption(1) == group.events[0].caption
-    assert counts == {1, 2, 3, 4, 5} or counts >= {1, 2, 3, 4}
+            for event, first in zip(group.events, group.starts()):
+                words = event.reference_caption
+                assert words in group.caption() and words == words.rstrip(".")
+                sound = group.waveform()[first : first + len(event.reference)]
+                assert torch.equal(sound, event.reference)
+            assert group.caption(1) == group.events[0].reference_caption
+    assert counts >= {1, 2, 3, 4}
     assert max(len(CustomizedConcatenation(bank, groups=5)[i].groups) for i in range(20)) > 3
 
 
@@ -173,23 +204,15 @@ def test_overlay_keeps_the_ratio_it_drew(bank):
     for index in range(30):
         item = dataset[index]
         counts.append(len(item.events))
-        assert len(item.groups) == len(item.events) and item.target.abs().max() == pytest.approx(
-            0.5, abs=1e-5
-        )
-        columns = []
-        for group, event in zip(item.groups, item.events):
-            layer, begin = torch.zeros(10 * RATE), round(event.start * RATE)
-            layer[begin : begin + len(group.waveform())] = group.waveform()
-            columns.append(layer)
-        gains = torch.linalg.lstsq(torch.stack(columns, 1), item.target[:, None]).solution[:, 0]
-        assert torch.allclose(torch.stack(columns, 1) @ gains, item.target, atol=1e-4)
-        power = [g.waveform().square().mean() * gain**2 for g, gain in zip(item.groups, gains)]
-        for event, level in zip(item.events[1:], power[1:]):
-            assert 10 * math.log10(level / power[0]) == pytest.approx(event.snr_db, abs=0.05)
-            ratios.append(event.snr_db)
-            assert event.start + event.duration <= 5.0001 or event.start >= 5
+        assert [group.events for group in item.groups] == [(event,) for event in item.events]
+        power = [
+            e.reference.square().mean() * 10 ** (e.placements[0].gain / 10) for e in item.events
+        ]
+        ratios += [10 * math.log10(p / power[0]) for p in power[1:]]
+        assert item.events[0].background and not any(e.background for e in item.events[1:])
+        assert all(end(e) <= 5.0001 or start(e) >= 5 for e in item.events[1:])
     assert set(counts) == {1, 2, 3}
-    assert -15 <= min(ratios) < -8 and 8 < max(ratios) <= 15
+    assert -15.01 <= min(ratios) < -8 and 8 < max(ratios) <= 15.01
 
 
 def test_general_has_no_references(bank):
@@ -283,42 +306,44 @@ def cached(bank, tmp_path_factory):
 
 
 def test_cached_items_hold_every_choice_of_events(cached, bank):
-    shards = [open_shard(path) for path in sorted(cached[1].glob("*.safetensors"))]
+    shards = [LatentShard(path) for path in sorted(cached[1].glob("*.safetensors"))]
     assert [len(shard) for shard in shards] == [4, 2]
     dataset = CustomizedConcatenation(bank, count=6)
     for index in range(6):
         item, expected = shards[index // 4][index % 4], dataset[index]
-        assert item.mean.shape == (4, 32, 8)
-        assert [len(r.parts) for r in item.references] == [len(g.events) for g in expected.groups]
+        assert item.mean.shape == (4, 126, 8)
+        assert [len(r.events) for r in item.references] == [len(g.events) for g in expected.groups]
         for reference in item.references:
-            assert set(reference.captions) == set(range(1, 2 ** len(reference.parts)))
-    memory = open_shard(sorted(cached[1].glob("*.safetensors"))[0], lazy=False)
+            assert set(reference.captions) == set(range(1, 2 ** len(reference.events)))
+            assert not any(event.placements for event in reference.events)
+    memory = LatentShard(sorted(cached[1].glob("*.safetensors"))[0], lazy=False)
     assert torch.equal(memory[1].mean, shards[0][1].mean)
 
 
 def test_concat_batches_drop_mask_and_blank_as_asked(cached):
-    shard = open_shard(sorted(cached[1].glob("*.safetensors"))[0])
+    shard = LatentShard(sorted(cached[1].glob("*.safetensors"))[0])
     items = [shard[i] for i in range(4)]
-    common = (items, shard.silence, shard.empty_text, 3)
 
-    def batch(augmentation, seed=0):
-        return concat_batch(*common, augmentation, torch.Generator().manual_seed(seed))
+    def batch(augmentation, seed=0, items=items):
+        generator = torch.Generator().manual_seed(seed)
+        common = (shard.silence, shard.empty_text, ConcatFusion(), 3, augmentation, generator)
+        return join_batches([training_example(item, *common) for item in items])
 
     whole = batch(Augmentation(0, 0, 0))
-    assert whole.references.shape == (4, 3, 4, 32, 8)
+    assert whole.references.shape == (4, 3, 4, 126, 8)
     assert whole.reference_mask.sum(1).tolist() == [len(i.references) for i in items]
     for row, item in enumerate(items):
         found = {
-            tuple(part[1][:, 0].flatten().tolist())
+            tuple(event.sound[1][:, 0].flatten().tolist())
             for r in item.references
-            for part in r.parts
-            if part[0] == 0
+            for event in r.events
+            if event.sound[0] == 0
         }
         assert {
             tuple(r[:, 0].flatten().tolist())
             for r in whole.references[row][whole.reference_mask[row]]
         } == found
-    silent = shard.silence.expand(4, 32, 8)
+    silent = shard.silence.expand(4, 126, 8)
     for augmentation in (
         Augmentation(drop=1, mask=0, unconditional=0),
         Augmentation(0, 0, unconditional=1),
@@ -334,15 +359,7 @@ def test_concat_batches_drop_mask_and_blank_as_asked(cached):
         assert (none.prompt_mask.sum(-1) == length).all() == blank
     for item in items:
         plain, masked = (
-            concat_batch(
-                [item],
-                shard.silence,
-                shard.empty_text,
-                3,
-                Augmentation(0, mask, 0),
-                torch.Generator().manual_seed(0),
-            ).references[0]
-            for mask in (0, 1)
+            batch(Augmentation(0, mask, 0), items=[item]).references[0] for mask in (0, 1)
         )
         changed = (masked != plain).any(dim=1).any(dim=-1)
         assert changed.any()
@@ -384,28 +401,121 @@ def test_train_commands_make_parts_that_load(cached, bank, tmp_path):
         )
 
 
-def test_composed_caches_serve_placed_models(bank, tmp_path):
+@pytest.fixture(scope="module")
+def placed(bank, tmp_path_factory):
+    """A model that places its references, and a cache of compositions for it."""
+    folder = tmp_path_factory.mktemp("placed")
+    model = make_folder(folder / "model")
+    command = ("data", "cache", "composed", bank.manifest, "--model", model, "--count", 8)
+    options = ("--shard-items", 2, "--seconds", "2.56,5.12", "--workers", 2)
+    assert run(*command, *options, "--out", folder / "cache") == 0
+    return model, folder / "cache"
+
+
+def test_composed_caches_hold_timelines_and_alternate_lengths(placed, bank):
+    shards = [LatentShard(path) for path in sorted(placed[1].glob("*.safetensors"))]
+    assert [shard.shape for shard in shards] == [(4, 32, 8), (4, 64, 8)] * 2
+    assert all(shard.has_timeline for shard in shards)
+    for seconds, offset in ((2.56, 0), (5.12, 2)):
+        dataset = Composed(bank, config=ComposerConfig.fixed_length(seconds))
+        for index in (offset, offset + 5):
+            item, expected = shards[index // 2][index % 2], dataset[index]
+            assert [[frame for frame, _ in r.events[0].placements] for r in item.references] == [
+                [round(p.start / 0.08) for p in e.placements] for e in expected.references
+            ]
+            for reference in item.references:
+                (event,) = reference.events
+                assert event.sound[0] == 0 and set(reference.captions) == {1}
+                assert all(latent.shape[::2] == (4, 8) for _, latent in event.placements)
+    origin = json.loads((placed[1] / "origin.json").read_text())
+    assert origin["dataset"] == "composed" and origin["count"] == 8
+
+
+def test_single_events_are_cached_without_references(bank, tmp_path):
     model = make_folder(tmp_path / "model")
-    entries = [
-        dataclasses.replace(
-            e, caption=f"a bell rings {i} times", kind="ambience" if e.seconds > 5 else "event"
-        )
-        for i, e in enumerate(bank.entries)
-    ]
-    write_manifest(tmp_path / "manifest.jsonl", entries)
-    (tmp_path / PACKED_NAME).symlink_to(bank.manifest.parent / PACKED_NAME)
-    command = (
-        "data",
-        "cache",
-        "composed",
-        tmp_path / "manifest.jsonl",
-        "--model",
-        model,
-        "--out",
-        tmp_path / "cache",
+    command = ("data", "cache", "composed", bank.manifest, "--model", model, "--count", 2)
+    run(*command, "--text-only", "--seconds", 2.56, "--out", tmp_path / "cache")
+    shard = LatentShard(tmp_path / "cache/000000.safetensors")
+    assert [shard[i].references for i in range(2)] == [[], []] and shard.shape == (4, 32, 8)
+    with pytest.raises(InputError, match="only the dataset 'composed'"):
+        command = ("data", "cache", "overlay", bank.manifest, "--model", model, "--text-only")
+        run(*command, "--out", tmp_path / "other")
+
+
+def test_placed_batches_drop_mask_free_and_blank_as_asked(placed):
+    shard = LatentShard(sorted(placed[1].glob("*.safetensors"))[0])
+    items = [shard[i] for i in range(2)]
+    used = [sum(bool(r.events[0].placements) for r in item.references) for item in items]
+
+    def batch(augmentation, slots=8, seed=0):
+        generator = torch.Generator().manual_seed(seed)
+        common = (shard.silence, shard.empty_text, PlacedFusion(), slots, augmentation, generator)
+        return join_batches([training_example(item, *common) for item in items])
+
+    whole = batch(Augmentation(0, 0, 0, free=0))
+    assert whole.reference_mask.sum(1).tolist() == used
+    presence, flag = whole.references[:, :, -2], whole.references[:, :, -1]
+    for row, item in enumerate(items):
+        expected = set()
+        for reference in item.references:
+            frames = torch.zeros(32)
+            for frame, latent in reference.events[0].placements:
+                frames[frame : frame + latent.shape[1]] = 1
+            expected.add(tuple(frames.tolist()))
+        found = presence[row, whole.reference_mask[row], :, 0]
+        assert {tuple(f.tolist()) for f in found} == expected - {(0.0,) * 32}
+        assert (flag[row, whole.reference_mask[row]] == 1).all()
+    free = batch(Augmentation(0, 0, 0, free=1))
+    assert free.reference_mask.sum(1).tolist() == [len(item.references) for item in items]
+    assert (free.references[:, :, -1] == 0).all()
+    for none in (Augmentation(1, 0, 0), Augmentation(0, 0, 1)):
+        assert not batch(none).reference_mask.any()
+    assert batch(Augmentation(0, 0, 0, 1), slots=1).references.shape[1] == 1
+    masked = batch(Augmentation(0, 1, 0, free=0)).references
+    assert (masked != whole.references).any() and torch.equal(
+        masked[:, :, -2:], whole.references[:, :, -2:]
     )
-    assert run(*command, "--count", 2) == 0
-    shard = open_shard(tmp_path / "cache/000000.safetensors")
-    assert len(shard) == 2 and shard.shape == (4, 128, 8)
-    origin = json.loads((tmp_path / "cache/origin.json").read_text())
-    assert origin["dataset"] == "composed" and origin["count"] == 2
+
+
+def test_a_cache_without_timelines_is_not_for_placed_references(cached, placed):
+    from dreamaudio_core.training.tasks.flow_task import FlowDataset
+
+    plain = Augmentation(0, 0, 0, 0)
+    with pytest.raises(InputError, match="cached without timelines"):
+        FlowDataset([cached[1]], read_config(placed[0]), 8, plain)
+    # The other way round works: any network can leave timelines aside.
+    source = FlowDataset([placed[1]], read_config(cached[0]), 3, plain)
+    assert source.example(0, torch.Generator().manual_seed(0))["batch"].references.shape[1] == 3
+
+
+def test_a_cache_does_not_continue_with_another_vae_or_bank_of_the_same_name(
+    cached, bank, tmp_path
+):
+    model = make_folder(tmp_path / "model", fusion="concat")
+    command = ("data", "cache", "concatenation", "--model", model, "--count", 4)
+    command += ("--shard-items", 2, "--out", tmp_path / "cache")
+    run(*command, bank.manifest, "--share", "1/2")
+    state, facts = read_safetensors(model / "vae.safetensors")
+    (tmp_path / "v2").mkdir()
+    other = tmp_path / "v2" / "vae.safetensors"
+    config = read_config(model).vae
+    save_weights(other, {k: v + 0.01 for k, v in state.items()}, "vae", config)
+    with pytest.raises(InputError, match="was begun with vae '"):
+        run(*command, bank.manifest, "--share", "2/2", "--vae", other)
+    entries = [dataclasses.replace(e, caption=e.caption.upper()) for e in bank.entries]
+    write_manifest(tmp_path / bank.manifest.name, entries)
+    (tmp_path / PACKED_NAME).symlink_to(bank.manifest.parent / PACKED_NAME)
+    with pytest.raises(InputError, match="was begun with bank '"):
+        run(*command, tmp_path / bank.manifest.name, "--share", "2/2")
+    # The same weights and bank elsewhere are the same.
+    (tmp_path / "copy.safetensors").write_bytes((model / "vae.safetensors").read_bytes())
+    run(*command, bank.manifest, "--share", "2/2", "--vae", tmp_path / "copy.safetensors")
+    assert len(list((tmp_path / "cache").glob("*.safetensors"))) == 2
+
+
+def test_test_sets_have_one_name_everywhere():
+    parser = argparse.ArgumentParser()
+    add_evaluate(parser.add_subparsers(required=True))
+    for name in (name for name in DATASETS if name != "composed"):
+        words = ["--model", "mini", "--data", "x", "--out", "y", "--test-set", name]
+        assert parser.parse_args(["evaluate", "ctta", *words]).test_set == name

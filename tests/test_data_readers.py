@@ -138,13 +138,13 @@ def test_labels_become_sentences_and_the_last_fold_is_the_test(tmp_path, layout,
 
 def test_plain_folder(tmp_path):
     entries = {
-        e.path: e for e in scan("folder", plain(tmp_path / "mine"), tmp_path, licence="CC0").entries
+        e.path: e for e in scan("folder", plain(tmp_path / "mine"), tmp_path, license="CC0").entries
     }
     assert entries["mine/door knock/1.wav"].caption == "someone knocks on a door"
     assert entries["mine/bell/1.ogg"].caption == "A bell rings twice."
     assert entries["mine/helicopter.wav"].caption == "A helicopter lands, far away"
     assert entries["mine/helicopter.wav"].kind == "ambience"
-    assert {e.licence for e in entries.values()} == {"CC0"}
+    assert {e.license for e in entries.values()} == {"CC0"}
 
 
 def test_known_lengths_are_not_measured_again_and_bad_files_are_reported(tmp_path):
@@ -185,7 +185,7 @@ def test_packing_continues_after_an_interruption(tmp_path, capsys):
         plain(tmp_path / "mine"),
         "--out",
         tmp_path / "mine.jsonl",
-        "--licence",
+        "--license",
         "CC0",
     )
     assert "2 sounds (train 1, test 1)" in capsys.readouterr().out

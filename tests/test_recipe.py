@@ -12,6 +12,7 @@ import torch
 import dreamaudio_core
 from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig
 from dreamaudio_core.data.bank import BankEntry, write_manifest
+from dreamaudio_core.data.cli import add_parser as add_data
 from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.networks.arranger import Arranger
@@ -166,7 +167,7 @@ def test_card_states_what_was_measured_and_where_the_sounds_are_from(tmp_path, m
         },
     }
     (work / "evaluation" / "evaluation.json").write_text(json.dumps(results))
-    sound = dict(path="a", caption="a frog croaks", kind="event", licence="CC0")
+    sound = dict(path="a", caption="a frog croaks", kind="event", license="CC0")
     (work / "bank").mkdir()
     write_manifest(
         work / "bank" / "manifest.jsonl",
@@ -174,7 +175,7 @@ def test_card_states_what_was_measured_and_where_the_sounds_are_from(tmp_path, m
             BankEntry(**sound, label="p/frog", split="train", seconds=90.0, source="pond"),
             BankEntry(**sound, label="p/frog", split="train", seconds=90.0, source="pond"),
             BankEntry(
-                **{**sound, "licence": "MIT"},
+                **{**sound, "license": "MIT"},
                 label="p/toad",
                 split="train",
                 seconds=120.0,
@@ -263,6 +264,19 @@ def test_training_stages_call_the_package_with_known_options(tmp_path):
                 tmp_path / stage / "made" / "runs"
             )
             assert 0 < args.warmup < args.steps
+
+
+def test_latents_are_cached_by_the_package_with_known_options(tmp_path):
+    parser = argparse.ArgumentParser()
+    add_data(parser.add_subparsers())
+    found, calls = run_stages("latents", tmp_path, "")
+    assert found.returncode == 0 and len(calls) == 4, found.stderr
+    for call in calls:
+        words = call.split()
+        assert words[:5] == ["-m", "dreamaudio_core", "data", "cache", "composed"]
+        args = parser.parse_args(words[2:])
+        assert args.out.is_relative_to(tmp_path / "made" / "cache") and args.model == "mini"
+        assert args.count % args.shard_items == 0
 
 
 def test_a_stage_that_fails_ends_the_run(tmp_path):

@@ -33,7 +33,7 @@ def manifest(tmp_path_factory):
                     split=split,
                     kind="event",
                     source="p",
-                    licence="CC0",
+                    license="CC0",
                 )
             for kind, caption in (("ambience", "rain falls"), ("music", "music plays")):
                 writer.add(
@@ -44,7 +44,7 @@ def manifest(tmp_path_factory):
                     split=split,
                     kind=kind,
                     source="p",
-                    licence="CC0",
+                    license="CC0",
                 )
     return folder / "manifest.jsonl"
 

@@ -18,7 +18,7 @@ import torch
 from dreamaudio_core.cli.main import main
 from dreamaudio_core.config import PRESETS, MRCConfig
 from dreamaudio_core.data.batches import Augmentation
-from dreamaudio_core.data.latents import write_shard
+from dreamaudio_core.data.shards import write_shard
 from dreamaudio_core.errors import CheckpointError, InputError, TrainingError
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.training import loop, run_state
@@ -39,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHANNELS, FRAMES, BANDS, WIDTH = 4, 16, 8, 24
 
 
-def write_cache(folder, items=12, kind="grouped", seed=0, frames=FRAMES):
+def write_cache(folder, items=12, seed=0, frames=FRAMES):
     """A shard of random latents in which the target repeats its references, so that there is
     something to learn.
     """
@@ -49,7 +49,7 @@ def write_cache(folder, items=12, kind="grouped", seed=0, frames=FRAMES):
         return torch.randn(shape, generator=generator)
 
     tokens = noise(3 * (3 * items + 1), WIDTH)
-    tables = {"references": [], "parts": [], "captions": []}
+    tables = {"references": [], "events": [], "placements": [], "captions": []}
     sounds, means, prompts, text, cursor = [], [], [], 1, 0
     for number in range(items):
         prompts.append(text)
@@ -58,8 +58,9 @@ def write_cache(folder, items=12, kind="grouped", seed=0, frames=FRAMES):
             sound = noise(4, CHANNELS, BANDS)
             mean[:, 4 * k : 4 * k + 4] += sound.transpose(0, 1)
             row = len(tables["references"])
-            tables["references"].append([number, text + 1 + k, cursor, cursor + 4])
-            tables["parts"].append([row, 4 * k, cursor, cursor + 4])
+            tables["references"].append(number)
+            tables["events"].append([row, 0, cursor, cursor + 4])
+            tables["placements"].append([row, 4 * k, cursor, cursor + 4])
             tables["captions"].append([row, 1, text + 1 + k])
             sounds.append(sound)
             cursor += 4
@@ -75,9 +76,7 @@ def write_cache(folder, items=12, kind="grouped", seed=0, frames=FRAMES):
         "prompts": torch.tensor(prompts),
         **{name: torch.tensor(rows) for name, rows in tables.items()},
     }
-    if kind == "placed":
-        tensors.pop("captions")
-    write_shard(Path(folder) / f"{kind}-{frames}.safetensors", tensors, {})
+    write_shard(Path(folder) / f"{frames}.safetensors", tensors, {})
     return Path(folder)
 
 
@@ -234,7 +233,7 @@ VARIANTS = [(name, None) for name in PRESETS if name != "mini"] + [("mini", "pla
 
 @pytest.mark.parametrize("name,fusion", VARIANTS)
 def test_every_variant_takes_a_step_and_samples(tmp_path, monkeypatch, name, fusion):
-    cache = write_cache(tmp_path / "cache", items=4, kind="placed" if fusion else "grouped")
+    cache = write_cache(tmp_path / "cache", items=4)
     task = flow_task(cache, tiny(name, fusion))
     before = {k: v.clone() for k, v in task.network.state_dict().items()}
     found, _ = losses(
@@ -253,9 +252,9 @@ def test_every_variant_takes_a_step_and_samples(tmp_path, monkeypatch, name, fus
     assert made.shape == batch["data"].shape and torch.isfinite(made).all()
 
 
-def test_concat_trains_on_single_event_shards_and_mixed_lengths(tmp_path):
-    write_cache(tmp_path / "cache", items=4, kind="placed")
-    cache = write_cache(tmp_path / "cache", items=4, kind="grouped", frames=8)
+def test_shards_of_several_lengths_are_mixed(tmp_path):
+    write_cache(tmp_path / "cache", items=4)
+    cache = write_cache(tmp_path / "cache", items=4, frames=8)
     task = flow_task(cache)
     assert sorted(task.dataset.group_sizes()) == [4, 4]
     assert len(losses(task, options(tmp_path / "run", steps=2))[0]) == 2
@@ -337,7 +336,7 @@ def test_spectral_envelope_is_the_mean_of_what_sounds():
 def test_envelope_is_learned_with_the_flow_and_exported(tmp_path):
     config = tiny(fusion="placed")
     config = dataclasses.replace(config, mrc=dataclasses.replace(config.mrc, envelope_bands=BANDS))
-    cache = write_cache(tmp_path / "cache", kind="placed")
+    cache = write_cache(tmp_path / "cache")
     task = flow_task(cache, config, augmentation=Augmentation(0.0, 0.0, 0.0))
     found = []
     train(
@@ -412,7 +411,7 @@ def start(
 
 @pytest.mark.parametrize("fusion", ["concat", "placed"])
 def test_two_gloo_processes_give_the_curve_of_one(tmp_path, fusion):
-    cache = write_cache(tmp_path / "cache", kind="placed" if fusion == "placed" else "grouped")
+    cache = write_cache(tmp_path / "cache")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -34,7 +34,7 @@ pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")
 
 SMALL = {"periods": (2, 3), "resolutions": ((256, 60, 200),), "width": 4}
-COMMON = {"source": "test", "licence": "CC0"}
+COMMON = {"source": "test", "license": "CC0"}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,10 @@ from typing import Any, Iterable, Optional
 import numpy as np
 import torch
 
+from ..audio import read_audio
+from ..config import AudioConfig
 from ..errors import AudioError, InputError
+from ..files import atomic_write
 
 KINDS = ("event", "ambience", "music", "speech")
 PACKED_NAME = "audio.bin"
@@ -58,7 +61,7 @@ class BankEntry:
         `"train"` or `"test"`.
     seconds
         Length.
-    source, licence
+    source, license
         Package or data set of origin and its terms.
     kind
         One of `KINDS`.
@@ -72,7 +75,7 @@ class BankEntry:
     split: str
     seconds: float
     source: str
-    licence: str
+    license: str
     kind: str = "event"
     offset: Optional[int] = None
     samples: int = 0
@@ -85,13 +88,16 @@ class Bank:
     ----------
     manifest
         JSON-lines file with one `BankEntry` a line.
-    split, kinds, max_seconds, min_seconds
+    split, kinds, min_seconds
         Keep only the entries that satisfy these; `None` keeps all.
+    sample_rate
+        Of the waveforms; a packed bank must have been built at it.
 
     Raises
     ------
     InputError
-        If the manifest is missing, is not JSON lines or lacks a field.
+        If the manifest is missing, is not JSON lines or lacks a field, or the bank was packed at
+        another rate.
     """
 
     def __init__(
@@ -99,20 +105,27 @@ class Bank:
         manifest: str | os.PathLike,
         split: str | None = None,
         kinds: Iterable[str] | None = None,
-        max_seconds: float | None = None,
         min_seconds: float | None = None,
+        sample_rate: int = AudioConfig.sample_rate,
     ):
-        self.manifest = Path(manifest)
+        self.manifest, self.sample_rate = Path(manifest), sample_rate
         kinds = None if kinds is None else set(kinds)
         self.entries = [
             entry
-            for entry in _read_manifest(self.manifest)
+            for entry in read_manifest(self.manifest)
             if (split is None or entry.split == split)
             and (kinds is None or entry.kind in kinds)
-            and (max_seconds is None or entry.seconds <= max_seconds)
             and (min_seconds is None or entry.seconds >= min_seconds)
         ]
         self._packed: np.ndarray | None = None
+        packed = next((e for e in self.entries if e.offset is not None), None)
+        # Lengths are rounded to 0.1 ms.
+        if packed and abs(packed.samples - packed.seconds * sample_rate) > 1 + 1e-4 * sample_rate:
+            found = round(packed.samples / packed.seconds)
+            raise InputError(
+                f"{self.manifest}: its sounds are packed at {found} Hz, expected {sample_rate} Hz; "
+                "build the bank again"
+            )
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -120,10 +133,12 @@ class Bank:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_packed": None}
 
-    @property
-    def labels(self) -> list[str]:
-        """Distinct labels in alphabetical order."""
-        return sorted({entry.label for entry in self.entries})
+    def digest(self) -> str:
+        """Changes with the entries and the length of the packed audio."""
+        packed = self.manifest.parent / PACKED_NAME
+        size = packed.stat().st_size if packed.exists() else 0
+        text = repr((size, self.entries))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def by_label(self) -> dict[str, list[int]]:
         """Indices of the entries of each label."""
@@ -133,19 +148,18 @@ class Bank:
         return table
 
     def samples(self, index: int) -> np.ndarray:
-        """Waveform of entry `index`, float32 [T] in [-1, 1] at 16 kHz."""
+        """Waveform of entry `index`, float32 [T] in [-1, 1]."""
         entry = self.entries[index]
         if entry.offset is None:
-            from ..audio import read_audio
-
-            return read_audio(self.manifest.parent / entry.path).reshape(-1).numpy()
+            return read_audio(self.manifest.parent / entry.path, self.sample_rate).numpy()
         if self._packed is None:
             packed = self.manifest.parent / PACKED_NAME
             try:
                 self._packed = np.memmap(packed, dtype="<i2", mode="r")
             except (OSError, ValueError) as error:
                 raise AudioError(
-                    f"{packed}: expected the bank's packed audio, found none readable; build the bank again"
+                    f"{packed}: expected the bank's packed audio, found none readable; "
+                    "build the bank again"
                 ) from error
         stop = entry.offset + entry.samples
         if stop > len(self._packed):
@@ -156,7 +170,7 @@ class Bank:
         return self._packed[entry.offset : stop].astype(np.float32) / _FULL_SCALE
 
     def waveform(self, index: int) -> torch.Tensor:
-        """Waveform of entry `index`, float32 tensor [T] in [-1, 1] at 16 kHz."""
+        """Waveform of entry `index`, float32 tensor [T] in [-1, 1]."""
         return torch.from_numpy(self.samples(index))
 
 
@@ -184,7 +198,9 @@ class BankWriter:
         os.replace(self._partial, self.directory / PACKED_NAME)
         write_manifest(self.directory / "manifest.jsonl", self._entries)
 
-    def add(self, waveform: np.ndarray, sample_rate: int = 16_000, **fields: Any) -> None:
+    def add(
+        self, waveform: np.ndarray, sample_rate: int = AudioConfig.sample_rate, **fields: Any
+    ) -> None:
         """Append one recording, float [T] in [-1, 1]; `fields` are those of `BankEntry` that are
         not measured.
         """
@@ -205,20 +221,19 @@ class BankWriter:
 
 def write_manifest(path: str | os.PathLike, entries: Iterable[BankEntry]) -> None:
     """Write `entries` as JSON lines, replacing `path` only when all are written."""
-    path = Path(path)
-    partial = path.with_name(path.name + ".part")
-    with open(partial, "w", encoding="utf-8") as file:
+    with atomic_write(path) as partial, open(partial, "w", encoding="utf-8") as file:
         for entry in entries:
             file.write(json.dumps(dataclasses.asdict(entry), ensure_ascii=False) + "\n")
-    os.replace(partial, path)
 
 
-def _read_manifest(path: Path) -> list[BankEntry]:
+def read_manifest(path: Path) -> list[BankEntry]:
+    """Entries of a bank's manifest, in its order."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         raise InputError(
-            f"{path}: expected a bank manifest (JSON lines), found no readable file; give the path of manifest.jsonl"
+            f"{path}: expected a bank manifest (JSON lines), found no readable "
+            "file; give the path of manifest.jsonl"
         ) from error
     known = {field.name for field in dataclasses.fields(BankEntry)}
     entries = []

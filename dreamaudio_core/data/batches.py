@@ -1,4 +1,4 @@
-"""Batches for the placed fusion, with the paper's augmentations (paper, section IV-A)."""
+"""Training batches with the paper's augmentations (paper, section IV-A)."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..networks.fusion import Fusion
 from ..rendering.placing import canvas
-from .latents import CachedItem
+from .shards import CachedItem, Placed
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,14 @@ class Augmentation:
     Parameters
     ----------
     drop
-        Each reference loses its sound and caption; the target keeps the event (paper: 0.4).
+        Each event loses its sound and caption; the target keeps it (paper: 0.4).
     mask
-        A contiguous span of a reference's frames becomes silence (paper: 0.1).
+        A contiguous span of an event's frames becomes silence (paper: 0.1).
     unconditional
         Prompt and references are dropped together, for guidance (paper: 0.1).
     free
-        References are not placed, so that the network has to find their time (the paper's mode).
+        References are not placed, so that the network has to find their time (the paper's mode,
+        and always so with a fusion that uses no timeline).
     """
 
     drop: float = 0.4
@@ -35,7 +37,7 @@ class Augmentation:
 
 @dataclass
 class Batch:
-    """Inputs of `MRCUNet.forward` and the target latents, for one training step, of either fusion."""
+    """Inputs of `MRCUNet.forward` and the target latents, for one training step."""
 
     data: Tensor
     prompt: Tensor
@@ -55,9 +57,7 @@ def chance(probability: float, generator: torch.Generator) -> bool:
     return torch.rand((), generator=generator).item() < probability
 
 
-def mask_span(
-    parts: list[tuple[int, Tensor]], silence: Tensor, generator: torch.Generator
-) -> list[tuple[int, Tensor]]:
+def mask_span(parts: list[Placed], silence: Tensor, generator: torch.Generator) -> list[Placed]:
     """Silence a contiguous 10 to 50 % of each part (start frame, latent [C, t, F])."""
     masked = []
     for start, latent in parts:
@@ -80,64 +80,66 @@ def pad_tokens(rows: list[Tensor], length: int) -> tuple[Tensor, Tensor]:
     return tokens, mask
 
 
-def placed_batch(
-    items: list[CachedItem],
+def training_example(
+    item: CachedItem,
     silence: Tensor,
     empty_text: Tensor,
+    fusion: Fusion,
+    slots: int,
     augmentation: Augmentation,
     generator: torch.Generator,
 ) -> Batch:
-    """Draw augmentations and posterior samples, and join items of one length.
+    """Draw augmentations and a posterior sample of one item.
+
+    Each event of a reference is dropped on its own (its sound becomes silence, its words leave the
+    reference's caption), or loses a span of its frames; the target keeps it. References come in
+    random order; of more than the slots a random choice is taken.
 
     Parameters
     ----------
-    items
-        Items whose targets have the same shape [C, T, F].
+    item
+        With a target [C, T, F].
     silence, empty_text
         Latent of silence [C, 1, F], features of the empty text [L, D].
+    fusion
+        How the network takes references.
+    slots
+        Most references of one call.
+
+    Returns
+    -------
+    Batch
+        Of one item; slots without a reference hold the empty text.
     """
-    frames = items[0].mean.shape[1]
-    data, prompts, canvases, captions = [], [], [], []
-    for item in items:
-        noise = torch.randn(item.mean.shape, generator=generator)
-        data.append(item.mean + item.std * noise)
-        free = chance(augmentation.free, generator)
-        alone = chance(augmentation.unconditional, generator)
-        prompts.append(empty_text if alone else item.prompt)
-        rows, words = [], []
-        for reference in item.references:
-            dropped = chance(augmentation.drop, generator)
-            parts = [(0, reference.whole)] if free else reference.parts
-            if alone or dropped or not parts:
+    frames = item.mean.shape[1]
+    data = item.mean + item.std * torch.randn(item.mean.shape, generator=generator)
+    free = not fusion.uses_timeline or chance(augmentation.free, generator)
+    alone = chance(augmentation.unconditional, generator)
+    canvases, texts = [], []
+    for k in torch.randperm(len(item.references), generator=generator).tolist():
+        parts, present = [], 0
+        for number, event in enumerate(item.references[k].events):
+            own = [event.sound] if free else event.placements
+            if chance(augmentation.drop, generator) or not own:
                 continue
-            if chance(augmentation.mask, generator):
-                parts = mask_span(parts, silence, generator)
-            rows.append(canvas(parts, silence, frames, placed=not free))
-            words.append(reference.tokens)
-        canvases.append(rows)
-        captions.append(words)
-    slots = max(1, max(len(rows) for rows in canvases))
-    shape = (data[0].shape[0] + 2, frames, data[0].shape[2])
-    references = torch.zeros(len(items), slots, *shape)
-    reference_mask = torch.zeros(len(items), slots, dtype=torch.bool)
-    longest = max(len(t) for t in [*prompts, empty_text, *(w for words in captions for w in words)])
-    caption_tokens = torch.zeros(len(items), slots, longest, prompts[0].shape[-1])
-    caption_mask = torch.zeros(len(items), slots, longest, dtype=torch.bool)
-    for i, (rows, words) in enumerate(zip(canvases, captions)):
-        for k, row in enumerate(rows):
-            references[i, k], reference_mask[i, k] = row, True
-        caption_tokens[i], caption_mask[i] = pad_tokens(
-            [*words, *[empty_text] * (slots - len(words))], longest
-        )
-    prompt, prompt_mask = pad_tokens(prompts, longest)
+            masked = chance(augmentation.mask, generator)
+            parts += mask_span(own, silence, generator) if masked else own
+            present |= 1 << number
+        if parts and not alone and len(canvases) < slots:
+            canvases.append(canvas(parts, silence, frames, placed=not free))
+            texts.append(item.references[k].captions[present])
+    references = fusion.stack(canvases, silence, slots, frames)
+    texts += [empty_text] * (len(references) - len(texts))
+    prompt = empty_text if alone else item.prompt
+    longest = max(len(text) for text in (prompt, empty_text, *texts))
+    captions, caption_mask = pad_tokens(texts, longest)
     return Batch(
-        torch.stack(data),
-        prompt,
-        prompt_mask,
-        caption_tokens,
-        caption_mask,
-        references,
-        reference_mask,
+        data[None],
+        *pad_tokens([prompt], longest),
+        captions[None],
+        caption_mask[None],
+        references[None],
+        (torch.arange(len(references)) < len(canvases))[None],
     )
 
 
@@ -150,7 +152,7 @@ def join_batches(batches: list[Batch]) -> Batch:
 
     def grow(x: Tensor, *sizes: int) -> Tensor:
         out = x.new_zeros(x.shape[0], *sizes, *x.shape[1 + len(sizes) :])
-        out[(slice(None), *(slice(size) for size in x.shape[1 : 1 + len(sizes)]))] = x
+        out[tuple(slice(size) for size in x.shape[: 1 + len(sizes)])] = x
         return out
 
     sizes = {

@@ -11,8 +11,6 @@ from typing import Any
 from ..errors import DreamAudioError, InputError
 from .datasets import COUNTS, DATASETS
 
-COMPOSED = "composed"
-
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Add the command `data`; each of its sub-commands sets `run`, a function of the arguments to
@@ -31,7 +29,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     scan.add_argument(
         "--out", type=Path, required=True, metavar="MANIFEST", help="JSON-lines file to write"
     )
-    scan.add_argument("--licence", help="in place of the collection's own")
+    scan.add_argument("--license", help="license of the sounds, instead of the collection's own")
     scan.set_defaults(run=_scan)
 
     build = commands.add_parser("build", help="join manifests into one packed bank at 16 kHz")
@@ -50,8 +48,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     cache = commands.add_parser("cache", help="compute latents and text features once")
     cache.add_argument(
         "dataset",
-        choices=(*(name for name in DATASETS if "train" in COUNTS[name]), COMPOSED),
-        help=f"{COMPOSED}: items with timelines, for placed references",
+        choices=[name for name in DATASETS if "train" in COUNTS[name]],
+        help="composed: prompts of many layouts with their timelines; the others as in the paper",
     )
     cache.add_argument("manifest", type=Path, help="bank manifest")
     cache.add_argument("--out", type=Path, required=True, metavar="FOLDER")
@@ -68,12 +66,24 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="K/N",
         help="cache only the K-th of N shares of the shards",
     )
+    cache.add_argument(
+        "--seconds",
+        type=_lengths,
+        metavar="S[,S...]",
+        help="composed: lengths, alternating from shard to shard (default: 10.24)",
+    )
+    cache.add_argument(
+        "--text-only",
+        action="store_true",
+        help="composed: only single events that are asked for by their caption, without references",
+    )
+    cache.add_argument("--workers", type=int, default=1, metavar="N", help="processes")
     cache.add_argument("--device", default="cpu")
     cache.set_defaults(run=_cache)
 
     for command in (compose, cache):
         command.add_argument("--seed", type=int, default=0)
-        command.add_argument("--count", type=int, help="items (default: as in the paper)")
+        command.add_argument("--count", type=int, help="items (default: as many as in the paper)")
         command.add_argument(
             "--groups", type=int, default=3, help="references that the events are grouped into"
         )
@@ -121,7 +131,7 @@ def _scan(args: argparse.Namespace) -> int:
                 log.write(json.dumps({"path": entry.path, "seconds": entry.seconds}) + "\n")
 
         try:
-            found = scan(args.layout, args.folder, args.out.parent, known, args.licence, each)
+            found = scan(args.layout, args.folder, args.out.parent, known, args.license, each)
         except DreamAudioError:
             log.close()
             if lengths.stat().st_size == 0:
@@ -151,20 +161,42 @@ def _build(args: argparse.Namespace) -> int:
     return 0
 
 
-def _dataset(args: argparse.Namespace) -> Any:
-    from .bank import Bank
+def _lengths(text: str) -> tuple[float, ...]:
+    lengths = tuple(float(length) for length in text.split(","))
+    if not all(0.3 <= length <= 120.0 for length in lengths):
+        raise argparse.ArgumentTypeError(f"expected seconds from 0.3 to 120, found {text!r}")
+    return lengths
 
-    if args.count is not None and args.count < 1:
-        raise InputError(f"--count: expected at least 1, found {args.count}")
-    return DATASETS[args.dataset](
-        Bank(args.manifest), args.split, args.seed, args.count, args.groups
-    )
+
+def _at_least_one(args: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise InputError(f"--{name.replace('_', '-')}: expected at least 1, found {value}")
+
+
+def _datasets(args: argparse.Namespace) -> list[Any]:
+    """The dataset of the command line, once for each length."""
+    from .bank import Bank
+    from .compose.config import ComposerConfig
+
+    bank, common = Bank(args.manifest), (args.split, args.seed, args.count, args.groups)
+    lengths = getattr(args, "seconds", None)
+    text_only = getattr(args, "text_only", False)
+    if args.dataset != "composed":
+        if lengths or text_only:
+            raise InputError("--seconds, --text-only: only the dataset 'composed' has these")
+        return [DATASETS[args.dataset](bank, *common)]
+    make = ComposerConfig.text_only if text_only else ComposerConfig.fixed_length
+    configs = [make(length) for length in lengths] if lengths else [make()]
+    return [DATASETS["composed"](bank, *common, config=config) for config in configs]
 
 
 def _compose(args: argparse.Namespace) -> int:
     from .export import write_test_set
 
-    dataset = _dataset(args)
+    _at_least_one(args, "count", "groups")
+    (dataset,) = _datasets(args)
     with _bar(len(dataset), args.dataset, "item") as bar:
         count = write_test_set(dataset, args.out, each=bar.update)
     print(f"{args.out / 'scenes.jsonl'}: {count} scenes")
@@ -178,79 +210,79 @@ def _share(text: str) -> tuple[int, int]:
     return int(number) - 1, int(total)
 
 
-def _cache(args: argparse.Namespace) -> int:
-    from dataclasses import replace
-
-    from ..networks.text_encoder import load_text_encoder
+def _cache_config(args: argparse.Namespace) -> tuple[Any, Path, str | Path]:
+    """Configuration of the model, its VAE's file, and its text encoder's folder or hub id."""
     from ..weights.folder import find_config
-    from ..weights.load import load_part
-    from .bank import Bank
-    from .composer import Composer
-    from .export import write_cache
-    from .grouped import GroupedEncoder
-    from .latents import LatentEncoder
 
-    if args.shard_items < 1:
-        raise InputError(f"--shard-items: expected at least 1, found {args.shard_items}")
-    share = _share(args.share)
     config, folder = find_config(args.model)
-    vae_path = args.vae or (folder / "vae.safetensors" if folder else None)
-    if vae_path is None:
+    vae = args.vae or (folder / "vae.safetensors" if folder else None)
+    if vae is None:
         raise InputError(
-            f"--vae: expected VAE weights, because {args.model!r} is a preset without any; name a file or a "
-            "model folder"
-        )
-    vae = load_part("vae", vae_path)
-    if (
-        vae.config.latent_channels != config.vae.latent_channels
-        or vae.config.stride != config.vae.stride
-    ):
-        raise InputError(
-            f"--vae: {vae_path} makes {vae.config.latent_channels} channels at stride {vae.config.stride}, the "
-            f"model expects {config.vae.latent_channels} at {config.vae.stride}"
+            f"--vae: expected VAE weights, because {args.model!r} is a preset without any; name a "
+            "file or a model folder"
         )
     own = folder / config.text.source if folder else None
-    source = args.text_encoder or (own if own is not None and own.is_dir() else config.text.source)
-    text_encoder = load_text_encoder(
-        source, config.text, allow_download=args.text_encoder is not None
-    )
-    config = replace(config, vae=vae.config)
-    if args.dataset == COMPOSED:
-        composers = Composer(
-            Bank(args.manifest, kinds=("event", "speech")),
-            Bank(args.manifest, kinds=("ambience", "music")),
-            _full_length(),
-            args.split,
-        )
-        count, encoder = args.count or 20_000, LatentEncoder(config, vae, text_encoder, args.device)
+    text = args.text_encoder or (own if own is not None and own.is_dir() else config.text.source)
+    return config, vae, text
 
-        def item(index: int) -> Any:
-            return composers.item(args.seed, index)
-    else:
-        dataset = _dataset(args)
-        count, encoder, item = (
-            len(dataset),
-            GroupedEncoder(config, vae, text_encoder, args.device),
-            dataset.__getitem__,
+
+def _prepare_cache(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Items by index, and their encoder."""
+    from dataclasses import replace
+
+    from ..networks.fusion import fusion_of
+    from ..networks.text_encoder import load_text_encoder
+    from ..weights.load import load_part
+    from .latents import LatentEncoder
+
+    config, vae_path, text_source = _cache_config(args)
+    vae = load_part("vae", vae_path)
+    found, wanted = vae.config, config.vae
+    if (found.latent_channels, found.stride) != (wanted.latent_channels, wanted.stride):
+        raise InputError(
+            f"--vae: {vae_path} has {found.latent_channels} channels at stride {found.stride}, the "
+            f"model expects {wanted.latent_channels} at {wanted.stride}"
         )
+    downloads = args.text_encoder is not None
+    text_encoder = load_text_encoder(text_source, config.text, allow_download=downloads)
+    timeline = fusion_of(config.mrc).uses_timeline
+    config = replace(config, vae=vae.config)
+    datasets = _datasets(args)
+
+    def item(index: int) -> Any:
+        return datasets[index // args.shard_items % len(datasets)][index]
+
+    return item, LatentEncoder(config, vae, text_encoder, args.device, timeline)
+
+
+def _cache(args: argparse.Namespace) -> int:
+    from functools import partial
+
+    from ..networks.fusion import fusion_of
+    from .export import content_digest, write_cache
+
+    _at_least_one(args, "count", "groups", "shard_items", "workers")
+    share = _share(args.share)
+    config, vae, text_encoder = _cache_config(args)
+    datasets = _datasets(args)
+    count = len(datasets[0])
     origin = {
-        "dataset": args.dataset,
-        "split": args.split,
-        "seed": args.seed,
-        "groups": args.groups,
-        "manifest": args.manifest.name,
-        "vae": str(vae_path.name),
-        "text encoder": str(source),
+        **datasets[0].origin(),
+        "seconds": list(args.seconds or ()),
+        "timeline": fusion_of(config.mrc).uses_timeline,
+        "vae": content_digest(vae),
+        "text encoder": content_digest(text_encoder),
     }
     with _bar(count, f"caching {args.dataset}", "item") as bar:
         written = write_cache(
-            item, count, encoder, args.out, origin, args.shard_items, share, bar.update
+            partial(_prepare_cache, args),
+            count,
+            args.out,
+            origin,
+            args.shard_items,
+            share,
+            args.workers,
+            bar.update,
         )
     print(f"{args.out}: {written} shards written, {count} items in all")
     return 0
-
-
-def _full_length() -> Any:
-    from .composer import ComposerConfig
-
-    return ComposerConfig(short_probability=0.0)

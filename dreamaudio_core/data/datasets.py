@@ -1,14 +1,15 @@
-"""The paper's datasets, drawn from a bank: AudioCaps-General, Customized-Concatenation, -Overlay
-and -Fantasy (section IV).
+"""Datasets drawn from a bank: the paper's AudioCaps-General, Customized-Concatenation, -Overlay and
+-Fantasy (section IV), and our own compositions with timelines.
 
-Item i is a function of (seed, i) alone: the same on every worker and machine. Clips are trimmed of
-silence and brought to a peak of 0.5; mixes are made first and scaled after, as a whole, so that a
-signal-to-noise ratio is kept.
+Item i is a function of (seed, i) alone: the same on every worker and machine. A new dataset is a
+class here, and a name in `DATASETS`.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,20 +20,25 @@ from torch import Tensor
 
 from ..audio import normalize_reference, trim_silence
 from ..errors import InputError
+from ..scene.timeline import Placement
 from .bank import Bank
-from .paper_items import SAMPLE_RATE, GroupEvent, PaperItem, ReferenceGroup, TargetEvent
+from .compose.composer import Composer
+from .compose.composition import Composition, Event, ReferenceGroup
+from .compose.config import ComposerConfig
+from .compose.render import mix, rms_db, to_peak
 
 SECONDS = 10.0
 LONGEST_CLIP = 5.0
 SHORTEST_BASE = 9.5
 MOST_EVENTS = 5
 SNR_DB = (-15.0, 15.0)
-# Table I of the paper; datasets by their short names.
-COUNTS = {
+# Table I of the paper, and ours.
+COUNTS: dict[str, dict[str, int]] = {
     "general": {"train": 49_502, "test": 928},
     "overlay": {"train": 146_481, "test": 200},
     "concatenation": {"train": 92_299, "test": 200},
     "fantasy": {"test": 25},
+    "composed": {"train": 20_000, "test": 200},
 }
 
 # Captions of real collections are clauses of any form; these joints fit all of them.
@@ -86,17 +92,8 @@ def as_sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "."
 
 
-def prepare_clip(waveform: Tensor) -> Tensor:
-    """Trimmed of silence, mean removed, peak 0.5."""
-    return normalize_reference(trim_silence(waveform, SAMPLE_RATE))
-
-
-def _to_peak(waveform: Tensor) -> Tensor:
-    return waveform * (0.5 / max(float(waveform.abs().max()), 1e-6))
-
-
-class PaperDataset:
-    """Common to all: a bank, a split, a seed and a number of items.
+class CompositionDataset:
+    """A bank, a split, a seed and a number of items.
 
     Parameters
     ----------
@@ -105,9 +102,9 @@ class PaperDataset:
     split
         `"train"` or `"test"`.
     seed
-        Names the stream.
+        Random seed of all items.
     count
-        Items; that of the paper's Table I by default.
+        Items; that of `COUNTS` by default.
     groups
         References that the events of a target are grouped into.
 
@@ -134,21 +131,32 @@ class PaperDataset:
         if groups < 1:
             raise InputError(f"groups: expected at least 1, found {groups}")
         self.bank, self.split, self.seed, self.groups = bank, split, seed, groups
-        self._choose()
         self._count = COUNTS[self.name][split] if count is None else count
+        self._choose()
 
     def _choose(self) -> None:
+        """Select the recordings that may be drawn."""
         raise NotImplementedError
+
+    def origin(self) -> dict[str, Any]:
+        """What the items depend on; equal for two datasets with equal items."""
+        return {
+            "dataset": self.name,
+            "split": self.split,
+            "seed": self.seed,
+            "groups": self.groups,
+            "bank": self.bank.digest(),
+        }
 
     def _need(self, found: list[int], least: int, what: str) -> None:
         if len(found) < least:
             raise InputError(
-                f"{self.bank.manifest}: {self.name} needs at least {least} {what} in split {self.split!r}, "
-                f"found {len(found)}; build a larger bank"
+                f"{self.bank.manifest}: {self.name} needs at least {least} {what} in split "
+                f"{self.split!r}, found {len(found)}; build a larger bank"
             )
 
-    def _entries(self, **limits: float) -> list[int]:
-        low, high = limits.get("low", 0.0), limits.get("high", float("inf"))
+    def _entries(self, low: float = 0.0, high: float = float("inf")) -> list[int]:
+        """Entries of the split that last from `low` to `high` seconds."""
         return [
             i
             for i, e in enumerate(self.bank.entries)
@@ -165,11 +173,19 @@ class PaperDataset:
             (self.seed, list(COUNTS).index(self.name), self.split == "test", index)
         )
 
-    def __getitem__(self, index: int) -> PaperItem:
+    def __getitem__(self, index: int) -> Composition:
         raise NotImplementedError
 
+    def _seconds(self, waveform: Tensor) -> float:
+        return len(waveform) / self.bank.sample_rate
+
+    def _samples(self, seconds: float) -> int:
+        return round(seconds * self.bank.sample_rate)
+
     def _clip(self, entry: int, longest: float = LONGEST_CLIP) -> Tensor:
-        return prepare_clip(self.bank.waveform(entry))[: round(longest * SAMPLE_RATE)]
+        """A recording trimmed of silence, without its mean, peak 0.5."""
+        trimmed = trim_silence(self.bank.waveform(entry), self.bank.sample_rate)
+        return normalize_reference(trimmed)[: self._samples(longest)]
 
     def _draw(self, rng: np.random.Generator, pool: list[int], taken: set[str]) -> int | None:
         for _ in range(20):
@@ -182,8 +198,26 @@ class PaperDataset:
     def _clause(self, entry: int) -> str:
         return as_clause(self.bank.entries[entry].caption)
 
+    def _event(
+        self, index: int, sound: Tensor, words: str, start: float | None = 0.0, gain: float = 0.0
+    ) -> Event:
+        """An event that sounds whole from `start`, or nowhere for None."""
+        entry = self.bank.entries[index]
+        places = () if start is None else (Placement(start, self._seconds(sound), gain, 0.0),)
+        return Event(index, entry.label, entry.caption, sound, words, words, places)
 
-class AudioCapsGeneral(PaperDataset):
+    def _composition(
+        self, prompt: str, events: list[Event], groups: list[tuple[list[int], str]]
+    ) -> Composition:
+        """Mix the events of a target of 10 s, and deal them to groups (numbers, joint)."""
+        target, events = mix(events, SECONDS, self.bank.sample_rate)
+        dealt = tuple(
+            ReferenceGroup(tuple(events[i] for i in numbers), joint) for numbers, joint in groups
+        )
+        return Composition(prompt, SECONDS, target, tuple(events), dealt, self.name)
+
+
+class AudioCapsGeneral(CompositionDataset):
     """Clips of AudioCaps with their captions and no references (AC)."""
 
     name = "general"
@@ -198,19 +232,16 @@ class AudioCapsGeneral(PaperDataset):
     def __len__(self) -> int:
         return min(len(self._pool), self._count)
 
-    def __getitem__(self, index: int) -> PaperItem:
+    def __getitem__(self, index: int) -> Composition:
         self._rng(index)
         entry = self._pool[index]
-        target = _to_peak(self.bank.waveform(entry)[: round(SECONDS * SAMPLE_RATE)])
-        return PaperItem(
-            self.bank.entries[entry].caption,
-            target,
-            (),
-            (TargetEvent(entry, 0.0, len(target) / SAMPLE_RATE),),
-        )
+        caption = self.bank.entries[entry].caption
+        sound = to_peak(self.bank.waveform(entry)[: self._samples(SECONDS)])
+        event = replace(self._event(entry, sound, caption), has_reference=False)
+        return Composition(caption, SECONDS, sound, (event,), (), self.name)
 
 
-class CustomizedConcatenation(PaperDataset):
+class CustomizedConcatenation(CompositionDataset):
     """One to five clips of at most 5 s after one another, in 10 s (CC).
 
     The number of clips is drawn evenly; those that no longer fit are left out. They are then dealt
@@ -223,44 +254,35 @@ class CustomizedConcatenation(PaperDataset):
         self._pool = self._entries(low=0.1, high=LONGEST_CLIP)
         self._need(self._pool, MOST_EVENTS, f"clips of at most {LONGEST_CLIP:g} s")
 
-    def __getitem__(self, index: int) -> PaperItem:
+    def __getitem__(self, index: int) -> Composition:
         rng = self._rng(index)
         wanted, taken = 1 + int(rng.integers(MOST_EVENTS)), set()
-        target = torch.zeros(round(SECONDS * SAMPLE_RATE))
-        clips: list[tuple[int, Tensor]] = []
-        events: list[TargetEvent] = []
+        events: list[Event] = []
         cursor = 0
         for _ in range(wanted):
             entry = self._draw(rng, self._pool, taken)
             clip = None if entry is None else self._clip(entry)
-            if clip is None or cursor + len(clip) > len(target):
+            if clip is None or cursor + len(clip) > self._samples(SECONDS):
                 continue
-            target[cursor : cursor + len(clip)] = clip
-            clips.append((entry, clip))
-            events.append(TargetEvent(entry, cursor / SAMPLE_RATE, len(clip) / SAMPLE_RATE))
+            start = cursor / self.bank.sample_rate
+            events.append(self._event(entry, clip, self._clause(entry), start))
             cursor += len(clip)
-        text = self._clause(clips[0][0])
-        for entry, _ in clips[1:]:
-            text += JOINTS[int(rng.integers(len(JOINTS)))].format(b=self._clause(entry))
-        return PaperItem(as_sentence(text), _to_peak(target), self._deal(rng, clips), tuple(events))
+        text = events[0].reference_caption
+        for event in events[1:]:
+            text += _joint(rng).format(b=event.reference_caption)
+        return self._composition(as_sentence(text), events, self._deal(rng, len(events)))
 
-    def _deal(
-        self, rng: np.random.Generator, clips: list[tuple[int, Tensor]]
-    ) -> tuple[ReferenceGroup, ...]:
-        piles: list[list[tuple[int, Tensor]]] = [[] for _ in range(min(self.groups, len(clips)))]
-        for place, k in enumerate(rng.permutation(len(clips))):
-            piles[place % len(piles)].append(clips[k])
-        groups = []
-        for pile in piles:
-            events, start = [], 0.0
-            for entry, clip in pile:
-                events.append(GroupEvent(clip, self._clause(entry), start, entry))
-                start += len(clip) / SAMPLE_RATE
-            groups.append(ReferenceGroup(tuple(events), JOINTS[int(rng.integers(len(JOINTS)))]))
-        return tuple(groups)
+    def _deal(self, rng: np.random.Generator, count: int) -> list[tuple[list[int], str]]:
+        order = rng.permutation(count).tolist()
+        piles = min(self.groups, count)
+        return [(order[first::piles], _joint(rng)) for first in range(piles)]
 
 
-class CustomizedOverlay(PaperDataset):
+def _joint(rng: np.random.Generator) -> str:
+    return JOINTS[int(rng.integers(len(JOINTS)))]
+
+
+class CustomizedOverlay(CompositionDataset):
     """A base of 10 s with a clip of at most 5 s over its front half, its back half, both or neither
     (CO).
 
@@ -277,7 +299,7 @@ class CustomizedOverlay(PaperDataset):
         self._need(self._bases, 1, f"sounds of {SHORTEST_BASE:g} s or more")
 
     def _base(self, rng: np.random.Generator, entry: int) -> Tensor:
-        length = round(SECONDS * SAMPLE_RATE)
+        length = self._samples(SECONDS)
         waveform = self.bank.waveform(entry)
         begin = int(rng.integers(max(1, len(waveform) - length + 1)))
         part = normalize_reference(waveform[begin : begin + length])
@@ -285,36 +307,29 @@ class CustomizedOverlay(PaperDataset):
         part = normalize_reference(waveform[:length]) if part.abs().max() == 0 else part
         return torch.nn.functional.pad(part, (0, length - len(part)))
 
-    def __getitem__(self, index: int) -> PaperItem:
+    def __getitem__(self, index: int) -> Composition:
         rng, taken = self._rng(index), set()
         count = 1 + int(rng.integers(3))
-        front = count == 3 or (count == 2 and bool(rng.random() < 0.5))
-        back = count == 3 or (count == 2 and not front)
+        halves = ["front", "back"] if count == 3 else []
+        if count == 2:
+            halves = ["front" if rng.random() < 0.5 else "back"]
         entry = self._draw(rng, self._bases, taken)
         base = self._base(rng, entry)
-        mix, power = base.clone(), float(base.double().square().mean())
         words = {"base": self._clause(entry)}
-        groups = [ReferenceGroup((GroupEvent(base, words["base"], 0.0, entry),))]
-        events = [TargetEvent(entry, 0.0, SECONDS)]
-        for name, wanted, begin in (("front", front, 0.0), ("back", back, SECONDS / 2)):
-            entry = self._draw(rng, self._pool, taken) if wanted else None
+        events = [replace(self._event(entry, base, words["base"]), background=True)]
+        for half in halves:
+            entry = self._draw(rng, self._pool, taken)
             if entry is None:
-                front, back = front and name != "front", back and name != "back"
                 continue
-            clip = self._clip(entry)
-            duration = len(clip) / SAMPLE_RATE
-            start = round((begin + rng.random() * (SECONDS / 2 - duration)) * SAMPLE_RATE)
-            snr = float(rng.uniform(*SNR_DB))
-            gain = (
-                power / max(float(clip.double().square().mean()), 1e-12) * 10 ** (snr / 10)
-            ) ** 0.5
-            mix[start : start + len(clip)] += gain * clip
-            words[name] = self._clause(entry)
-            groups.append(ReferenceGroup((GroupEvent(clip, words[name], 0.0, entry),)))
-            events.append(TargetEvent(entry, start / SAMPLE_RATE, duration, snr))
-        templates = OVERLAY[front, back]
+            clip, words[half] = self._clip(entry), self._clause(entry)
+            begin = 0.0 if half == "front" else SECONDS / 2
+            start = begin + rng.random() * (SECONDS / 2 - self._seconds(clip))
+            gain = float(rng.uniform(*SNR_DB)) + rms_db(base) - rms_db(clip)
+            events.append(self._event(entry, clip, words[half], start, gain))
+        templates = OVERLAY["front" in words, "back" in words]
         prompt = templates[int(rng.integers(len(templates)))].format(**words)
-        return PaperItem(as_sentence(prompt), _to_peak(mix), tuple(groups), tuple(events))
+        groups = [([k], JOINTS[0]) for k in range(len(events))]
+        return self._composition(as_sentence(prompt), events, groups)
 
 
 @lru_cache(maxsize=1)
@@ -325,7 +340,7 @@ def fantasy_table() -> dict[str, Any]:
     return json.loads(Path(__file__).with_name("fantasy.json").read_text(encoding="utf-8"))
 
 
-class CustomizedFantasy(PaperDataset):
+class CustomizedFantasy(CompositionDataset):
     """Scenarios that nobody has recorded: a prompt and references, no target (CF).
 
     The events are the classes of ESC-50 and UrbanSound8K; which recording of its class stands for
@@ -354,21 +369,48 @@ class CustomizedFantasy(PaperDataset):
     def __len__(self) -> int:
         return min(self._count, len(self._scenarios))
 
-    def __getitem__(self, index: int) -> PaperItem:
+    def __getitem__(self, index: int) -> Composition:
         rng = self._rng(index)
         scenario = self._scenarios[index]
-        groups = []
+        events = []
         for label in scenario["events"]:
             pool = self._by_label[label]
             entry = pool[int(rng.integers(len(pool)))]
-            clip = self._clip(entry, SECONDS)
-            groups.append(
-                ReferenceGroup((GroupEvent(clip, fantasy_table()["events"][label], 0.0, entry),))
-            )
-        return PaperItem(scenario["prompt"], None, tuple(groups))
+            words = fantasy_table()["events"][label]
+            events.append(self._event(entry, self._clip(entry, SECONDS), words, start=None))
+        groups = tuple(ReferenceGroup((event,)) for event in events)
+        return Composition(scenario["prompt"], SECONDS, None, tuple(events), groups, self.name)
 
 
-DATASETS: dict[str, type[PaperDataset]] = {
+class Composed(CompositionDataset):
+    """Our compositions with timelines, see `compose`; by default all of 10.24 s."""
+
+    name = "composed"
+
+    def __init__(self, *args: Any, config: ComposerConfig | None = None, **options: Any):
+        self.config = config or ComposerConfig.fixed_length()
+        super().__init__(*args, **options)
+
+    def origin(self) -> dict[str, Any]:
+        """What the items depend on, among it everything that is drawn."""
+        config = hashlib.sha256(repr(self.config).encode()).hexdigest()[:16]
+        return {**super().origin(), "config": config}
+
+    def _choose(self) -> None:
+        self._composer = Composer(self.bank, self.config, self.split)
+
+    def __getitem__(self, index: int) -> Composition:
+        self._rng(index)
+        return self._composer.item(self.seed, index)
+
+
+DATASETS: dict[str, type[CompositionDataset]] = {
     kind.name: kind
-    for kind in (AudioCapsGeneral, CustomizedConcatenation, CustomizedOverlay, CustomizedFantasy)
+    for kind in (
+        AudioCapsGeneral,
+        CustomizedConcatenation,
+        CustomizedOverlay,
+        CustomizedFantasy,
+        Composed,
+    )
 }

@@ -1,26 +1,28 @@
-"""Fixed test sets and latent caches of a dataset, written to disk; what is there already is kept."""
+"""Test sets and latent caches on disk; what is complete is kept."""
 
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 from pathlib import Path
-from typing import Any, Callable
-
-from safetensors import SafetensorError, safe_open
+from typing import Any, Callable, Iterator, Sequence
 
 from ..audio import write_audio
 from ..errors import InputError
+from ..files import atomic_write, file_digest, folder_digest
 from ..scene.scenes import SCENES, Scene, SceneReference, write_scenes
-from .datasets import PaperDataset
-from .latents import LatentEncoder, write_shard
-from .paper_items import SAMPLE_RATE
+from .compose.composition import Composition
+from .datasets import CompositionDataset
+from .latents import LatentEncoder
+from .shards import is_complete, write_shard
 
-Each = Callable[[], Any]
+Each = Callable[[int], Any]
+Prepare = Callable[[], tuple[Callable[[int], Composition], LatentEncoder]]
+"""Makes what a process needs to cache: items by index, and an encoder."""
 
 
 def write_test_set(
-    dataset: PaperDataset, folder: Path, count: int | None = None, each: Each | None = None
+    dataset: CompositionDataset, folder: Path, count: int | None = None, each: Each | None = None
 ) -> int:
     """Write the items of `dataset` as scenes with their sounds, for `evaluate`; returns their
     number.
@@ -28,109 +30,149 @@ def write_test_set(
     A folder that was begun with the same dataset is completed; `origin.json` tells what it was
     begun with.
 
+    Parameters
+    ----------
+    count
+        Only the first items.
+    each
+        Called with 1 after each item.
+
     Raises
     ------
     InputError
-        If the folder was begun with another dataset, seed or split.
+        If the folder was begun with another dataset, bank, seed or split.
     """
     count = len(dataset) if count is None else min(count, len(dataset))
-    _same_origin(
-        folder,
-        {
-            "dataset": dataset.name,
-            "split": dataset.split,
-            "seed": dataset.seed,
-            "groups": dataset.groups,
-            "sounds": len(dataset.bank),
-        },
-    )
-    scenes = []
+    begin_folder(folder, dataset.origin())
+    scenes, rate = [], dataset.bank.sample_rate
+
+    def sound(path: str, waveform: Any) -> Path:
+        if not (folder / path).exists():
+            write_audio(folder / path, waveform, rate)
+        return folder / path
+
     for index in range(count):
-        name = f"{index:05d}"
-        item = dataset[index]
-        references = []
-        for number, group in enumerate(item.groups, 1):
-            audio = folder / f"references/{name}_{number}.wav"
-            if not audio.exists():
-                write_audio(audio, group.waveform(), SAMPLE_RATE)
-            references.append(SceneReference(audio, group.caption()))
+        name, item = f"{index:05d}", dataset[index]
+        references = tuple(
+            SceneReference(
+                sound(f"references/{name}_{number}.wav", group.waveform()), group.caption()
+            )
+            for number, group in enumerate(item.groups, 1)
+        )
         target = None
         if item.target is not None:
-            target = folder / f"targets/{name}.wav"
-            if not target.exists():
-                write_audio(target, item.target, SAMPLE_RATE)
-        scenes.append(Scene(item.prompt, tuple(references), name, seed=index, target=target))
+            target = sound(f"targets/{name}.wav", item.target)
+        scenes.append(Scene(item.prompt, references, name, item.seconds, index, target=target))
         if each is not None:
-            each()
+            each(1)
     write_scenes(folder / SCENES, scenes)
     return count
 
 
 def write_cache(
-    items: Callable[[int], Any],
+    prepare: Prepare,
     count: int,
-    encoder: LatentEncoder,
     folder: Path,
     origin: dict[str, Any],
     size: int = 128,
     share: tuple[int, int] = (0, 1),
+    workers: int = 1,
     each: Each | None = None,
 ) -> int:
     """Cache items 0 .. count - 1 in shards; returns how many shards were written now.
 
     Parameters
     ----------
-    items
-        Item by index.
-    encoder
-        For compositions or for items of the paper's datasets.
+    prepare
+        Makes the items and the encoder, once in each process; picklable for several workers.
     origin
-        What the cache is made of; a folder begun with something else is refused.
+        What the cache is of; a folder begun with something else is an error.
     size
         Items of a shard.
     share
         (k, n): only every n-th shard from the k-th on, so that n machines can share the work.
+    workers
+        Processes.
     each
-        Called after each item, cached now or before.
+        Called with the items of each shard, cached now or before.
     """
-    _same_origin(folder, {**origin, "count": count, "size": size})
-    written = 0
-    for number in range(-(-count // size)):
-        first, last = number * size, min((number + 1) * size, count)
-        path = folder / f"{number:06d}.safetensors"
-        if number % share[1] == share[0] and not _complete(path):
-            write_shard(
-                path,
-                encoder.shard(items(i) for i in range(first, last)),
-                {**origin, "first": first},
-            )
-            written += 1
+    begin_folder(folder, {**origin, "count": count, "size": size})
+    shards = [
+        (folder / f"{number:06d}.safetensors", range(first, min(first + size, count)))
+        for number, first in enumerate(range(0, count, size))
+        if number % share[1] == share[0]
+    ]
+    missing = [(path, items) for path, items in shards if not is_complete(path)]
+    if each is not None:
+        each(sum(len(items) for _, items in shards) - sum(len(items) for _, items in missing))
+    for done in _run(prepare, missing, workers):
         if each is not None:
-            for _ in range(first, last):
-                each()
-    return written
+            each(done)
+    return len(missing)
 
 
-def _complete(path: Path) -> bool:
-    try:
-        with safe_open(path, framework="pt"):
-            return True
-    except (OSError, SafetensorError):
-        return False
+def _run(prepare: Prepare, shards: Sequence[tuple[Path, range]], workers: int) -> Iterator[int]:
+    """Write shards; yields the number of items after each."""
+    if workers == 1 or len(shards) <= 1:
+        writer = _Writer(prepare) if shards else None
+        for shard in shards:
+            yield writer(shard)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(min(workers, len(shards)), _start_worker, (prepare,)) as pool:
+        yield from pool.imap_unordered(_write_in_worker, shards)
 
 
-def _same_origin(folder: Path, origin: dict[str, Any]) -> None:
+class _Writer:
+    def __init__(self, prepare: Prepare):
+        self.items, self.encoder = prepare()
+
+    def __call__(self, shard: tuple[Path, range]) -> int:
+        path, numbers = shard
+        write_shard(path, self.encoder.shard(map(self.items, numbers)), {"first": numbers[0]})
+        return len(numbers)
+
+
+_worker: _Writer
+
+
+def _start_worker(prepare: Prepare) -> None:
+    import torch
+
+    global _worker
+    torch.set_num_threads(1)
+    _worker = _Writer(prepare)
+
+
+def _write_in_worker(shard: tuple[Path, range]) -> int:
+    return _worker(shard)
+
+
+def content_digest(source: str | Path) -> str:
+    """Identity of a file or a model folder by its content; a hub id stands for itself."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return folder_digest(path, (".json", ".safetensors", ".model", ".bin", ".txt"))[:16]
+    return file_digest(path)[:16] if path.is_file() else str(source)
+
+
+def begin_folder(folder: Path, origin: dict[str, Any]) -> None:
+    """Make a folder for what `origin` describes, or check that it was made for that.
+
+    Raises
+    ------
+    InputError
+        Names what differs.
+    """
     path = folder / "origin.json"
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
         for name in sorted({*found, *origin}):
             if found.get(name) != origin.get(name):
                 raise InputError(
-                    f"{folder}: was begun with {name} {found.get(name)!r}, found {origin.get(name)!r}; choose "
-                    "another folder"
+                    f"{folder}: was begun with {name} {found.get(name)!r}, found "
+                    f"{origin.get(name)!r}; choose another folder"
                 )
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / "origin.json.part"
-    beside.write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(beside, path)
+    with atomic_write(path) as partial:
+        partial.write_text(json.dumps(origin, indent=1, sort_keys=True) + "\n", encoding="utf-8")

@@ -1,6 +1,4 @@
-"""Packing scanned collections into one bank of 16-bit samples at 16 kHz, from where an interrupted
-run left off.
-"""
+"""Packing scanned collections into one bank of 16-bit samples; an interrupted run is resumed."""
 
 from __future__ import annotations
 
@@ -13,16 +11,16 @@ from typing import Any, Callable, Sequence
 import numpy as np
 
 from ..audio import read_audio
+from ..config import AudioConfig
 from ..errors import AudioError, InputError
-from .bank import PACKED_NAME, BankEntry, _read_manifest, write_manifest
+from .bank import PACKED_NAME, BankEntry, read_manifest, write_manifest
 
-SAMPLE_RATE = 16_000
 _JOURNAL = "packing.jsonl"
 
 
 def read_manifests(paths: Sequence[Path]) -> list[tuple[Path, BankEntry]]:
     """(folder of the manifest, entry) of several manifests, in order."""
-    return [(path.parent, entry) for path in map(Path, paths) for entry in _read_manifest(path)]
+    return [(path.parent, entry) for path in map(Path, paths) for entry in read_manifest(path)]
 
 
 def pack_bank(
@@ -30,6 +28,7 @@ def pack_bank(
     folder: Path,
     max_seconds: float | None = None,
     each: Callable[[], Any] | None = None,
+    sample_rate: int = AudioConfig.sample_rate,
 ) -> list[str]:
     """Write a packed bank.
 
@@ -43,6 +42,8 @@ def pack_bank(
         Sounds are cut to this length.
     each
         Called after each sound.
+    sample_rate
+        Of the packed samples.
 
     Returns
     -------
@@ -65,9 +66,9 @@ def pack_bank(
         for base, entry in sources[len(done) :]:
             line: dict[str, Any] = {"source": entry.path}
             try:
-                waveform = read_audio(base / entry.path, SAMPLE_RATE).numpy()
+                waveform = read_audio(base / entry.path, sample_rate).numpy()
                 if max_seconds is not None:
-                    waveform = waveform[: round(max_seconds * SAMPLE_RATE)]
+                    waveform = waveform[: round(max_seconds * sample_rate)]
                 samples = np.clip(np.round(waveform * 32767.0), -32767, 32767).astype("<i2")
                 line.update(offset=audio.tell() // 2, samples=len(samples))
                 audio.write(samples.tobytes())
@@ -85,7 +86,7 @@ def pack_bank(
             entry,
             offset=line["offset"],
             samples=line["samples"],
-            seconds=round(line["samples"] / SAMPLE_RATE, 4),
+            seconds=round(line["samples"] / sample_rate, 4),
         )
         for (_, entry), line in zip(sources, done)
         if "offset" in line

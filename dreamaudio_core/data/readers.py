@@ -42,7 +42,7 @@ class Row:
     label: str
     split: str
     source: str
-    licence: str
+    license: str
 
 
 @dataclass
@@ -268,7 +268,7 @@ def scan(
     folder: str | os.PathLike,
     base: str | os.PathLike,
     known: dict[str, float] | None = None,
-    licence: str | None = None,
+    license: str | None = None,
     each: Callable[[BankEntry | None], Any] | None = None,
 ) -> Scan:
     """Entries of a collection.
@@ -283,7 +283,7 @@ def scan(
         Folder of the manifest; paths are relative to it.
     known
         Seconds of paths that were measured before.
-    licence
+    license
         In place of the layout's own.
     each
         Called for each row with its entry, or None where it was left out.
@@ -314,7 +314,7 @@ def scan(
                     row.split,
                     seconds,
                     row.source,
-                    licence or row.licence,
+                    license or row.license,
                     kind,
                 )
                 result.entries.append(entry)

@@ -28,7 +28,7 @@ from .generators import Generator
 from .pairs import pair_files
 from .progress import progress_bar
 
-TEST_SETS = {"concatenation": "CC", "overlay": "CO", "fantasy": "CF", "audiocaps": "AC"}
+TEST_SETS = {"concatenation": "CC", "overlay": "CO", "fantasy": "CF", "general": "AC"}
 """Names of the paper's test sets and their abbreviations in its tables."""
 _RECORD = "generated.json"
 

@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any, Callable, Iterable
 
 from ..errors import DreamAudioError, InputError
+from ..files import atomic_write
 from .reference import Reference, load_reference
 from .timeline import Placement, parse_starts
 
@@ -213,9 +214,8 @@ def write_scenes(path: str | Path, scenes: Iterable[Scene]) -> None:
     """Write scenes as JSON lines; paths within the file's folder become relative to it."""
     path = Path(path)
     lines = [json.dumps(_plain(s, path.parent), ensure_ascii=False) + "\n" for s in scenes]
-    partial = path.with_name(path.name + ".part")
-    partial.write_text("".join(lines), encoding="utf-8")
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        partial.write_text("".join(lines), encoding="utf-8")
 
 
 # Rows of the three layouts

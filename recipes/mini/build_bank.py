@@ -242,7 +242,7 @@ def build(sounds: Path, directory: Path, workers: int) -> None:
                 split="test" if is_held_out(package, stem) else "train",
                 caption=caption_for(sounds, name, label, kind),
                 source=package,
-                licence=LICENCES[package],
+                license=LICENCES[package],
                 kind=kind,
             )
 

@@ -29,12 +29,14 @@ import torch
 import torch.nn.functional as F
 
 from dreamaudio_core.audio import LogMel, log_mel
+from dreamaudio_core.config import SamplingConfig
 from dreamaudio_core.data.bank import Bank
-from dreamaudio_core.data.composer import ComposedEvent, Composer, ComposerConfig, Composition
+from dreamaudio_core.data.compose.composer import Composer
+from dreamaudio_core.data.compose.composition import Composition, Event
+from dreamaudio_core.data.compose.config import ComposerConfig
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.pipeline import DreamAudio
 from dreamaudio_core.rendering.placing import cut_part
-from dreamaudio_core.sampling.guidance import Guidance
 from dreamaudio_core.scene.reference import Reference
 from dreamaudio_core.scene.timeline import Placement
 
@@ -71,7 +73,7 @@ class Judge:
             i for i, e in enumerate(bank.entries) if e.split == split and 0.3 <= e.seconds <= 5.0
         ]
 
-    def candidates(self, event: ComposedEvent, rng: np.random.Generator) -> list[torch.Tensor]:
+    def candidates(self, event: Event, rng: np.random.Generator) -> list[torch.Tensor]:
         """Waveforms of the event's first occurrence and of `CANDIDATES` - 1 sounds of other labels,
         at its gain.
         """
@@ -89,7 +91,7 @@ class Judge:
         return sounds
 
     def verdict(
-        self, mel: torch.Tensor, item: Composition, event: ComposedEvent, sounds: list[torch.Tensor]
+        self, mel: torch.Tensor, item: Composition, event: Event, sounds: list[torch.Tensor]
     ) -> tuple[bool, bool]:
         """Whether the event is nearest among its candidates alone, and in the mix; `mel` is
         [frames, bands].
@@ -109,30 +111,25 @@ class Judge:
         return int(np.argmin(alone)) == 0, int(np.argmin(mixed)) == 0
 
 
-def references_of(item: Composition, mode: str, key: str) -> list[Reference]:
+def references_of(item: Composition, mode: str) -> list[Reference]:
     """References of an item as the model gets them in a mode."""
     if mode == "none":
         return []
     return [
         Reference(
-            e.reference,
-            e.reference_caption,
-            placements=e.placements if mode == "true" else None,
-            digest=f"{key}-{k}",
+            e.reference, e.reference_caption, placements=e.placements if mode == "true" else None
         )
-        for k, e in enumerate(item.references)
+        for e in item.references
     ][:8]
 
 
 def generate_mel(
-    model: DreamAudio, item: Composition, mode: str, seed: int, key: str, guidance: Guidance
+    model: DreamAudio, item: Composition, mode: str, seed: int, settings: SamplingConfig
 ) -> torch.Tensor:
     """Log-mel [1, 1, frames, bands] for an item in any mode but `target`."""
-    conditioning = model.condition(item.prompt, references_of(item, mode, key))
+    conditioning = model.condition(item.prompt, references_of(item, mode))
     arrangement = model.arrange(conditioning, item.seconds, free=mode == "free")
-    return model.decode(
-        model.sample(conditioning, arrangement, [seed], steps=STEPS, guidance=guidance)
-    )
+    return model.decode(model.sample(conditioning, arrangement, [seed], settings))
 
 
 def share(votes: list[bool]) -> float:
@@ -140,7 +137,7 @@ def share(votes: list[bool]) -> float:
     return float(np.mean(votes)) if votes else float("nan")
 
 
-def measured_events(item: Composition) -> list[ComposedEvent]:
+def measured_events(item: Composition) -> list[Event]:
     """The events that the score counts: asked for, and not the base of a mix."""
     return [e for e in item.events if e.asked and e.placements and not e.background]
 
@@ -162,7 +159,7 @@ def customization(
     seed: int,
     mode: str,
     waveforms: int,
-    guidance: Guidance,
+    settings: SamplingConfig,
 ) -> dict:
     """Votes over `items` in `mode`, on the mel and, for the first `waveforms` items, after the
     vocoder too.
@@ -173,11 +170,7 @@ def customization(
     for index in items:
         item = composer.item(seed, index)
         target = judge.to_mel(item.target[None])
-        mel = (
-            target
-            if mode == "target"
-            else generate_mel(model, item, mode, index, f"{seed}-{index}", guidance)
-        )
+        mel = target if mode == "target" else generate_mel(model, item, mode, index, settings)
         heard = {"": mel[0, 0]}
         votes["unasked"].append(unasked(mel[0, 0], target[0, 0]))
         if index < waveforms and mode != "target":
@@ -193,7 +186,12 @@ def customization(
 
 
 def generation(
-    model: DreamAudio, judge: Judge, composer: Composer, items: int, seed: int, guidance: Guidance
+    model: DreamAudio,
+    judge: Judge,
+    composer: Composer,
+    items: int,
+    seed: int,
+    settings: SamplingConfig,
 ) -> dict:
     """Share of single events of training labels, asked for by their caption only, that are nearest
     to their own label.
@@ -201,7 +199,7 @@ def generation(
     votes = []
     for index in range(items):
         item = composer.item(seed, index)
-        mel = generate_mel(model, item, "none", index, f"{seed}-{index}", guidance)[0, 0]
+        mel = generate_mel(model, item, "none", index, settings)[0, 0]
         rng = np.random.default_rng((seed, index, 1))
         for event in measured_events(item):
             votes.append(judge.verdict(mel, item, event, judge.candidates(event, rng))[0])
@@ -209,7 +207,12 @@ def generation(
 
 
 def variation(
-    model: DreamAudio, judge: Judge, composer: Composer, items: int, seed: int, guidance: Guidance
+    model: DreamAudio,
+    judge: Judge,
+    composer: Composer,
+    items: int,
+    seed: int,
+    settings: SamplingConfig,
 ) -> dict:
     """Two seeds with strength 1 and the true timeline: log-mel L1 between them, over the whole
     (with the silence between the events, where they agree) and over the events, the share of events
@@ -218,11 +221,9 @@ def variation(
     differences, inside, votes = [], [], []
     for index in range(items):
         item = composer.item(seed, index)
-        conditioning = model.condition(item.prompt, references_of(item, "true", f"{seed}-{index}"))
+        conditioning = model.condition(item.prompt, references_of(item, "true"))
         arrangement = model.arrange(conditioning, item.seconds)
-        latents = model.sample(
-            conditioning, arrangement, [2 * index, 2 * index + 1], steps=STEPS, guidance=guidance
-        )
+        latents = model.sample(conditioning, arrangement, [2 * index, 2 * index + 1], settings)
         a, b = model.decode(latents)[:, 0]
         differences.append(float((a - b).abs().mean()))
         rng = np.random.default_rng((seed, index, 1))
@@ -328,12 +329,14 @@ def _measure_rows(arguments: tuple) -> dict[str, list[bool]]:
             args.seed,
             mode,
             args.waveforms,
-            _guidance(args),
+            _settings(args),
         )
 
 
-def _guidance(args: argparse.Namespace) -> Guidance:
-    return Guidance(args.guidance, args.reference_guidance)
+def _settings(args: argparse.Namespace) -> SamplingConfig:
+    return SamplingConfig(
+        steps=STEPS, guidance=args.guidance, reference_guidance=args.reference_guidance
+    )
 
 
 _READY: dict[str, tuple] = {}
@@ -345,15 +348,9 @@ def _prepared(args: argparse.Namespace, name: str) -> tuple[DreamAudio, Judge, C
         torch.set_num_threads(max(1, args.threads // args.processes))
         model = load_model(args.model)
         events = Bank(args.manifest, kinds=("event", "speech"))
-        backgrounds = Bank(args.manifest, kinds=("ambience", "music"))
-        to_mel = LogMel(model.config.audio)
-        _READY["model"] = (
-            model,
-            events,
-            backgrounds,
-            {s: Judge(events, s, to_mel) for s in ("train", "test")},
-        )
-    model, events, backgrounds, judges = _READY["model"]
+        judges = {s: Judge(events, s, LogMel(model.config.audio)) for s in ("train", "test")}
+        _READY["model"] = model, Bank(args.manifest), judges
+    model, bank, judges = _READY["model"]
     single = {
         "kinds": {"sequence": 1.0},
         "counts": (1.0,),
@@ -368,7 +365,7 @@ def _prepared(args: argparse.Namespace, name: str) -> tuple[DreamAudio, Judge, C
         "overlay": (ComposerConfig.overlay(), "test"),
         "single": (ComposerConfig(short_probability=1.0, **single), "train"),
     }[name]
-    return model, judges[split], Composer(events, backgrounds, config, split)
+    return model, judges[split], Composer(bank, config, split)
 
 
 def main() -> None:
@@ -468,7 +465,12 @@ def main() -> None:
             if "generation" in args.parts:
                 _, own, composer = _prepared(args, "single")
                 found = generation(
-                    model, own, composer, args.items, args.seed, Guidance(args.text_guidance)
+                    model,
+                    own,
+                    composer,
+                    args.items,
+                    args.seed,
+                    SamplingConfig(steps=STEPS, guidance=args.text_guidance),
                 )
                 keep(
                     "generation",
@@ -479,7 +481,7 @@ def main() -> None:
                 keep(
                     "variation",
                     variation(
-                        model, judge, composer, min(args.items, 50), args.seed, _guidance(args)
+                        model, judge, composer, min(args.items, 50), args.seed, _settings(args)
                     ),
                 )
 

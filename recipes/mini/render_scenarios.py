@@ -8,22 +8,22 @@ output.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import matplotlib
 import torch
 
 from dreamaudio_core.audio import log_mel, write_audio
+from dreamaudio_core.cli.options import describe
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.loading import load_model
-from dreamaudio_core.sampling.guidance import Guidance
 from dreamaudio_core.scene.reference import prepare_reference
+from dreamaudio_core.scene.scenes import read_scenes
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402
 
-GUIDANCE = Guidance(1.0, 1.5)
+SCENARIOS = Path(__file__).parent / "scenarios.jsonl"
 
 
 def draw(path: Path, title: str, waves: list[tuple[str, torch.Tensor]], config) -> None:
@@ -63,30 +63,20 @@ def main() -> None:
     bank = Bank(args.manifest, split="test")
     recordings = bank.by_label()
     model = load_model(args.model)
-    scenarios = (Path(__file__).parent / "scenarios.jsonl").read_text(encoding="utf-8").splitlines()
-    for number, line in enumerate(scenarios, 1):
-        scene = json.loads(line)
+    for number, scene in enumerate(read_scenes(SCENARIOS), 1):
         references = [
             prepare_reference(
-                bank.waveform(recordings[r["label"]][0]),
-                model.config.audio.sample_rate,
-                r["caption"],
+                bank.waveform(recordings[r.extra["label"]][0]), bank.sample_rate, r.caption
             )
-            for r in scene["references"]
+            for r in scene.references
         ]
-        conditioning = model.condition(scene["prompt"], references)
-        arrangement = model.arrange(conditioning)
-        wave = model.vocode(
-            model.decode(model.sample(conditioning, arrangement, guidance=GUIDANCE)),
-            arrangement.seconds,
-        )[0]
-        stem = f"{number:02d}_{scene['name'].replace(' ', '_')}"
-        write_audio(args.out / f"{stem}.wav", wave, model.config.audio.sample_rate)
-        waves = [(r.caption, r.waveform) for r in references] + [("output", wave)]
-        draw(args.out / f"{stem}.png", scene["prompt"], waves, model.config.audio)
-        for reference, places in zip(references, arrangement.timeline):
-            times = ", ".join(f"{p.start:.2f}+{p.duration:.2f} s" for p in places) or "not placed"
-            print(f"{stem}: {reference.caption}: {times}", flush=True)
+        result = model.generate(scene.prompt, references)
+        stem = f"{number:02d}_{scene.name.replace(' ', '_')}"
+        write_audio(args.out / f"{stem}.wav", result.waveforms[0], result.sample_rate)
+        waves = [(r.caption, r.waveform) for r in references]
+        waves.append(("output", result.waveforms[0, 0]))
+        draw(args.out / f"{stem}.png", scene.prompt, waves, model.config.audio)
+        print("\n".join(f"{stem}: {line}" for line in describe(result.arrangement)), flush=True)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 
 from dreamaudio_core.config import PRESETS, ArrangerConfig
 from dreamaudio_core.data.bank import Bank
-from dreamaudio_core.data.composer import SAMPLE_RATE, Composer, ComposerConfig
+from dreamaudio_core.data.compose.composer import Composer
 from dreamaudio_core.networks.arranger import Arranger, ArrangerOutput, arrange, references_suffice
 from dreamaudio_core.networks.text_encoder import TextEncoder, load_text_encoder
 from dreamaudio_core.weights.checkpoint import load_state, load_weights, save_weights
@@ -78,7 +78,7 @@ def describe(composer: Composer, seed: int, index: int) -> dict:
                 "label": event.label,
                 "caption": event.caption,
                 "text": text,
-                "seconds": len(event.reference) / SAMPLE_RATE,
+                "seconds": len(event.reference) / composer.bank.sample_rate,
                 "places": [
                     [round(p.start, 3), round(p.duration, 3), round(p.gain, 2)]
                     for p in event.placements
@@ -100,12 +100,7 @@ def prepare(manifest: Path, folder: Path, counts: dict[str, int], encoder: TextE
         path = folder / f"items_{split}.jsonl"
         if path.exists():
             continue
-        composer = Composer(
-            Bank(manifest, kinds=("event", "speech")),
-            Bank(manifest, kinds=("ambience", "music")),
-            ComposerConfig(),
-            split,
-        )
+        composer = Composer(Bank(manifest), split=split)
         lines = []
         for index in range(counts[split]):
             lines.append(json.dumps(describe(composer, seed, index)) + "\n")

@@ -18,6 +18,7 @@ from safetensors import safe_open
 from dreamaudio_core.config import ModelConfig
 from dreamaudio_core.data.bank import Bank, BankEntry
 from dreamaudio_core.errors import DreamAudioError
+from dreamaudio_core.scene.scenes import Scene, read_scenes
 from dreamaudio_core.weights.folder import MODELS, read_config
 
 HERE = Path(__file__).parent
@@ -212,9 +213,9 @@ def sources(entries: list[BankEntry]) -> str:
         packages.setdefault(entry.source, []).append(entry)
     rows = []
     for name, those in sorted(packages.items(), key=lambda item: (-len(item[1]), item[0])):
-        licences = ", ".join(dict.fromkeys(e.licence for e in those))
-        rows.append([name, str(len(those)), f"{sum(e.seconds for e in those) / 60:.0f}", licences])
-    return table(["package", "sounds", "minutes", "licences of the sounds"], rows)
+        licenses = ", ".join(dict.fromkeys(e.license for e in those))
+        rows.append([name, str(len(those)), f"{sum(e.seconds for e in those) / 60:.0f}", licenses])
+    return table(["package", "sounds", "minutes", "licenses of the sounds"], rows)
 
 
 def training(parts: list[dict]) -> str:
@@ -230,12 +231,12 @@ def training(parts: list[dict]) -> str:
     return table(["part", "data", "steps", "minutes", "note"], rows)
 
 
-def scenarios(scenes: list[dict]) -> str:
+def scenarios(scenes: list[Scene]) -> str:
     """Numbered list of the prompts with their references."""
     lines = []
     for number, scene in enumerate(scenes, 1):
-        references = "; ".join(f"{r['caption']} (`{r['label']}`)" for r in scene["references"])
-        lines.append(f'{number}. {scene["name"]}: "{scene["prompt"]}" References: {references}.')
+        references = "; ".join(f"{r.caption} (`{r.extra['label']}`)" for r in scene.references)
+        lines.append(f'{number}. {scene.name}: "{scene.prompt}" References: {references}.')
     return "\n".join(lines)
 
 
@@ -312,10 +313,7 @@ def main() -> None:
             {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files},
             Bank(args.work / "bank" / "manifest.jsonl").entries,
             json.loads((HERE / "training.json").read_text(encoding="utf-8")),
-            [
-                json.loads(line)
-                for line in (HERE / "scenarios.jsonl").read_text(encoding="utf-8").splitlines()
-            ],
+            read_scenes(HERE / "scenarios.jsonl"),
             args.model,
             (HERE / "card.md").read_text(encoding="utf-8"),
         )

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...config import ModelConfig, MRCConfig, to_dict
-from ...data.batches import Augmentation, Batch, join_batches, placed_batch
-from ...data.concat_batches import concat_batch
-from ...data.grouped import open_shard
+from ...data.batches import Augmentation, Batch, join_batches, training_example
+from ...data.shards import LatentShard
 from ...errors import CheckpointError, InputError
 from ...networks.bigvgan import BigVGAN
 from ...networks.fusion import fusion_of
@@ -66,7 +65,7 @@ class FlowDataset(Dataset):
     config
         The model; shards of another latent shape or text width are rejected.
     slots
-        References per item, for the concatenating fusion.
+        Most references of one item.
     augmentation
         Random changes of each example.
     time_power
@@ -92,8 +91,8 @@ class FlowDataset(Dataset):
         self.config, self.slots = config, slots
         self.augmentation, self.time_power = augmentation, time_power
         self.objective = objective_of(config.mrc.objective)
-        self.uses_timeline = fusion_of(config.mrc).uses_timeline
-        self.shards = [open_shard(path) for path in shard_paths(data)]
+        self.fusion = fusion_of(config.mrc)
+        self.shards = [LatentShard(path) for path in shard_paths(data)]
         channels, _, bands = config.latent_shape()
         multiple = 2 ** (len(config.mrc.multipliers) - 1)
         by_shape: dict[tuple[int, ...], list[tuple[int, int]]] = {}
@@ -109,6 +108,11 @@ class FlowDataset(Dataset):
                     f"{path}: its text features have size {shard.text_dim}, the model expects "
                     f"{config.mrc.text_dim}; cache the data with this model's text encoder"
                 )
+            if self.fusion.uses_timeline and not shard.has_timeline:
+                raise InputError(
+                    f"{path}: was cached without timelines, which this model's references need; "
+                    "cache it again for this model"
+                )
             by_shape.setdefault(shard.shape, []).extend(
                 (number, item) for item in range(len(shard))
             )
@@ -123,11 +127,15 @@ class FlowDataset(Dataset):
         """Batch of one, its noise [C, T, F] and its time (a step from 0 to 999 for DDPM)."""
         number, row = self._items[item]
         shard = self.shards[number]
-        common = (shard.silence, shard.empty_text)
-        if self.uses_timeline:
-            batch = placed_batch([shard[row]], *common, self.augmentation, generator)
-        else:
-            batch = concat_batch([shard[row]], *common, self.slots, self.augmentation, generator)
+        batch = training_example(
+            shard[row],
+            shard.silence,
+            shard.empty_text,
+            self.fusion,
+            self.slots,
+            self.augmentation,
+            generator,
+        )
         noise = torch.randn(batch.data.shape[1:], generator=generator)
         time = self.objective.random_time(generator, self.time_power)
         return {"batch": batch, "noise": noise, "time": time}

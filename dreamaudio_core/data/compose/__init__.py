@@ -1,0 +1,1 @@
+"""Composed training items: what is drawn, worded, timed and mixed."""

@@ -1,0 +1,61 @@
+"""Files: writing them whole or not at all, and telling them apart by their content."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def atomic_write(path: str | Path) -> Iterator[Path]:
+    """Write a file that appears complete or not at all.
+
+    Yields a temporary path in the same folder (created if missing). On success it replaces `path`;
+    on any exception, also Ctrl-C, it is deleted and `path` stays as it was.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file to write.
+
+    Raises
+    ------
+    OSError
+        If the folder or the file cannot be written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The name does not grow with that of the file, which may already have the longest one allowed.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def file_digest(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def folder_digest(folder: str | Path, suffixes: tuple[str, ...]) -> str:
+    """SHA-256 over the names and bytes of a folder's files with the given suffixes, hexadecimal."""
+    folder = Path(folder)
+    digest = hashlib.sha256()
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in folder.rglob("*")
+        if path.suffix in suffixes and path.is_file()
+    }
+    for name, path in sorted(files.items()):
+        digest.update(f"{name}\0{file_digest(path)}\0".encode())
+    return digest.hexdigest()
