@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import dreamaudio_core
+from dreamaudio_core.cli.config_file import expand_config
 from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig
 from dreamaudio_core.data.bank import BankEntry, write_manifest
 from dreamaudio_core.data.cli import add_parser as add_data
@@ -252,12 +253,12 @@ def run_stages(stage, folder, python):
 def test_training_stages_call_the_package_with_known_options(tmp_path):
     parser = argparse.ArgumentParser()
     add_parser(parser.add_subparsers())
-    for stage, count in (("vae", 2), ("vocoder", 2), ("flow", 1)):
+    for stage, count in (("vae", 2), ("vocoder", 2), ("flow", 1), ("arranger", 1)):
         (tmp_path / stage).mkdir()
         found, calls = run_stages(stage, tmp_path / stage, "")
         assert found.returncode == 0 and len(calls) == count, found.stderr
         for call in calls:
-            words = call.split()
+            words = expand_config(call.split())
             assert words[:4] == ["-m", "dreamaudio_core", "train", stage]
             args = parser.parse_args(words[2:])
             assert args.model == "mini" and args.folder.is_relative_to(
@@ -272,7 +273,7 @@ def test_latents_are_cached_by_the_package_with_known_options(tmp_path):
     found, calls = run_stages("latents", tmp_path, "")
     assert found.returncode == 0 and len(calls) == 4, found.stderr
     for call in calls:
-        words = call.split()
+        words = expand_config(call.split())
         assert words[:5] == ["-m", "dreamaudio_core", "data", "cache", "composed"]
         args = parser.parse_args(words[2:])
         assert args.out.is_relative_to(tmp_path / "made" / "cache") and args.model == "mini"

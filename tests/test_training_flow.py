@@ -446,6 +446,12 @@ def test_two_gloo_processes_give_the_curve_of_one(tmp_path, fusion):
     assert two == pytest.approx(found, rel=1e-4) and step == 6 and not stopped
     state = torch.load(saved_checkpoints(tmp_path / "two" / "run")[-1][1], weights_only=True)
     assert len(state["rng"]) == 2
+    # One process continues what two began.
+    config = tiny("mini", "placed") if fusion == "placed" else None
+    for name in ("one", "two/run"):
+        rest, _ = losses(flow_task(cache, config), options(tmp_path / name, batch=8, steps=8))
+        found += rest
+    assert found[-2:] == pytest.approx(found[-4:-2], rel=1e-4) and len(found) == 10
 
 
 def test_interrupt_leaves_a_checkpoint_that_continues_exactly(tmp_path, cache):

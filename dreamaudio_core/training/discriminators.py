@@ -4,7 +4,7 @@ losses.
 
 from __future__ import annotations
 
-from typing import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -56,14 +56,14 @@ class PatchDiscriminator(nn.Module):
         return self.layers(mel)
 
 
-def hinge_discriminator_loss(real: Tensor, made: Tensor) -> Tensor:
+def hinge_discriminator_loss(real: Tensor, generated: Tensor) -> Tensor:
     """Hinge loss of scores."""
-    return 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + made).mean())
+    return 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + generated).mean())
 
 
-def hinge_generator_loss(made: Tensor) -> Tensor:
+def hinge_generator_loss(generated: Tensor) -> Tensor:
     """What the generator minimises against `hinge_discriminator_loss`."""
-    return -made.mean()
+    return -generated.mean()
 
 
 def _score(layers: nn.ModuleList, last: nn.Module, x: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -100,6 +100,8 @@ class PeriodDiscriminator(nn.Module):
 class ResolutionDiscriminator(nn.Module):
     """The magnitude spectrogram at one resolution (UnivNet, Jang et al., 2021; BigVGAN v1)."""
 
+    window: Tensor
+
     def __init__(self, n_fft: int, hop: int, window: int, width: int = 32):
         super().__init__()
         self.n_fft, self.hop = n_fft, hop
@@ -112,7 +114,7 @@ class ResolutionDiscriminator(nn.Module):
                     width,
                     kernel,
                     stride,
-                    tuple((k - 1) // 2 for k in kernel),
+                    padding=(kernel[0] // 2, kernel[1] // 2),
                 )
             )
             for i, (kernel, stride) in enumerate(shapes)
@@ -177,18 +179,24 @@ class VocoderDiscriminators(nn.Module):
         return scores, maps
 
 
-def least_squares_discriminator_loss(real: list[Tensor], made: list[Tensor]) -> Tensor:
-    """Squared distance of true scores from 1 and of made ones from 0, summed over the
+def _total(terms: Iterable[Tensor]) -> Tensor:
+    return torch.stack(list(terms)).sum()
+
+
+def least_squares_discriminator_loss(real: list[Tensor], generated: list[Tensor]) -> Tensor:
+    """Squared distance of real scores from 1 and of generated ones from 0, summed over the
     discriminators.
     """
-    return sum(((1.0 - r) ** 2).mean() + (m**2).mean() for r, m in zip(real, made))
+    return _total(((1.0 - r) ** 2).mean() + (m**2).mean() for r, m in zip(real, generated))
 
 
-def least_squares_generator_loss(made: list[Tensor]) -> Tensor:
+def least_squares_generator_loss(generated: list[Tensor]) -> Tensor:
     """Squared distance of the scores from 1, summed over the discriminators."""
-    return sum(((1.0 - m) ** 2).mean() for m in made)
+    return _total(((1.0 - m) ** 2).mean() for m in generated)
 
 
-def feature_matching_loss(real: list[list[Tensor]], made: list[list[Tensor]]) -> Tensor:
+def feature_matching_loss(real: list[list[Tensor]], generated: list[list[Tensor]]) -> Tensor:
     """L1 distance of all layer maps, a mean over each and a sum over them."""
-    return sum((r.detach() - m).abs().mean() for a, b in zip(real, made) for r, m in zip(a, b))
+    return _total(
+        (r.detach() - m).abs().mean() for a, b in zip(real, generated) for r, m in zip(a, b)
+    )

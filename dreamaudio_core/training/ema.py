@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
@@ -21,9 +21,9 @@ def averaged_copy(network: nn.Module, decay: float) -> AveragedModel:
         so that the random start is forgotten.
     """
 
-    def update(averaged: list[Tensor], current: list[Tensor], step: Tensor | int) -> None:
+    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], step: Tensor | int) -> None:
         kept = min(decay, (1 + int(step)) / (10 + int(step)))
-        get_ema_multi_avg_fn(kept)(averaged, current, step)
+        get_ema_multi_avg_fn(kept)(list(averaged), list(current), step)
 
     return AveragedModel(network, multi_avg_fn=update).requires_grad_(False)
 

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from torch import nn
 
 from .task import OptimizerStep, Task
 
+Held = TypeVar("Held", bound=nn.Module)
 
-class Unregistered:
+
+class Unregistered(Generic[Held]):
     """Holds a module without registering its parameters with the holder."""
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: Held):
         self.module = module
 
 
 @contextmanager
-def frozen(module: nn.Module) -> Iterator[nn.Module]:
+def frozen(module: Held) -> Iterator[Held]:
     """Let gradients pass through `module` without reaching its parameters, which belong to another
     optimizer.
     """
@@ -32,18 +35,24 @@ def frozen(module: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad_(True)
 
 
+class AdversarialLoss(nn.Module):
+    """A generator's loss; `adversarial` says whether the discriminators count."""
+
+    adversarial: bool
+
+
 class AdversarialTask(Task):
     """A task whose first optimizer step is its discriminators'.
 
     Attributes
     ----------
     loss
-        The generator's loss; its attribute `adversarial` says whether the discriminators count.
+        The generator's loss.
     start
         Step at which the discriminators begin to learn and to count.
     """
 
-    loss: nn.Module
+    loss: AdversarialLoss
     start: int
 
     def active(self, step: int) -> list[OptimizerStep]:

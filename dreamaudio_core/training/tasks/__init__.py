@@ -2,6 +2,7 @@
 
 from ..task import Task
 from .alignment_task import AlignmentTask
+from .arranger_task import ArrangerTask
 from .flow_task import FlowTask
 from .vae_task import VAETask
 from .vocoder_task import VocoderTask
@@ -11,4 +12,5 @@ TASKS: dict[str, type[Task]] = {
     "vocoder": VocoderTask,
     "flow": FlowTask,
     "align": AlignmentTask,
+    "arranger": ArrangerTask,
 }

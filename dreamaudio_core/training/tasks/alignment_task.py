@@ -94,13 +94,15 @@ class AlignmentTask(FlowTask):
         """The task that the command line describes."""
         config, folder = find_config(args.model)
         options = cls._cache_options(args, folder, 0.0)
-        return cls(config, args.data, cls._initial(args, config), args.references, **options)
+        initial = cls._initial(args, config) or {}
+        return cls(config, args.data, initial, args.references, **options)
 
     def _network(self, config: MRCConfig, initial: dict[str, Tensor] | None) -> MRCUNet:
         network = MRCUNet(config)
         fresh = {
             name: value for name, value in network.state_dict().items() if name.startswith(PREFIX)
         }
+        assert initial is not None
         own = {name: value for name, value in initial.items() if name.startswith(PREFIX)}
         fits = {k: v.shape for k, v in own.items()} == {k: v.shape for k, v in fresh.items()}
         base = {name: value for name, value in initial.items() if not name.startswith(PREFIX)}

@@ -167,6 +167,9 @@ class FlowLoss(nn.Module):
     it.
     """
 
+    network: MRCUNet
+    silence: Tensor
+
     def __init__(self, network: MRCUNet, silence: Tensor):
         super().__init__()
         self.network, self.objective = network, objective_of(network.config.objective)
@@ -221,6 +224,9 @@ class FlowTask(Task):
 
     summary = "the MRC UNet, in every preset and variant"
     name = "flow"
+    network: MRCUNet
+    dataset: FlowDataset
+    loss: FlowLoss
 
     def __init__(
         self,
@@ -261,7 +267,9 @@ class FlowTask(Task):
 
     def _network(self, config: MRCConfig, initial: dict[str, Tensor] | None) -> MRCUNet:
         network = MRCUNet(config)
-        return network if initial is None else load_state(network, initial, "initial weights")
+        if initial is not None:
+            load_state(network, initial, "initial weights")
+        return network
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,7 @@ from ..arguments import (
 )
 from ..dataset import CropDataset
 from ..discriminators import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
-from ..gan import AdversarialTask, Unregistered, frozen
+from ..gan import AdversarialLoss, AdversarialTask, Unregistered, frozen
 from ..logger import Logger
 from ..task import OptimizerStep
 
@@ -55,8 +55,11 @@ class VAEDataset(CropDataset):
         return {"waveform": torch.stack(waveforms), "noise": torch.stack(noise)}
 
 
-class VAELoss(nn.Module):
+class VAELoss(AdversarialLoss):
     """L1 of the log-mel, KL from the unit Gaussian and, when active, the adversarial loss."""
+
+    network: AutoencoderKL
+    log_mel: LogMel
 
     def __init__(
         self,
@@ -149,6 +152,9 @@ class VAETask(AdversarialTask):
 
     summary = "the mel VAE: L1, KL and a late patch discriminator"
     name = "vae"
+    network: AutoencoderKL
+    dataset: VAEDataset
+    loss: VAELoss
 
     def __init__(
         self,

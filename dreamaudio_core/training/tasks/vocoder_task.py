@@ -29,7 +29,7 @@ from ..discriminators import (
     least_squares_discriminator_loss,
     least_squares_generator_loss,
 )
-from ..gan import AdversarialTask, Unregistered, frozen
+from ..gan import AdversarialLoss, AdversarialTask, Unregistered, frozen
 from ..logger import Logger
 from ..task import OptimizerStep
 
@@ -74,8 +74,12 @@ class MultiScaleMelLoss(nn.Module):
         ) / math.log(10.0)
 
 
-class GeneratorLoss(nn.Module):
+class GeneratorLoss(AdversarialLoss):
     """Adversarial loss, feature matching and mel loss of the generator."""
+
+    network: BigVGAN
+    log_mel: LogMel
+    mel_loss: MelLoss | MultiScaleMelLoss
 
     def __init__(
         self,
@@ -122,6 +126,8 @@ class GeneratorLoss(nn.Module):
 
 class DiscriminatorLoss(nn.Module):
     """Least-squares loss of the discriminators against the generator's current output."""
+
+    discriminators: VocoderDiscriminators
 
     def __init__(self, discriminators: VocoderDiscriminators, generator: GeneratorLoss):
         super().__init__()
@@ -179,6 +185,9 @@ class VocoderTask(AdversarialTask):
     summary = "BigVGAN against period and resolution discriminators"
     defaults = {"lr": 1e-4, "warmup": 0, "clip": 1000.0}
     name = "vocoder"
+    network: BigVGAN
+    dataset: CropDataset
+    loss: GeneratorLoss
 
     def __init__(
         self,
@@ -212,8 +221,7 @@ class VocoderTask(AdversarialTask):
                 weight_norm(module)
         samples = (frames + 2 * CONTEXT) * hop
         self.dataset = CropDataset(bank, samples)
-        held = validation is not None and len(validation) > 0
-        self.held_out = CropDataset(validation, samples) if held else self.dataset
+        self.held_out = CropDataset(validation, samples) if validation else self.dataset
         discriminators = VocoderDiscriminators(periods, resolutions, width)
         self.loss = GeneratorLoss(self.network, config.audio, discriminators, multi_scale)
         opponents = DiscriminatorLoss(discriminators, self.loss)
