@@ -1,12 +1,10 @@
-"""Command line: `evaluate folders`, `evaluate ctta`, `evaluate listening` and `evaluate ratings`."""
+"""Command line: `evaluate folders`, `ctta`, `customization`, `listening` and `ratings`."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
-import os
-import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,10 +13,12 @@ from ..audio import log_mel
 from ..audio.picture import Panel, draw_spectrograms
 from ..config import AudioConfig
 from ..errors import InputError
+from ..files import atomic_write
 from ..scene.scenes import Scene, read_scenes
 from .baselines import load_generator
 from .clips import read_clip
 from .ctta import TEST_SETS, find_test_set, run_ctta
+from .customization_cli import add_customization
 from .evaluate import METRICS, Evaluation, Options, Weights, choose_metrics, evaluate
 from .generators import Generator
 from .listening import build_listening_page, read_ratings
@@ -104,6 +104,8 @@ def add_parser(
 
     for command in (folders, ctta):
         _add_scoring(command)
+
+    add_customization(commands)
 
     listening = commands.add_parser("listening", help="write a listening-test page")
     listening.add_argument(
@@ -299,13 +301,8 @@ def _plot(sounds: list[tuple[str, Path]], path: Path, title: str) -> Path:
         for heading, file in sounds
     ]
     picture = draw_spectrograms(panels, config, title, size=(720, 140))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
+    with atomic_write(path) as partial:
         picture.save(partial, format="PNG")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -10,45 +10,15 @@ output.
 import argparse
 from pathlib import Path
 
-import matplotlib
-import torch
-
-from dreamaudio_core.audio import log_mel, write_audio
+from dreamaudio_core.audio import write_audio
+from dreamaudio_core.audio.picture import Panel, draw_spectrograms
 from dreamaudio_core.cli.options import describe
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.scene.reference import prepare_reference
 from dreamaudio_core.scene.scenes import read_scenes
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
-
 SCENARIOS = Path(__file__).parent / "scenarios.jsonl"
-
-
-def draw(path: Path, title: str, waves: list[tuple[str, torch.Tensor]], config) -> None:
-    """Log-mel spectrograms, one below the other, on one time scale."""
-    longest = max(len(wave) for _, wave in waves) / config.sample_rate
-    figure, axes = plt.subplots(
-        len(waves), 1, figsize=(9, 1.7 * len(waves)), sharex=True, layout="constrained"
-    )
-    for axis, (name, wave) in zip(axes, waves):
-        mel = log_mel(wave[None], config)[0, 0].T
-        seconds = len(wave) / config.sample_rate
-        axis.imshow(
-            mel,
-            origin="lower",
-            aspect="auto",
-            vmin=-11,
-            vmax=2,
-            extent=(0, seconds, 0, config.n_mels),
-        )
-        axis.set(xlim=(0, longest), ylabel="mel band")
-        axis.set_title(name, fontsize=8)
-    axes[-1].set_xlabel("seconds")
-    figure.suptitle(title, fontsize=9, wrap=True)
-    figure.savefig(path, dpi=80)
-    plt.close(figure)
 
 
 def main() -> None:
@@ -73,9 +43,13 @@ def main() -> None:
         result = model.generate(scene.prompt, references)
         stem = f"{number:02d}_{scene.name.replace(' ', '_')}"
         write_audio(args.out / f"{stem}.wav", result.waveforms[0], result.sample_rate)
-        waves = [(r.caption, r.waveform) for r in references]
-        waves.append(("output", result.waveforms[0, 0]))
-        draw(args.out / f"{stem}.png", scene.prompt, waves, model.config.audio)
+        panels = [
+            Panel(model.log_mel(r.waveform[None])[0, 0], r.caption, r.seconds) for r in references
+        ]
+        output = model.log_mel(result.waveforms[:, 0])[0, 0]
+        panels.append(Panel(output, "output", result.arrangement.seconds))
+        picture = draw_spectrograms(panels, model.config.audio, scene.prompt, size=(720, 140))
+        picture.save(args.out / f"{stem}.png")
         print("\n".join(f"{stem}: {line}" for line in describe(result.arrangement)), flush=True)
 
 
