@@ -8,10 +8,8 @@ cannot read, so that a run silently continues otherwise than it would have.
 
 from __future__ import annotations
 
-import os
 import random
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ import numpy as np
 import torch
 
 from ..errors import CheckpointError
+from ..files import atomic_write
 from ..weights.checkpoint import read_pickle
 
 _NAME = re.compile(r"step-(\d{8})\.pt")
@@ -43,14 +42,11 @@ def write_checkpoint(run: Path, step: int, state: dict[str, Any], keep: int) -> 
         If it cannot be written, such as on a full disk; earlier checkpoints stay as they are.
     """
     path = run / "checkpoints" / f"step-{step:08d}.pt"
-    partial = path.with_suffix(".part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(state, partial)
-        os.replace(partial, path)
+        with atomic_write(path) as partial:
+            torch.save(state, partial)
     except (OSError, RuntimeError) as error:
         # torch reports a full disk as a RuntimeError of its archive writer.
-        partial.unlink(missing_ok=True)
         raise CheckpointError(
             f"{path}: cannot be written ({_first_line(error)}); free disk space, then the same "
             "command continues from the checkpoint before"
@@ -85,7 +81,7 @@ def remove_partial_files(run: Path) -> None:
     """Remove what writers that were killed have left in a run folder."""
     for folder in (run, run / "checkpoints"):
         for path in folder.glob("*.part"):
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 def is_finite(value: Any) -> bool:

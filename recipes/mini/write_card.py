@@ -29,11 +29,6 @@ MODES = {
     "free": "free: the network places the references (the paper's mode)",
     "none": "references taken away",
 }
-BARS = {
-    "true": ("95 %", "80 %"),
-    "arranger": ("80 %", "65 %"),
-    "none": ("at most 15 %", "at most 15 %"),
-}
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
@@ -60,22 +55,17 @@ def customization(found: dict, prefix: str, counts: str) -> str:
     """
     rows = []
     for mode, text in MODES.items():
-        concatenation, overlay = (
-            found.get(f"concatenation-{mode}", {}),
-            found.get(f"overlay-{mode}", {}),
-        )
-        if not concatenation.get(counts) and not overlay.get(counts):
+        sets = [found.get(f"{name}-{mode}", {}) for name in ("concatenation", "overlay")]
+        if not any(part.get(counts) for part in sets):
             continue
-        seen = " / ".join(seen_in(part, counts) for part in (concatenation, overlay))
-        bars = " / ".join(BARS[mode]) if mode in BARS else "-"
+        concatenation, overlay = sets
         rows.append(
             [
                 text,
                 percent(concatenation, prefix + "alone"),
                 percent(overlay, prefix + "alone"),
                 percent(overlay, prefix + "mix"),
-                bars,
-                seen,
+                " / ".join(seen_in(part, counts) for part in sets),
             ]
         )
     head = [
@@ -83,26 +73,24 @@ def customization(found: dict, prefix: str, counts: str) -> str:
         "concatenation",
         "overlay, candidate alone",
         "overlay, candidate in the mix",
-        "planned bars",
         "events in items",
     ]
     return table(head, rows)
 
 
 def measured(results: dict) -> str:
-    """Tables of what `evaluate.py` and `train_arranger.py` measured; `results` maps each JSON
-    file's stem to its content.
+    """Tables of the measurements of `evaluate.py`; `results` maps each JSON file's stem to its
+    content.
     """
     found, arranger = results.get("evaluation", {}), results.get("arranger", {})
     parts = []
     settings = found.get("concatenation-true", {})
     if "guidance" in settings:
         parts.append(
-            f"{settings['steps']} solver steps, guidance {settings['guidance']:g} for the prompt and "
-            f"{settings['reference_guidance']:g} for the references, computed in "
+            f"{settings['steps']} solver steps, guidance {settings['guidance']:g} for the prompt "
+            f"and {settings['reference_guidance']:g} for the references, computed in "
             f"{'bfloat16' if settings['bf16'] else 'float32'}."
         )
-    joint = found.get("concatenation-true joint guidance 2", {})
     if any(key.startswith(("concatenation-", "overlay-")) for key in found):
         parts += [
             "On the mel:",
@@ -110,100 +98,81 @@ def measured(results: dict) -> str:
             "The same after the vocoder, on the waveform:",
             customization(found, "waveform_", "events_on_waveform"),
         ]
+    rows = [*quality(found), *reconstruction(found.get("codec"))]
+    if rows:
+        parts.append(table(["figure", "value"], rows))
+    if arranger:
+        parts.append(arranger_table(arranger))
+    return "\n\n".join(parts)
+
+
+def quality(found: dict) -> list[list[str]]:
+    """Rows of unasked sounds, of single events and of variation."""
     rows = []
+    joint = found.get("concatenation-true joint guidance 2")
     if joint:
         rows.append(
             [
-                f"concatenations with the true timeline at joint guidance 2 ({joint['items']} items): recognised / with "
-                "an unasked sound",
+                f"concatenations with the true timeline at joint guidance 2 ({joint['items']} "
+                "items): recognised / with an unasked sound",
                 f"{percent(joint, 'alone')} / {percent(joint, 'unasked')}",
-                "-",
             ]
         )
     for mode in ("true", "arranger"):
-        if "unasked" in found.get(f"concatenation-{mode}", {}):
-            rows.append(
-                [
-                    f"concatenations {MODES[mode]} that sound for 0.3 s or more where the target is silent",
-                    percent(found[f"concatenation-{mode}"], "unasked"),
-                    "-",
-                ]
-            )
+        part = found.get(f"concatenation-{mode}", {})
+        if "unasked" in part:
+            text = f"concatenations {MODES[mode]} that sound for 0.3 s or more where the target is"
+            rows.append([f"{text} silent", percent(part, "unasked")])
     if "generation" in found:
         g = found["generation"]
-        rows.append(
-            [
-                f"generation: {g['events']} single events of training labels, asked for by caption only, nearest to their "
-                "own label among 16",
-                percent(g, "share"),
-                "at least 35 %",
-            ]
-        )
+        text = f"generation: {g['events']} single events of training labels, asked for by caption"
+        rows.append([f"{text} only, nearest to their own label among 16", percent(g, "share")])
     if "variation" in found:
         v = found["variation"]
+        text = "variation: mean log-mel L1 between two seeds within the events,"
         rows += [
             [
-                f"variation: mean log-mel L1 between two seeds within the events, {v['items']} concatenations at strength 1",
+                f"{text} {v['items']} concatenations at strength 1",
                 f"{v['log_mel_l1_in_events']:.3f}",
-                "over 0.3",
             ],
-            [
-                "the same over the whole, with the silence between the events",
-                f"{v['log_mel_l1']:.3f}",
-                "-",
-            ],
-            ["events that differ by more than 0.3", percent(v, "events_over_0.3"), "-"],
-            ["events recognised with both seeds", percent(v, "both_recognised"), "-"],
+            ["the same over everything, with the silence between events", f"{v['log_mel_l1']:.3f}"],
+            ["events that differ by more than 0.3", percent(v, "events_over_0.3")],
+            ["events recognised with both seeds", percent(v, "both_recognised")],
         ]
-    if "codec" in found:
-        c = found["codec"]
-        rows.append(
-            [
-                f"VAE: log-mel L1 of {c['clips']} held-out clips of 1 to 5 s",
-                f"{c['vae_log_mel_l1']:.3f}",
-                "at most 0.35",
-            ]
+    return rows
+
+
+def reconstruction(found: dict | None) -> list[list[str]]:
+    """Rows of the VAE and the vocoders."""
+    if found is None:
+        return []
+    text = f"VAE: log-mel L1 of {found['clips']} held-out clips of 1 to 5 s"
+    rows = [[text, f"{found['vae_log_mel_l1']:.3f}"]]
+    for name, text in (
+        ("vocoder", "vocoder as the model uses it"),
+        ("bare_vocoder", "vocoder without refinement"),
+        ("griffin_lim", "Griffin-Lim, 60 iterations"),
+    ):
+        value = f"{found[name + '_log_mel_l1']:.3f} / {found[name + '_stft']:.2f}"
+        rows.append([f"{text}, on true mels: log-mel L1 / STFT distance", value])
+    return rows
+
+
+def arranger_table(found: dict) -> str:
+    """Table of the arranger's answers."""
+    columns = [found[name] for name in ("held_out", "written_by_hand", "written_by_hand_2")]
+    rows = [
+        [text, *(f"{column[key]} %" if key in column else "-" for column in columns)]
+        for text, key in (
+            ("order of events", "order"),
+            ("asked for or not", "asked"),
+            ("all starts within 0.5 s, back to back", "start"),
+            ("whether the references are all that is asked for", "complete"),
+            ("that they are not, after one was taken away", "incomplete"),
         )
-        for name, text in (
-            ("vocoder", "vocoder with refinement"),
-            ("bare_vocoder", "vocoder alone"),
-            ("griffin_lim", "Griffin-Lim, 60 iterations"),
-        ):
-            bar = "-" if name == "griffin_lim" else "below Griffin-Lim's"
-            rows.append(
-                [
-                    f"{text}, on true mels: log-mel L1 / STFT distance",
-                    f"{c[name + '_log_mel_l1']:.3f} / {c[name + '_stft']:.2f}",
-                    bar,
-                ]
-            )
-    if rows:
-        parts.append(table(["figure", "reached", "planned bar"], rows))
-    if arranger:
-        columns = [arranger[name] for name in ("held_out", "written_by_hand", "written_by_hand_2")]
-        rows = [
-            [text, *(f"{column[key]} %" if key in column else "-" for column in columns), bar]
-            for text, key, bar in (
-                ("order of events", "order", "95 %"),
-                ("asked for or not", "asked", "95 %"),
-                ("all starts within 0.5 s, back to back", "start", "80 %"),
-                ("whether the references are all that is asked for", "complete", "-"),
-                ("that they are not, after one was taken away", "incomplete", "-"),
-            )
-        ]
-        parts.append(
-            table(
-                [
-                    "arranger",
-                    f"{columns[0]['compositions']:,} held-out compositions",
-                    "50 prompts written by hand",
-                    "50 more",
-                    "planned bar",
-                ],
-                rows,
-            )
-        )
-    return "\n\n".join(parts)
+    ]
+    compositions = f"{columns[0]['compositions']:,} held-out compositions"
+    return table(["arranger", compositions, "50 prompts written by hand", "50 more"], rows)
 
 
 def sources(entries: list[BankEntry]) -> str:
