@@ -119,7 +119,8 @@ def add_parser(
         "--prompts",
         required=True,
         metavar="FILE",
-        help="scene file or test-set folder, whose references are played too, or JSON {stem: prompt}",
+        help="scene file or test-set folder, whose references are played too, or JSON "
+        "{stem: prompt}",
     )
     listening.add_argument("--count", type=int, metavar="N", help="draw N items")
     listening.add_argument("--seed", type=int, default=0, help="seed of the draw")
