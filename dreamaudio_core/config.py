@@ -26,21 +26,34 @@ class AudioConfig:
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Mel VAE (paper, section III-A): an `AutoencoderKL` over [B, 1, frames, mel bands]."""
+    """Mel VAE (paper, section III-A): an `AutoencoderKL` over [B, 1, frames, mel bands].
+
+    Parameters
+    ----------
+    patch_size
+        1: AudioLDM's convolutional encoder and decoder. Above 1: the networks of
+        `networks.patches`, on square patches of this many frames and bands; `multipliers` is then
+        `(1,)`, and `groups` and `middle_attention` have no meaning.
+    decoder_channels, decoder_blocks
+        Width and residual blocks of a decoder on patches; those of the encoder if None.
+    """
 
     in_channels: int = 1
+    patch_size: int = 1
     channels: int = 128
     multipliers: tuple[int, ...] = (1, 2, 4)
     num_res_blocks: int = 2
     latent_channels: int = 8
     groups: int = 32
     middle_attention: bool = True
+    decoder_channels: int | None = None
+    decoder_blocks: int | None = None
     scale_factor: float = 1.0
 
     @property
     def stride(self) -> int:
         """Compression along time and along mel bands."""
-        return 2 ** (len(self.multipliers) - 1)
+        return self.patch_size * 2 ** (len(self.multipliers) - 1)
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,7 @@ class VocoderConfig:
     use_tanh_at_final: bool = True
     sampling_rate: int = 16_000
     refinement_iterations: int = 0
+    kind: str = "bigvgan"
 
     @property
     def hop_length(self) -> int:
@@ -72,6 +86,24 @@ class VocoderConfig:
         for rate in self.upsample_rates:
             hop *= rate
         return hop
+
+
+@dataclass(frozen=True)
+class VocosConfig:
+    """Vocos-like generator at frame rate (see `networks.vocos`); the front-end is the model's.
+
+    `refinement_iterations` as in `VocoderConfig`.
+    """
+
+    kind: str = "vocos"
+    num_mels: int = 64
+    channels: int = 256
+    blocks: int = 6
+    expansion: int = 3
+    n_fft: int = 1024
+    hop_length: int = 160
+    sampling_rate: int = 16_000
+    refinement_iterations: int = 0
 
 
 @dataclass(frozen=True)
@@ -93,7 +125,8 @@ class MRCConfig:
     Parameters
     ----------
     architecture
-        `"mrc"` (two encoders), `"unet"` (the -UNet ablation) or `"shared"` (the -SEncoder ablation).
+        `"mrc"` (two encoders), `"unet"` (the -UNet ablation) or `"shared"` (the -SEncoder
+        ablation).
     objective
         What the network predicts, a name of `sampling.objectives.OBJECTIVES`.
     fusion
@@ -194,7 +227,7 @@ class ModelConfig:
     name: str
     audio: AudioConfig = field(default_factory=AudioConfig)
     vae: VAEConfig = field(default_factory=VAEConfig)
-    vocoder: VocoderConfig = field(default_factory=VocoderConfig)
+    vocoder: VocoderConfig | VocosConfig = field(default_factory=VocoderConfig)
     text: TextConfig = field(default_factory=TextConfig)
     mrc: MRCConfig = field(default_factory=MRCConfig)
     arranger: ArrangerConfig | None = None
@@ -229,6 +262,15 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+def vocoder_config_class(values: dict[str, Any], where: str = "config") -> type:
+    """Configuration class of a vocoder by the field `kind`, BigVGAN's where there is none."""
+    kinds = {"bigvgan": VocoderConfig, "vocos": VocosConfig}
+    kind = values.get("kind", "bigvgan")
+    if kind not in kinds:
+        raise CheckpointError(f"{where}: kind: expected {' or '.join(kinds)}, found {kind!r}")
+    return kinds[kind]
+
+
 def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
     """Build configuration dataclass `cls` from JSON values.
 
@@ -239,6 +281,8 @@ def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
     """
     if not isinstance(values, dict):
         raise CheckpointError(f"{where}: expected a JSON object, found {type(values).__name__}")
+    if cls is VocoderConfig:
+        cls = vocoder_config_class(values, where)
     fields = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(values) - set(fields))
     if unknown:

@@ -22,11 +22,11 @@ from .audio.levels import check_output, keep_headroom
 from .config import ModelConfig, SamplingConfig
 from .errors import InputError
 from .networks.arranger import Arranger
-from .networks.bigvgan import BigVGAN
 from .networks.fusion import Fusion
 from .networks.mrc import MRCUNet
 from .networks.text_encoder import TextEncoder
 from .networks.vae import AutoencoderKL
+from .networks.vocoder import Vocoder
 from .rendering.detail import Detail, find_placement, output_rate, parse_rate, render_detail
 from .rendering.events import Event, render_events
 from .rendering.placing import free_canvas, placed_canvas, quiet_frames, silence_latent
@@ -141,7 +141,7 @@ class DreamAudio:
     config: ModelConfig
     flow: MRCUNet
     vae: AutoencoderKL
-    vocoder: BigVGAN
+    vocoder: Vocoder
     text_encoder: TextEncoder
     arranger: Arranger | None = None
     device: torch.device | str = "cpu"
@@ -683,8 +683,8 @@ class DreamAudio:
         seconds = self.config.seconds if seconds is None else float(seconds)
         if not low <= seconds <= high:
             raise InputError(
-                f"seconds: expected a length from {low:g} to {high:g}, found {seconds:g}; the model "
-                f"was trained on {self.config.seconds:g}"
+                f"seconds: expected a length from {low:g} to {high:g}, found {seconds:g}; the "
+                f"model was trained on {self.config.seconds:g}"
             )
         return seconds
 

@@ -9,6 +9,7 @@ import comfy.model_patcher
 import torch
 from torch import nn
 
+from ..dreamaudio_core.config import VocosConfig
 from ..dreamaudio_core.loading import check_parts
 from ..dreamaudio_core.pipeline import DreamAudio
 
@@ -17,7 +18,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def part_dtype(part: str, choice: str) -> torch.dtype:
-    """Parameter type of a part; `auto` keeps to float32 whatever is small or sensitive to rounding."""
+    """Parameter type of a part; `auto` keeps float32 for what is small or sensitive to rounding."""
     if part == "arranger" or (choice == "auto" and part in ("vocoder", "text_encoder")):
         return torch.float32
     if choice == "auto":
@@ -141,21 +142,20 @@ def flow_memory(model: PatchedModel, seconds: float, rows: int) -> float:
 
 def vae_memory(model: PatchedModel, seconds: float, batch: int) -> float:
     """Bytes that encoding or decoding needs."""
-    audio = model.config.audio
+    audio, vae = model.config.audio, model.config.vae
     frames = seconds * audio.sample_rate / audio.hop_length
-    return (
-        12.0
-        * batch
-        * model.config.vae.channels
-        * frames
-        * audio.n_mels
-        * model.bytes_per_value("vae")
-    )
+    width = max(vae.channels, vae.decoder_channels or 0)
+    positions = frames * audio.n_mels / vae.patch_size**2
+    return 12.0 * batch * width * positions * model.bytes_per_value("vae")
 
 
 def vocoder_memory(model: PatchedModel, batch: int) -> float:
     """Bytes that one chunk of the vocoder needs."""
     config = model.config.vocoder
+    if isinstance(config, VocosConfig):
+        frames = 512 + 2 * model.core.vocoder.receptive_field()
+        # Spectra and frames are float32 whatever the weights are.
+        return 64.0 * batch * config.n_fft * frames * 4
     frames = 512 + 2 * model.core.vocoder.receptive_field()
     width, rate = 0, 1
     for stage, factor in enumerate(config.upsample_rates):

@@ -16,6 +16,7 @@ from .config_file import expand_config
 COMMANDS = {
     "generate": (".cli.generate", "generate audio from a prompt and reference sounds"),
     "arrange": (".cli.arrange", "show where each reference would sound, without generating"),
+    "roundtrip": (".cli.roundtrip", "pass a sound through a model's mel, VAE and vocoder"),
     "info": (".cli.info", "sizes of a preset, model folder or weight file"),
     "convert": (".cli.convert", "convert a public VAE or BigVGAN checkpoint to safetensors"),
     "data": (".data.cli", "sound banks, the paper's datasets, cached latents"),

@@ -14,6 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VAEConfig
+from .patches import PatchDecoder, PatchEncoder
+
+MIN_LOGVAR = -30.0
 
 
 @dataclass
@@ -27,7 +30,7 @@ class DiagonalGaussian:
     def from_moments(cls, moments: Tensor) -> "DiagonalGaussian":
         """Split moments [B, 2C, T, F] on channels."""
         mean, logvar = moments.chunk(2, dim=1)
-        return cls(mean, logvar.clamp(-30.0, 20.0))
+        return cls(mean, logvar.clamp(MIN_LOGVAR, 20.0))
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
         """Reparameterised sample; noise is drawn on the CPU when a CPU generator is given."""
@@ -226,6 +229,11 @@ class AutoencoderKL(nn.Module):
         super().__init__()
         self.config = config
         c = config.latent_channels
+        if config.patch_size > 1:
+            self.encoder: nn.Module = PatchEncoder(config, operations, dtype, device)
+            self.decoder: nn.Module = PatchDecoder(config, operations, dtype, device)
+            self.quant_conv = self.post_quant_conv = None
+            return
         self.encoder = Encoder(config, operations, dtype, device)
         self.decoder = Decoder(config, operations, dtype, device)
         self.quant_conv = operations.Conv2d(2 * c, 2 * c, 1, dtype=dtype, device=device)
@@ -233,9 +241,12 @@ class AutoencoderKL(nn.Module):
 
     def posterior(self, mel: Tensor) -> DiagonalGaussian:
         """Unscaled posterior of log-mel [B, 1, frames, bands]; `frames` must be a multiple of the
-        stride.
+        stride. Networks on patches give the mean alone: their posterior has next to no variance.
         """
-        return DiagonalGaussian.from_moments(self.quant_conv(self.encoder(mel)))
+        moments = self.encoder(mel)
+        if self.quant_conv is None:
+            return DiagonalGaussian(moments, torch.full_like(moments, MIN_LOGVAR))
+        return DiagonalGaussian.from_moments(self.quant_conv(moments))
 
     def encode(self, mel: Tensor) -> Tensor:
         """Scaled posterior mean [B, C, frames / stride, bands / stride]: what a reference is at
@@ -245,7 +256,11 @@ class AutoencoderKL(nn.Module):
 
     def decode(self, latent: Tensor) -> Tensor:
         """Log-mel [B, 1, frames, bands] of a scaled latent [B, C, T, F]."""
-        return self.decoder(self.post_quant_conv(latent / self.config.scale_factor))
+        return self.reconstruct(latent / self.config.scale_factor)
+
+    def reconstruct(self, z: Tensor) -> Tensor:
+        """Log-mel of an unscaled latent, such as a sample of the posterior."""
+        return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
 
     def forward(
         self, mel: Tensor, generator: torch.Generator | None = None
@@ -254,4 +269,4 @@ class AutoencoderKL(nn.Module):
         loss.
         """
         posterior = self.posterior(mel)
-        return self.decoder(self.post_quant_conv(posterior.sample(generator))), posterior
+        return self.reconstruct(posterior.sample(generator)), posterior

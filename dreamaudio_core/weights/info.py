@@ -11,9 +11,9 @@ from torch import nn
 from ..config import PRESETS, ModelConfig, MRCConfig, to_dict
 from ..errors import CheckpointError
 from ..networks.arranger import Arranger
-from ..networks.bigvgan import BigVGAN
 from ..networks.mrc import MRCUNet
 from ..networks.vae import AutoencoderKL
+from ..networks.vocoder import build_vocoder
 from .checkpoint import FORMAT, PICKLED, read_pickle, read_safetensors
 from .folder import MODELS, model_folder, read_config
 
@@ -44,7 +44,7 @@ def describe_config(config: ModelConfig) -> dict[str, Any]:
     meta = torch.device("meta")
     other = {
         "vae": _count(AutoencoderKL(config.vae, device=meta)),
-        "vocoder": _count(BigVGAN(config.vocoder, device=meta)),
+        "vocoder": _count(build_vocoder(config.vocoder, device=meta)),
     }
     if config.arranger is not None:
         other["arranger"] = _count(Arranger(config.arranger, device=meta))

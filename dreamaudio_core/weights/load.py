@@ -13,6 +13,7 @@ from ..networks.arranger import Arranger
 from ..networks.bigvgan import BigVGAN, load_official
 from ..networks.mrc import MRCUNet
 from ..networks.vae import AutoencoderKL
+from ..networks.vocoder import build_vocoder
 from .checkpoint import load_state, load_vae, load_weights, require_pickle
 
 
@@ -25,7 +26,7 @@ class _Part(NamedTuple):
 _PARTS = {
     "flow": _Part(MRCUNet, MRCConfig),
     "arranger": _Part(Arranger, ArrangerConfig),
-    "vocoder": _Part(BigVGAN, VocoderConfig),
+    "vocoder": _Part(build_vocoder, VocoderConfig),
 }
 
 

@@ -15,10 +15,10 @@ from ...config import ModelConfig, MRCConfig, to_dict
 from ...data.batches import Augmentation, Batch, join_batches, training_example
 from ...data.shards import LatentShard
 from ...errors import CheckpointError, InputError
-from ...networks.bigvgan import BigVGAN
 from ...networks.fusion import fusion_of
 from ...networks.mrc import MRCUNet
 from ...networks.vae import AutoencoderKL
+from ...networks.vocoder import Vocoder
 from ...sampling.objectives import objective_of
 from ...weights.checkpoint import load_state, load_weights, save_weights
 from ...weights.folder import find_config
@@ -237,7 +237,7 @@ class FlowTask(Task):
         augmentation: Augmentation = Augmentation(),
         validation: list[Path] | None = None,
         vae: AutoencoderKL | None = None,
-        vocoder: BigVGAN | None = None,
+        vocoder: Vocoder | None = None,
         lr: float = 5e-5,
         clip: float = 1.0,
         weight_decay: float = 0.01,

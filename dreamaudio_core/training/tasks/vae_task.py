@@ -15,8 +15,8 @@ from ...audio import LogMel
 from ...config import ModelConfig, to_dict
 from ...data.bank import Bank
 from ...errors import InputError
-from ...networks.bigvgan import BigVGAN
 from ...networks.vae import AutoencoderKL
+from ...networks.vocoder import Vocoder
 from ...weights.checkpoint import load_state, load_vae, save_weights
 from ...weights.folder import find_config
 from ...weights.load import load_part
@@ -38,21 +38,23 @@ MEASURED_CROPS = 64
 
 
 class VAEDataset(CropDataset):
-    """Crops with the noise of their posterior sample."""
+    """Crops with the noise of their posterior sample, and how strong the noise on them is."""
 
     def __init__(self, bank: Bank, config: ModelConfig, frames: int):
         super().__init__(bank, frames * config.audio.hop_length)
         stride = config.vae.stride
         self.latent = (config.vae.latent_channels, frames // stride, config.audio.n_mels // stride)
 
-    def example(self, item: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Crop [samples] and noise [C, T, F]."""
-        return super().example(item, generator), torch.randn(self.latent, generator=generator)
+    def example(self, item: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+        """Crop [samples], noise [C, T, F] and its level from 0 to 1."""
+        crop = super().example(item, generator)
+        noise = torch.randn(self.latent, generator=generator)
+        return crop, noise, torch.rand((), generator=generator)
 
-    def collate(self, examples: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        """`waveform` [B, samples] and `noise` [B, C, T, F]."""
-        waveforms, noise = zip(*examples)
-        return {"waveform": torch.stack(waveforms), "noise": torch.stack(noise)}
+    def collate(self, examples: list[tuple[Tensor, Tensor, Tensor]]) -> dict[str, Tensor]:
+        """`waveform` [B, samples], `noise` [B, C, T, F] and `level` [B]."""
+        waveforms, noise, levels = (torch.stack(column) for column in zip(*examples))
+        return {"waveform": waveforms, "noise": noise, "level": levels}
 
 
 class VAELoss(AdversarialLoss):
@@ -68,9 +70,10 @@ class VAELoss(AdversarialLoss):
         discriminator: PatchDiscriminator,
         kl_weight: float,
         adversarial_weight: float,
+        latent_noise: float = 0.0,
     ):
         super().__init__()
-        self.network, self.log_mel = network, log_mel
+        self.network, self.log_mel, self.latent_noise = network, log_mel, latent_noise
         self.kl_weight, self.adversarial_weight = kl_weight, adversarial_weight
         self.adversarial = False
         self._opponent = Unregistered(discriminator)
@@ -80,8 +83,13 @@ class VAELoss(AdversarialLoss):
         with torch.autocast(batch["waveform"].device.type, enabled=False):
             mel = self.log_mel(batch["waveform"])
         posterior = self.network.posterior(mel)
-        z = posterior.mean + torch.exp(0.5 * posterior.logvar) * batch["noise"]
-        return mel, self.network.decoder(self.network.post_quant_conv(z)), posterior.kl()
+        deviation = torch.exp(0.5 * posterior.logvar)
+        if self.latent_noise:
+            # Relative to the latents, or larger latents would drown the noise.
+            rms = posterior.mean.detach().square().mean().sqrt()
+            deviation = deviation + self.latent_noise * rms * batch["level"][:, None, None, None]
+        z = posterior.mean + deviation * batch["noise"]
+        return mel, self.network.reconstruct(z), posterior.kl()
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """`loss`, `l1` (natural logarithm), `kl` (nats per item) and `adversarial`, each a mean."""
@@ -139,6 +147,9 @@ class VAETask(AdversarialTask):
         Step at which the discriminator begins to learn and its loss counts.
     adversarial_weight, width
         Weight of the adversarial loss, and channels of the discriminator's first layer.
+    latent_noise
+        Strongest noise on the latents, relative to their root mean square and drawn evenly from 0
+        for each crop, so that the decoder forgives errors of the flow.
     decoder_only
         Leave the encoder, and so all latents and the scale factor, as they are; needs `initial`.
     lr, clip
@@ -163,7 +174,7 @@ class VAETask(AdversarialTask):
         validation: Bank | None = None,
         *,
         initial: dict[str, Tensor] | None = None,
-        vocoder: BigVGAN | None = None,
+        vocoder: Vocoder | None = None,
         frames: int = 128,
         kl_weight: float = 1e-5,
         discriminator_start: int = 50_000,
@@ -172,6 +183,7 @@ class VAETask(AdversarialTask):
         lr: float = 5e-5,
         clip: float = 1.0,
         decoder_only: bool = False,
+        latent_noise: float = 0.0,
     ):
         if decoder_only and initial is None:
             raise InputError(
@@ -189,7 +201,8 @@ class VAETask(AdversarialTask):
         self.decoder_only = decoder_only
         if decoder_only:
             self.network.encoder.requires_grad_(False)
-            self.network.quant_conv.requires_grad_(False)
+            if self.network.quant_conv is not None:
+                self.network.quant_conv.requires_grad_(False)
         self.dataset = VAEDataset(bank, config, frames)
         self.held_out = (
             self.dataset
@@ -198,7 +211,12 @@ class VAETask(AdversarialTask):
         )
         discriminator = PatchDiscriminator(width)
         self.loss = VAELoss(
-            self.network, LogMel(config.audio), discriminator, kl_weight, adversarial_weight
+            self.network,
+            LogMel(config.audio),
+            discriminator,
+            kl_weight,
+            adversarial_weight,
+            latent_noise,
         )
         opponent = PatchDiscriminatorLoss(discriminator, self.loss)
         self.optimizer_steps = [
@@ -215,6 +233,7 @@ class VAETask(AdversarialTask):
             "lr": lr,
             "clip": clip,
             **({"decoder only": True} if decoder_only else {}),
+            **({"latent noise": latent_noise} if latent_noise else {}),
         }
 
     @classmethod
@@ -244,6 +263,13 @@ class VAETask(AdversarialTask):
             help="leave the encoder, and so all latents, as they are",
         )
         parser.add_argument(
+            "--latent-noise",
+            type=not_negative,
+            default=0.0,
+            metavar="SHARE",
+            help="strongest noise on the latents, relative to their size (default 0)",
+        )
+        parser.add_argument(
             "--vocoder", type=Path, metavar="WEIGHTS", help="to log sounds, not only spectrograms"
         )
 
@@ -260,7 +286,7 @@ class VAETask(AdversarialTask):
             *load_banks(args),
             initial=initial,
             vocoder=load_part("vocoder", args.vocoder) if args.vocoder else None,
-            **chosen(args, *names, "lr", "clip", "decoder_only"),
+            **chosen(args, *names, "lr", "clip", "decoder_only", "latent_noise"),
         )
 
     def to(self, device: torch.device) -> None:
@@ -271,10 +297,7 @@ class VAETask(AdversarialTask):
         """L1 of the held-out crops, and a few of them reconstructed."""
         device = next(self.network.parameters()).device
         mel = self.loss.log_mel(self.held_out.fixed(MEASURED_CROPS).to(device))
-        rows = [
-            self.network.decoder(self.network.post_quant_conv(self.network.posterior(m).mean))
-            for m in mel.split(8)
-        ]
+        rows = [self.network.reconstruct(self.network.posterior(m).mean) for m in mel.split(8)]
         reconstruction = torch.cat(rows)
         logger.scalars({"validation/l1": float((reconstruction - mel).abs().mean())}, step)
         for i in range(min(SHOWN_ITEMS, len(mel))):

@@ -1,5 +1,5 @@
-"""Adversarial training of BigVGAN (Lee et al., ICLR 2023) with period and resolution
-discriminators.
+"""Adversarial training of a vocoder with period and resolution discriminators (BigVGAN, Lee et al.,
+ICLR 2023).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ...config import AudioConfig, ModelConfig, VocoderConfig, to_dict
 from ...data.bank import Bank
 from ...errors import InputError
 from ...networks.bigvgan import BigVGAN, fold_weight_norm
+from ...networks.vocoder import Vocoder, build_vocoder
 from ...weights.checkpoint import load_state, load_weights, save_weights
 from ...weights.folder import find_config
 from ..arguments import add_bank_options, add_discriminator_options, chosen, load_banks
@@ -83,7 +84,7 @@ class GeneratorLoss(AdversarialLoss):
 
     def __init__(
         self,
-        network: BigVGAN,
+        network: Vocoder,
         audio: AudioConfig,
         discriminators: VocoderDiscriminators,
         multi_scale: bool,
@@ -152,7 +153,8 @@ class DiscriminatorLoss(nn.Module):
 
 
 class VocoderTask(AdversarialTask):
-    """BigVGAN with weight norm while it trains; the exported weights have it folded in.
+    """The vocoder of a model. BigVGAN has weight norm while it trains; the exported weights have it
+    folded in.
 
     Parameters
     ----------
@@ -182,7 +184,7 @@ class VocoderTask(AdversarialTask):
     segments under the averaged weights.
     """
 
-    summary = "BigVGAN against period and resolution discriminators"
+    summary = "the vocoder against period and resolution discriminators"
     defaults = {"lr": 1e-4, "warmup": 0, "clip": 1000.0}
     name = "vocoder"
     network: BigVGAN
@@ -213,12 +215,13 @@ class VocoderTask(AdversarialTask):
                 f"found {frames}"
             )
         self.config, self.start = config, discriminator_start
-        self.network = BigVGAN(config.vocoder)
+        self.network = build_vocoder(config.vocoder)
         if initial is not None:
             load_state(self.network, initial, "initial weights")
-        for module in list(self.network.modules()):
-            if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
-                weight_norm(module)
+        if isinstance(self.network, BigVGAN):
+            for module in list(self.network.modules()):
+                if isinstance(module, (nn.Conv1d, nn.ConvTranspose1d)):
+                    weight_norm(module)
         samples = (frames + 2 * CONTEXT) * hop
         self.dataset = CropDataset(bank, samples)
         self.held_out = CropDataset(validation, samples) if validation else self.dataset
@@ -285,4 +288,6 @@ class VocoderTask(AdversarialTask):
 
     def export(self, path: Path, state: dict[str, Tensor]) -> None:
         """Weight file of the part `vocoder`."""
-        save_weights(path, fold_weight_norm(state), "vocoder", self.config.vocoder)
+        if isinstance(self.network, BigVGAN):
+            state = fold_weight_norm(state)
+        save_weights(path, state, "vocoder", self.config.vocoder)
