@@ -498,7 +498,7 @@ class DreamAudio:
             used = zip(references, arrangement.timeline)
             rates = [r.source.sample_rate for r, places in used if r.active and places != ()]
             detail = replace(detail, sample_rate=output_rate(rates, audio.sample_rate))
-        items, rate, warnings = [], audio.sample_rate, []
+        items, rate = [], audio.sample_rate
         for waveform, item_mel, seed in zip(waveforms[:, 0].cpu(), mel[:, 0], seeds):
             groups = self._events(references, arrangement, item_mel, variation, seed)
             item, rate = render_detail(
@@ -510,13 +510,13 @@ class DreamAudio:
                 detail,
                 rest=arrangement.missing == "generate",
             )
-            item, gain = keep_headroom(item, rate)
-            if gain < 0.0:
-                warnings.append(f"seed {seed}: scaled by {gain:.1f} dB to keep 1 dB of headroom")
             items.append(item)
         channels = max(len(item) for item in items)
         stacked = torch.stack([item.expand(channels, -1) for item in items])
-        return stacked, rate, tuple(warnings)
+        # All items alike, so that variations keep their levels among one another.
+        scaled, gain = keep_headroom(stacked, rate)
+        warnings = (f"scaled by {gain:.1f} dB to keep 1 dB of headroom",) if gain < 0.0 else ()
+        return scaled, rate, warnings
 
     def _events(
         self,

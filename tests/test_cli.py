@@ -160,6 +160,32 @@ def test_absurd_options(folder, tmp_path, capsys, options, words):
     assert not (tmp_path / "x.wav").exists()
 
 
+def test_sound_options(folder, tmp_path, capsys):
+    crow = EXAMPLES / "crow.flac"
+    samples, rate = soundfile.read(crow)
+    late = tmp_path / "late.wav"
+    soundfile.write(late, np.concatenate((np.zeros(2 * rate), samples, np.zeros(rate))), rate)
+    options = ["--reference", str(late), "a crow caws", "--at", "0.1", "--for", "0.4"]
+    options += ["--gain", "-6", "--detail", "1", "--sample-rate", "48000", "--missing", "silence"]
+    options += ["--variation", "0.5", "--count", "2", "--level", "peak"]
+    assert generate(folder, *options, out=tmp_path / "x.wav") == 0
+    first, rate = soundfile.read(tmp_path / "x_1.wav")
+    second, _ = soundfile.read(tmp_path / "x_2.wav")
+    assert rate == 48_000 and len(first) == 0.64 * 48_000
+    assert not np.allclose(first, second, atol=0.01)
+    assert np.abs(first).max() == pytest.approx(10 ** (-1 / 20), rel=0.05)
+    assert "2.00 to 2.4" in capsys.readouterr().err
+    for option, value in (("--detail", "2"), ("--variation", "-1"), ("--gain", "99")):
+        bad = ["--reference", str(crow), "a crow", option, value]
+        assert generate(folder, *bad, out=tmp_path / "y.wav") == 2
+        assert option[2:] in capsys.readouterr().err
+
+
+def test_guidance_beyond_what_the_model_bears_is_cut_with_a_word(folder, tmp_path, capsys):
+    assert generate(folder, "--guidance", "25", out=tmp_path / "x.wav") == 0
+    assert "guidance: 25 is more than this model bears; 10 is used" in capsys.readouterr().err
+
+
 def test_nine_references(folder, sound, tmp_path, capsys):
     options = ["--reference", sound("r.wav", noise(0.2)), "a bell"] * 9
     assert generate(folder, *options, out=tmp_path / "x.wav") == 2

@@ -106,8 +106,11 @@ def run(args: argparse.Namespace) -> int:
         device=resolve_device(args.device),
     )
     arrangement = None
-    for i, path in enumerate(outputs):
-        with tqdm(desc=path.name, unit="step", leave=True) as bar:
+    # Varied events come in one call, whose results are scaled alike.
+    together = len(outputs) if args.variation else 1
+    for first in range(0, len(outputs), together):
+        paths = outputs[first : first + together]
+        with tqdm(desc=paths[0].name, unit="step", leave=True) as bar:
 
             def progress(step: int, steps: int, _z) -> None:
                 bar.total = steps
@@ -116,7 +119,7 @@ def run(args: argparse.Namespace) -> int:
             result = model.generate(
                 args.prompt,
                 references,
-                seeds=[args.seed + i],
+                seeds=[args.seed + first + i for i in range(len(paths))],
                 seconds=args.seconds,
                 negative_prompt=args.negative_prompt,
                 missing=args.missing,
@@ -138,7 +141,8 @@ def run(args: argparse.Namespace) -> int:
             print("\n".join(lines), file=sys.stderr)
         for text in result.warnings[len(arrangement.warnings) :]:
             print(f"warning: {text}", file=sys.stderr)
-        waveform, _ = set_level(result.waveforms[0].cpu(), result.sample_rate, args.level)
-        write_audio(path, waveform, result.sample_rate)
-        print(path)
+        rate = result.sample_rate
+        for path, waveform in zip(paths, result.waveforms.cpu()):
+            write_audio(path, set_level(waveform, rate, args.level)[0], rate)
+            print(path)
     return 0

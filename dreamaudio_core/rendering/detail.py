@@ -37,8 +37,10 @@ HOPS_PER_SECOND = 100
 WINDOW_HOPS = 6
 # Frames and mel bands over which the network's change is averaged.
 SMOOTHING = (9, 5)
-# Natural logarithm of the largest change, in either direction (0.23 is 2 dB).
-LIMIT = 0.23
+# Natural logarithm of the largest change, in either direction (0.2 is 1.7 dB).
+LIMIT = 0.2
+# Share of the top band's change, in dB, that what lies above it takes.
+BEYOND = 0.5
 # The network's own waveform is let through where it stands so far above the references (20 dB).
 GATE = math.log(10.0)
 GATE_SMOOTHING = 5
@@ -199,8 +201,8 @@ def _shares(stems: Sequence[Tensor], audio: AudioConfig, frames: int) -> list[Te
 
 
 def _spread(audio: AudioConfig, rate: int) -> Tensor:
-    """Weights [bins, bands] of the mel bands in each bin at `rate`; above the last band, that one's
-    gain is held.
+    """Weights [bins, bands] of the mel bands in each bin at `rate`, for gains in dB; above the last
+    band, half of its gain is held, for the network knows nothing there.
     """
     bins = torch.arange(WINDOW_HOPS * rate // HOPS_PER_SECOND // 2 + 1)
     frequency = bins * HOPS_PER_SECOND / WINDOW_HOPS
@@ -212,6 +214,7 @@ def _spread(audio: AudioConfig, rate: int) -> Tensor:
     weights = torch.zeros(len(bins), audio.n_mels)
     weights[bins, place - 1] = 1.0 - right
     weights[bins, place] += right
+    weights[frequency > audio.fmax] *= BEYOND
     return weights
 
 

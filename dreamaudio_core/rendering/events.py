@@ -14,7 +14,7 @@ from ..audio.downmix import downmix
 from ..scene.reference import Original, Reference
 from ..scene.timeline import Placement, Placements
 from .beds import fade, fill
-from .variation import vary
+from .variation import DRAWS, draws, vary
 
 # Ramps where a sound is cut.
 CUT_SECONDS = 0.005
@@ -65,7 +65,7 @@ def render_events(
         The same seed gives the same variations.
     """
     return [
-        _event(reference, place, variation, _generator(seed, i, reference.waveform))
+        _event(reference, place, variation, draws(seed, _offset(i, reference.waveform)))
         for i, place in enumerate(placements or ())
     ]
 
@@ -95,24 +95,22 @@ def cut_event(original: Original, placement: Placement) -> Tensor:
     return fade(part, min(ramp_in, length // 2), min(ramp_out, length // 2))
 
 
-def _event(
-    reference: Reference, place: Placement, variation: float, generator: torch.Generator
-) -> Event:
+def _event(reference: Reference, place: Placement, variation: float, drawn: Tensor) -> Event:
     original = reference.source
     rate = original.sample_rate
     part = cut_event(original, place)
     if variation > 0.0:
-        part = vary(part, rate, variation, generator)
+        part = vary(part, rate, variation, drawn)
     part = fade(part, round(place.fade_in * rate), round(place.fade_out * rate))
     part = part * 10.0 ** ((place.gain + reference.gain) / 20.0)
     return Event(place.start, part, original, place.pan)
 
 
-def _generator(seed: int, index: int, waveform: Tensor) -> torch.Generator:
-    """A generator of its own for each seed, reference and placement."""
-    key = f"{seed}/{index}/{len(waveform)}/{float(waveform.double().abs().sum()):.3f}"
+def _offset(index: int, waveform: Tensor) -> Tensor:
+    """Where the variations of a reference's placement begin, so that no two go alike."""
+    key = f"{index}/{len(waveform)}/{float(waveform.double().abs().sum()):.3f}"
     value = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big")
-    return torch.Generator().manual_seed(value % 2**63)
+    return torch.rand(DRAWS, generator=torch.Generator().manual_seed(value % 2**63))
 
 
 def network_mix(events: Sequence[Event], samples: int, sample_rate: int, origin: int = 0) -> Tensor:

@@ -5,24 +5,55 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from ..audio import resample
 
 # Largest changes, at a variation of 1: pitch in semitones, length as a share, level in dB, and the
 # filter's gain in dB at each of its points.
-PITCH = 2.0
-STRETCH = 0.12
+PITCH = 1.5
+STRETCH = 0.1
 LEVEL = 0.8
 FILTER = 6.0
-FILTER_POINTS = 8
+FILTER_POINTS = 16
+DRAWS = 3 + FILTER_POINTS
 LOWEST_HZ = 60.0
 # Overlap-add of the time stretch.
 GRAIN_SECONDS = 0.04
 SEARCH_SECONDS = 0.01
 
 
-def vary(waveform: Tensor, sample_rate: int, amount: float, generator: Generator) -> Tensor:
+def draws(seed: int, offset: Tensor) -> Tensor:
+    """Numbers [DRAWS] in [-1, 1) for a seed.
+
+    Consecutive seeds are spread evenly, where independent numbers would make two of ten takes
+    nearly alike by chance: the first three by an additive recurrence, the filter's points by rows of
+    a Hadamard matrix, any two of which differ in half of their signs.
+
+    Parameters
+    ----------
+    offset
+        Where the sequence begins, [DRAWS] in [0, 1).
+    """
+    steps = torch.tensor([2.0, 3.0, 5.0], dtype=torch.float64).sqrt() % 1.0
+    free = 2.0 * ((offset[:3].double() + (seed % 2**40) * steps) % 1.0) - 1.0
+    rows = _hadamard(FILTER_POINTS)[1:]
+    row = rows[(seed + int(float(offset[3]) * len(rows))) % len(rows)]
+    strength = 0.8 + 0.2 * torch.rand(
+        FILTER_POINTS, generator=torch.Generator().manual_seed(seed % 2**63)
+    )
+    return torch.cat((free.float(), row * strength))
+
+
+def _hadamard(size: int) -> Tensor:
+    """Hadamard matrix [size, size] of a power of two, by Sylvester's construction."""
+    matrix = torch.ones(1, 1)
+    while len(matrix) < size:
+        matrix = torch.cat((torch.cat((matrix, matrix), 1), torch.cat((matrix, -matrix), 1)))
+    return matrix
+
+
+def vary(waveform: Tensor, sample_rate: int, amount: float, drawn: Tensor) -> Tensor:
     """A variation of a sound.
 
     Parameters
@@ -31,8 +62,8 @@ def vary(waveform: Tensor, sample_rate: int, amount: float, generator: Generator
         [channels, T]; all channels are changed alike.
     amount
         From 0 (the sound itself) to 1 (another take of the same thing).
-    generator
-        Where the changes are drawn from.
+    drawn
+        What to change it by, [DRAWS] in [-1, 1): pitch, length, level, and the filter's points.
 
     Returns
     -------
@@ -41,20 +72,15 @@ def vary(waveform: Tensor, sample_rate: int, amount: float, generator: Generator
     """
     if amount <= 0.0:
         return waveform
-    # Drawn from both halves away from zero, so that no two takes are nearly alike by chance.
-    draws = 2.0 * torch.rand(3, generator=generator) - 1.0
-    pitch, stretch, level = (
-        amount * (0.35 * x.sign() + 0.65 * x) * limit
-        for x, limit in zip(draws, (PITCH, STRETCH, LEVEL))
-    )
-    points = amount * FILTER * (2.0 * torch.rand(FILTER_POINTS, generator=generator) - 1.0)
+    pitch, stretch, level = (drawn[:3] * amount).tolist()
+    points = drawn[3:] * amount * FILTER
     before = waveform.square().mean().sqrt()
-    out = _repitch(waveform, sample_rate, float(pitch))
-    out = _stretch(out, sample_rate, 1.0 + float(stretch))
+    out = _repitch(waveform, sample_rate, pitch * PITCH)
+    out = _stretch(out, sample_rate, 1.0 + stretch * STRETCH)
     out = _filter(out, sample_rate, points - points.mean())
     # Levels are compared over the sound's length, so a longer take is no louder one.
     after = out.square().mean().sqrt().clamp(min=1e-12)
-    return out * (before / after) * 10.0 ** (float(level) / 20.0)
+    return out * (before / after) * 10.0 ** (level * LEVEL / 20.0)
 
 
 def _repitch(waveform: Tensor, sample_rate: int, semitones: float) -> Tensor:
