@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import AudioError, CheckpointError
+from ..files import file_digest, folder_digest
 from ..weights.checkpoint import load_state, read_pickle
-from .extractor import file_digest, folder_digest
 
 PUBLISHED = (
     "the weights are published at https://huggingface.co/facebook/audiobox-aesthetics (config.json with "

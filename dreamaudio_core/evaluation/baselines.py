@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError, InputError
+from ..files import folder_digest
 from ..scene.scenes import SceneReference
-from .extractor import folder_digest
 from .generators import Generator, PipelineGenerator, load_pipeline_generator
 
 SECONDS = 10.24

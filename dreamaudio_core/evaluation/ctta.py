@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +11,8 @@ import torch
 
 from ..audio import write_audio
 from ..errors import AudioError, InputError
+from ..files import atomic_write, file_digest
+from ..progress import progress_bar
 from ..scene.scenes import SCENES, Scene, read_scenes
 from .evaluate import (
     Evaluation,
@@ -23,10 +23,8 @@ from .evaluate import (
     load_extractors,
     score,
 )
-from .extractor import file_digest
 from .generators import Generator
 from .pairs import pair_files
-from .progress import progress_bar
 
 TEST_SETS = {"concatenation": "CC", "overlay": "CO", "fantasy": "CF", "general": "AC"}
 """Names of the paper's test sets and their abbreviations in its tables."""
@@ -204,9 +202,5 @@ def _read_record(path: Path) -> dict[str, str]:
 
 
 def _write_record(path: Path, done: dict[str, str]) -> None:
-    beside = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        beside.write_text(json.dumps(done, indent=1, sort_keys=True), encoding="utf-8")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(done, indent=1, sort_keys=True), encoding="utf-8")

@@ -12,8 +12,8 @@ import numpy as np
 from ..errors import InputError
 from ..networks import clap, vggish
 from ..networks import cnn14 as panns
+from ..networks.extractor import Extractor
 from . import aesthetics
-from .extractor import Extractor
 from .feature_cache import FeatureCache
 from .frechet import frechet_distance_of_samples
 from .kl import kl_divergence

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import AudioError, InputError
+from ..files import atomic_write
+from ..networks.extractor import Extractor
+from ..progress import progress_bar
 from .clips import Clip, read_clip
-from .extractor import Extractor
-from .progress import progress_bar
 
 _VERSION = 1
 """Part of every key; raised whenever an extractor's arithmetic changes."""
@@ -48,15 +47,8 @@ class FeatureCache:
         """Keep features; the file appears whole or not at all."""
         path = self.path(clip, extractor)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            handle, beside = tempfile.mkstemp(dir=path.parent, suffix=".part")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    np.save(file, features, allow_pickle=False)
-                os.replace(beside, path)
-            except BaseException:
-                Path(beside).unlink(missing_ok=True)
-                raise
+            with atomic_write(path) as temporary, open(temporary, "wb") as file:
+                np.save(file, features, allow_pickle=False)
         except OSError as error:
             raise InputError(
                 f"feature cache {path.parent}: cannot be written ({error.strerror}); choose another folder with --cache"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from ..files import file_digest, folder_digest
 from ..scene.scenes import SceneReference
-from .extractor import file_digest, folder_digest
 
 if TYPE_CHECKING:
     from ..pipeline import DreamAudio

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import AudioError, InputError
+from ..progress import progress_bar
 from .clips import Clip, inspect_clip, list_clips
-from .progress import progress_bar
 
 _SHOWN = 5
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AudioError, CheckpointError, InputError
-from ..evaluation.extractor import folder_digest
+from ..files import folder_digest
 from ..weights.checkpoint import read_pickle
 
 PUBLISHED = (

@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from ..audio import mel_filterbank
 from ..config import AudioConfig
 from ..errors import AudioError, CheckpointError
-from ..evaluation.extractor import file_digest, require_file
+from ..files import file_digest
 from ..weights.checkpoint import load_state, read_pickle, read_safetensors
+from .extractor import require_file
 
 PUBLISHED = "Cnn14_16k_mAP=0.438.pth is published with PANNs: https://zenodo.org/record/3987831/files/Cnn14_16k_mAP%3D0.438.pth"
 FRONT_END = AudioConfig(

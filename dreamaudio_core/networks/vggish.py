@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import AudioError, CheckpointError
-from ..evaluation.extractor import file_digest, require_file
+from ..files import file_digest
 from ..weights.checkpoint import load_state, read_pickle, read_safetensors
+from .extractor import require_file
 
 PUBLISHED = (
     "vggish-10086976.pth is published with the torchvggish project: "

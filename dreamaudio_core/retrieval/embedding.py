@@ -10,7 +10,7 @@ import torch
 
 from ..config import PRESETS, TextConfig
 from ..errors import CheckpointError
-from ..evaluation.extractor import folder_digest
+from ..files import folder_digest
 from ..networks.text_encoder import TextEncoder, load_text_encoder
 from ..weights.folder import MODELS, model_folder, read_config
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from ..errors import AudioError, InputError
-from ..evaluation.extractor import file_digest
-from ..evaluation.progress import progress_bar
+from ..files import file_digest
 from ..language.events import split_events
 from ..networks.clap import SECONDS as CLAP_SECONDS
 from ..networks.clap import ClapExtractor
+from ..progress import progress_bar
 from ..scene.reference import Reference, load_reference
 from .caption_sources import SOURCES, CaptionReader
 from .embedding import TextEmbedder

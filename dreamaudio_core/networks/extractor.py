@@ -1,8 +1,7 @@
-"""What the networks behind the metrics share: an interface, and the identity of their weight files."""
+"""What the networks that describe sounds (VGGish, Cnn14, CLAP ...) share: their interface."""
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Protocol
 
@@ -49,28 +48,3 @@ def require_file(path: str | Path, what: str, published: str) -> Path:
         found = "a folder" if path.is_dir() else "nothing"
         raise CheckpointError(f"{path}: expected a file with {what}, found {found}; {published}")
     return path
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def folder_digest(folder: Path, suffixes: tuple[str, ...]) -> str:
-    """SHA-256 over the names and bytes of a model folder's files with the given suffixes,
-    hexadecimal.
-    """
-    digest = hashlib.sha256()
-    files = {
-        path.relative_to(folder).as_posix(): path
-        for path in folder.rglob("*")
-        if path.suffix in suffixes
-    }
-    for name, path in sorted(files.items()):
-        if path.is_file():
-            digest.update(f"{name}\0{file_digest(path)}\0".encode())
-    return digest.hexdigest()

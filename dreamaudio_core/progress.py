@@ -1,4 +1,4 @@
-"""A progress bar on the terminal; silent where the output is none."""
+"""Progress bars, drawn on terminals only."""
 
 from __future__ import annotations
 
