@@ -467,7 +467,7 @@ def test_swapped_and_foreign_parts(tmp_path, folder):
     "text, words",
     [
         ("{", "not readable JSON"),
-        ("[]", "dreamaudio"),
+        ("[]", "JSON object"),
         ('{"format": "dreamaudio", "name": "x", "vea": {}}', "vea"),
         ('{"format": "dreamaudio", "name": "x", "vae": {"chanels": 3}}', "chanels"),
     ],

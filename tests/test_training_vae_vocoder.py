@@ -316,7 +316,7 @@ def test_two_gloo_processes_give_the_curves_of_one(config, banks, folder, tmp_pa
 
 
 def test_decoder_only_keeps_the_latents(config, banks, folder, tmp_path):
-    from dreamaudio_core.weights.checkpoint import load_vae
+    from dreamaudio_core.weights.latent_diffusion import load_vae
 
     given, initial = load_vae(folder / "vae.safetensors")
     task = vae_task(replace(config, vae=given), banks, initial=initial, decoder_only=True)

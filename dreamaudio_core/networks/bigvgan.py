@@ -1,18 +1,11 @@
 """BigVGAN: log-mel spectrogram to waveform (Lee et al., "BigVGAN", ICLR 2023), versions 1 and 2.
 
-The state dict has the names of the official checkpoints with weight norm folded into the weights,
-so reading one means multiplying magnitudes into directions and leaving out the constant low-pass
-filters.
+The state dict has the names of the official checkpoints, which `weights.bigvgan` reads.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
-import pickle
-import re
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,12 +16,6 @@ from ..config import VocoderConfig
 from ..errors import CheckpointError, InputError
 
 _TAPS = 12
-_OPTIONAL_FIELDS = {
-    "use_bias_at_final",
-    "use_tanh_at_final",
-    "sampling_rate",
-    "refinement_iterations",
-}
 
 
 def kaiser_sinc_taps(
@@ -255,14 +242,15 @@ class AMPBlock2(nn.Module):
         return x
 
 
-def _check(config: VocoderConfig) -> None:
+def check_config(config: VocoderConfig, where: str = "vocoder config") -> None:
+    """Refuse sizes that no generator can have; `where` is how the error names their source."""
     stages, blocks = len(config.upsample_rates), len(config.resblock_kernel_sizes)
 
     def need(holds: bool, field: str, expected: str) -> None:
         if not holds:
             found = getattr(config, field)
             raise CheckpointError(
-                f"vocoder config: {field} must be {expected}, found {found!r}; correct the config"
+                f"{where}: {field} must be {expected}, found {found!r}; correct the config"
             )
 
     need(config.activation in ("snake", "snakebeta"), "activation", "'snake' or 'snakebeta'")
@@ -322,7 +310,7 @@ class BigVGAN(nn.Module):
         self, config: VocoderConfig, operations: Any = nn, dtype: Any = None, device: Any = None
     ) -> None:
         super().__init__()
-        _check(config)
+        check_config(config)
         self.config = config
         channels = config.upsample_initial_channel
         made = {"dtype": dtype, "device": device}
@@ -426,7 +414,8 @@ class BigVGAN(nn.Module):
         bands = self.config.num_mels
         if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] == 0 or mel.shape[3] != bands:
             raise InputError(
-                f"mel: expected [batch, 1, frames, {bands}], found {list(mel.shape)}; use the model's own mel front-end"
+                f"mel: expected [batch, 1, frames, {bands}], found {list(mel.shape)}; use the "
+                "model's own mel front-end"
             )
         if chunk_frames < 1:
             raise InputError(f"chunk_frames: expected at least 1, found {chunk_frames}")
@@ -446,187 +435,3 @@ class BigVGAN(nn.Module):
                 ..., (start - left) * hop : (end - left) * hop
             ]
         return waveform
-
-
-_MAGNITUDE_SUFFIXES = {
-    ".weight_g": ".weight_v",
-    ".parametrizations.weight.original0": ".parametrizations.weight.original1",
-}
-
-
-def fold_weight_norm(state_dict: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Multiply the magnitudes of weight norm into the directions, under the plain name `weight`.
-
-    Parameters
-    ----------
-    state_dict : dict
-        With pairs `weight_g`/`weight_v` or `parametrizations.weight.original0`/`original1`, or
-        without any.
-
-    Returns
-    -------
-    dict
-        A new dictionary; entries without weight norm are the same tensors as before.
-
-    Raises
-    ------
-    CheckpointError
-        If one half of a pair is missing.
-    """
-    folded = {}
-    directions = set()
-    for key, value in state_dict.items():
-        for suffix, other in _MAGNITUDE_SUFFIXES.items():
-            if not key.endswith(suffix):
-                continue
-            base = key[: -len(suffix)]
-            if base + other not in state_dict:
-                raise CheckpointError(
-                    f"{key}: expected {base + other} beside it, found none; the checkpoint is incomplete"
-                )
-            direction = state_dict[base + other]
-            directions.add(base + other)
-            norm = direction.flatten(1).norm(dim=1).view(-1, *[1] * (direction.ndim - 1))
-            folded[base + ".weight"] = direction * (value / norm)
-            break
-        else:
-            folded[key] = value
-    for key in directions:
-        folded.pop(key)
-    for key in folded:
-        if key.endswith(tuple(_MAGNITUDE_SUFFIXES.values())):
-            raise CheckpointError(
-                f"{key}: expected its magnitude beside it, found none; the checkpoint is incomplete"
-            )
-    return folded
-
-
-def _official_files(path: Path) -> tuple[Path, Path]:
-    """Weight file and config file of an official checkpoint given as either a file or its folder."""
-    if path.is_dir():
-        weights = path / "bigvgan_generator.pt"
-        if not weights.is_file():
-            candidates = (p for p in path.iterdir() if re.fullmatch(r"g_\d+", p.name))
-            numbered = sorted(candidates, key=lambda p: int(p.name[2:]))
-            if not numbered:
-                raise CheckpointError(
-                    f"{path}: expected bigvgan_generator.pt or g_XXXXXXXX in it, found neither"
-                )
-            weights = numbered[-1]
-    elif path.is_file():
-        weights = path
-    else:
-        raise CheckpointError(
-            f"{path}: expected a BigVGAN checkpoint file or its folder, found nothing there"
-        )
-    config = weights.parent / "config.json"
-    if not config.is_file():
-        raise CheckpointError(
-            f"{config}: expected the vocoder's config.json beside {weights.name}, found none; copy it there"
-        )
-    return weights, config
-
-
-def _official_config(path: Path) -> VocoderConfig:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a JSON file, found {error}") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path}: expected a JSON object, found {type(values).__name__}")
-    built: dict[str, Any] = {}
-    for entry in dataclasses.fields(VocoderConfig):
-        if entry.name not in values:
-            if entry.name in _OPTIONAL_FIELDS:
-                continue
-            raise CheckpointError(
-                f"{path}: expected the field {entry.name!r}, found none; use the official config.json"
-            )
-        value, default = values[entry.name], entry.default
-        if entry.name == "resblock":
-            value = str(value)
-        if isinstance(value, list):
-            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-        if type(value) is not type(default):
-            raise CheckpointError(
-                f"{path}: {entry.name} must be of type {type(default).__name__}, found {value!r}; use the official config.json"
-            )
-        built[entry.name] = value
-    config = VocoderConfig(**built)
-    try:
-        _check(config)
-    except TypeError as error:
-        raise CheckpointError(
-            f"{path}: expected lists of integers for the vocoder's sizes, found {error}"
-        ) from error
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from error
-    hop = values.get("hop_size", config.hop_length)
-    if hop != config.hop_length:
-        raise CheckpointError(
-            f"{path}: hop_size must be the product of upsample_rates, {config.hop_length}, found {hop!r}"
-        )
-    return config
-
-
-def load_official(path: str | Path) -> tuple[VocoderConfig, dict[str, Tensor]]:
-    """Read an official BigVGAN checkpoint.
-
-    Parameters
-    ----------
-    path : str or Path
-        `bigvgan_generator.pt` or `g_XXXXXXXX` with `config.json` beside it, or the folder of both
-        (the highest number is taken). The file is unpickled with `weights_only=True`.
-
-    Returns
-    -------
-    VocoderConfig
-        Read from `config.json`; its training settings are passed over.
-    dict
-        State dict for `BigVGAN`, weight norm folded, every key and shape checked.
-
-    Raises
-    ------
-    CheckpointError
-        If a file is missing, truncated or foreign, or a key or shape is not what `config.json` asks
-        for.
-    """
-    weights, config_path = _official_files(Path(path))
-    config = _official_config(config_path)
-    try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
-        reason = str(error).split("\n")[0]
-        raise CheckpointError(
-            f"{weights}: expected a whole PyTorch weight file, found: {reason}; fetch it anew"
-        ) from error
-    if not isinstance(content, dict) or not isinstance(content.get("generator"), dict):
-        found = (
-            ", ".join(map(str, list(content)[:5]))
-            if isinstance(content, dict)
-            else type(content).__name__
-        )
-        raise CheckpointError(
-            f"{weights}: expected the key 'generator' with a state dict, found {found or 'nothing'}"
-        )
-    try:
-        state = fold_weight_norm(content["generator"])
-    except CheckpointError as error:
-        raise CheckpointError(f"{weights}: {error}") from error
-    state = {key: value for key, value in state.items() if not key.endswith(".filter")}
-    expected = BigVGAN(config, device="meta").state_dict()
-    for key, tensor in expected.items():
-        if key not in state:
-            raise CheckpointError(
-                f"{weights}: {key}: expected shape {list(tensor.shape)}, found no such key"
-            )
-        if state[key].shape != tensor.shape:
-            raise CheckpointError(
-                f"{weights}: {key}: expected shape {list(tensor.shape)} by config.json, found {list(state[key].shape)}"
-            )
-    foreign = sorted(set(state) - set(expected))
-    if foreign:
-        raise CheckpointError(
-            f"{weights}: {foreign[0]}: expected no such key by config.json, found it"
-        )
-    return config, state

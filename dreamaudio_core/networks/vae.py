@@ -32,14 +32,6 @@ class DiagonalGaussian:
         mean, logvar = moments.chunk(2, dim=1)
         return cls(mean, logvar.clamp(MIN_LOGVAR, 20.0))
 
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        """Reparameterised sample; noise is drawn on the CPU when a CPU generator is given."""
-        device = generator.device if generator is not None else self.mean.device
-        noise = torch.randn(
-            self.mean.shape, generator=generator, device=device, dtype=torch.float32
-        )
-        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean)
-
     def kl(self) -> Tensor:
         """KL divergence from N(0, I) in nats, summed over the latent, [B]."""
         return 0.5 * (self.mean**2 + self.logvar.exp() - 1.0 - self.logvar).sum(dim=(1, 2, 3))
@@ -261,12 +253,3 @@ class AutoencoderKL(nn.Module):
     def reconstruct(self, z: Tensor) -> Tensor:
         """Log-mel of an unscaled latent, such as a sample of the posterior."""
         return self.decoder(z if self.post_quant_conv is None else self.post_quant_conv(z))
-
-    def forward(
-        self, mel: Tensor, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, DiagonalGaussian]:
-        """Reconstruction from a posterior sample, and the posterior: the two terms of the training
-        loss.
-        """
-        posterior = self.posterior(mel)
-        return self.reconstruct(posterior.sample(generator)), posterior

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
 
 from ..errors import CheckpointError
-from ..networks.bigvgan import BigVGAN, load_official
+from ..networks.bigvgan import BigVGAN
 from ..networks.vae import AutoencoderKL
-from .checkpoint import load_state, load_vae, save_weights
+from .bigvgan import load_bigvgan
+from .checkpoint import load_state, read_json, save_weights
+from .latent_diffusion import load_vae
 
 
 def detect_part(source: Path) -> str:
@@ -20,11 +21,7 @@ def detect_part(source: Path) -> str:
         if (source / "vae" / "config.json").is_file():
             return "vae"
         if config.is_file():
-            try:
-                values = json.loads(config.read_text(encoding="utf-8"))
-            except json.JSONDecodeError as error:
-                raise CheckpointError(f"{config}: not readable JSON ({error})") from error
-            return "vae" if "block_out_channels" in values else "vocoder"
+            return "vae" if "block_out_channels" in read_json(config) else "vocoder"
         raise CheckpointError(
             f"{source}: expected config.json in it, found none; name the checkpoint file itself"
         )
@@ -57,7 +54,7 @@ def convert(
         config, state = load_vae(source, allow_pickle=True)
         network = AutoencoderKL(config, device=torch.device("meta"))
     else:
-        config, state = load_official(source)
+        config, state = load_bigvgan(source)
         network = BigVGAN(config, device=torch.device("meta"))
     load_state(network, state, source)
     try:

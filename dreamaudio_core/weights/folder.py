@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from ..config import PRESETS, ModelConfig, from_dict
 from ..errors import CheckpointError
+from .checkpoint import FORMAT, read_json
 
 MODELS = Path(__file__).parents[1] / "models"
-FORMAT = "dreamaudio"
 
 
 def model_folder(name: str | Path) -> Path:
@@ -24,18 +23,16 @@ def model_folder(name: str | Path) -> Path:
         )
     known = ", ".join(sorted(p.parent.name for p in MODELS.glob("*/config.json"))) or "none"
     raise CheckpointError(
-        f"model {str(name)!r}: no such folder, and no embedded model of that name; embedded: {known}"
+        f"model {str(name)!r}: no such folder, and no embedded model of that name; embedded: "
+        f"{known}"
     )
 
 
 def read_config(folder: Path) -> ModelConfig:
     """`config.json` of a model folder."""
     file = folder / "config.json"
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{file}: not readable JSON ({error})") from error
-    if not isinstance(values, dict) or values.pop("format", None) != FORMAT:
+    values = read_json(file)
+    if values.pop("format", None) != FORMAT:
         raise CheckpointError(
             f'{file}: expected "format": "{FORMAT}"; this is another program\'s model folder'
         )

@@ -10,11 +10,13 @@ from torch import nn
 
 from ..config import ArrangerConfig, MRCConfig, VocoderConfig
 from ..networks.arranger import Arranger
-from ..networks.bigvgan import BigVGAN, load_official
+from ..networks.bigvgan import BigVGAN
 from ..networks.mrc import MRCUNet
 from ..networks.vae import AutoencoderKL
 from ..networks.vocoder import build_vocoder
-from .checkpoint import load_state, load_vae, load_weights, require_pickle
+from .bigvgan import load_bigvgan
+from .checkpoint import load_state, load_weights, require_pickle
+from .latent_diffusion import load_vae
 
 
 class _Part(NamedTuple):
@@ -69,7 +71,7 @@ def load_part(
         return _ready(AutoencoderKL(vae_config, *empty), state, path, device)
     if part == "vocoder" and path.suffix.lower() != ".safetensors":
         require_pickle(path, allow_pickle)
-        vocoder_config, state = load_official(path)
+        vocoder_config, state = load_bigvgan(path)
         return _ready(BigVGAN(vocoder_config, *empty), state, path, device)
     build, config_class = _PARTS[part]
     config, state = load_weights(path, part, config_class)

@@ -17,8 +17,9 @@ from ...data.bank import Bank
 from ...errors import InputError
 from ...networks.vae import AutoencoderKL
 from ...networks.vocoder import Vocoder
-from ...weights.checkpoint import load_state, load_vae, save_weights
+from ...weights.checkpoint import load_state, save_weights
 from ...weights.folder import find_config
+from ...weights.latent_diffusion import load_vae
 from ...weights.load import load_part
 from ..arguments import (
     add_bank_options,

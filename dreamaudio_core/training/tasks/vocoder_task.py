@@ -16,8 +16,9 @@ from ...audio import LogMel
 from ...config import AudioConfig, ModelConfig, VocoderConfig, to_dict
 from ...data.bank import Bank
 from ...errors import InputError
-from ...networks.bigvgan import BigVGAN, fold_weight_norm
+from ...networks.bigvgan import BigVGAN
 from ...networks.vocoder import Vocoder, build_vocoder
+from ...weights.bigvgan import fold_weight_norm
 from ...weights.checkpoint import load_state, load_weights, save_weights
 from ...weights.folder import find_config
 from ..arguments import add_bank_options, add_discriminator_options, chosen, load_banks
