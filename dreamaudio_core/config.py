@@ -205,6 +205,9 @@ class SamplingConfig:
         How much of the references' own waveforms the result has, from 0 to 1.
     max_guidance
         What the model bears; higher scales are cut to it.
+    library
+        Whether sounds of the starter library are preferred to what the network makes where no
+        reference stands for a part of the prompt.
     """
 
     steps: int = 24
@@ -214,6 +217,7 @@ class SamplingConfig:
     shift: float = 1.0
     detail: float = 0.0
     max_guidance: float = 10.0
+    library: bool = False
 
     def override(self, **given: Any) -> SamplingConfig:
         """These settings with those of `given` that are not None."""
@@ -362,6 +366,8 @@ PRESETS: dict[str, ModelConfig] = {
             envelope_bands=8,
         ),
         arranger=ArrangerConfig(predicts_missing=True),
-        sampling=SamplingConfig(guidance=1.0, reference_guidance=1.5, detail=1.0, max_guidance=4.0),
+        sampling=SamplingConfig(
+            guidance=1.0, reference_guidance=1.5, detail=1.0, max_guidance=4.0, library=True
+        ),
     ),
 }

@@ -21,6 +21,7 @@ from .audio.griffin_lim import GriffinLim
 from .audio.levels import check_output, keep_headroom
 from .config import ModelConfig, SamplingConfig
 from .errors import InputError
+from .language.events import split_events
 from .networks.arranger import Arranger
 from .networks.fusion import Fusion
 from .networks.mrc import MRCUNet
@@ -34,8 +35,9 @@ from .sampling.guidance import Branch, Guidance, branches
 from .sampling.noise import initial_noise
 from .sampling.objectives import Objective, objective_of
 from .sampling.solvers import StepCallback
-from .scene.reference import Reference
-from .scene.timeline import ArrangedReference, Arrangement, Placements
+from .scene.reference import Reference, load_reference
+from .scene.starter import fitting_sounds
+from .scene.timeline import MISSING_CHOICES, ArrangedReference, Arrangement, Placements
 
 log = logging.getLogger(__name__)
 SECONDS_RANGE = (0.3, 120.0)
@@ -107,6 +109,8 @@ class Generation:
         How it was sampled.
     warnings
         What was left out, cut or not understood, one sentence each.
+    references
+        Those given, and after them those taken from the starter library.
     """
 
     waveforms: Tensor
@@ -117,6 +121,7 @@ class Generation:
     seeds: tuple[int, ...]
     settings: SamplingConfig
     warnings: tuple[str, ...]
+    references: tuple[Reference, ...] = ()
 
     @property
     def timeline(self) -> tuple[Placements, ...]:
@@ -215,6 +220,59 @@ class DreamAudio:
         captions = Tokens(features[3:], mask[3:])
         return Conditioning(
             prompt or "", references, given, negative, empty, captions, tuple(warnings)
+        )
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str]) -> Tensor:
+        """Unit vectors [len(texts), D] of texts: their mean token features."""
+        rows = []
+        for text in texts:
+            features, mask = self.text_encoder.encode([text], self.device)
+            weight = mask[0].float()[:, None]
+            rows.append((features[0].float() * weight).sum(0) / weight.sum())
+        return nn.functional.normalize(torch.stack(rows), dim=-1).cpu()
+
+    def add_library_sounds(
+        self, prompt: str, references: Sequence[Reference], missing: str = "auto"
+    ) -> tuple[tuple[Reference, ...], str]:
+        """Take sounds of the starter library for parts of the prompt that no reference stands for,
+        before `condition`.
+
+        Parameters
+        ----------
+        missing
+            One of `scene.timeline.MISSING_CHOICES`.
+
+        Returns
+        -------
+        tuple
+            References, those of the library after the given ones and named after their files; and
+            `missing` for `arrange`.
+        """
+        if missing not in MISSING_CHOICES:
+            raise InputError(
+                f"missing: expected one of {', '.join(MISSING_CHOICES)}, found {missing!r}"
+            )
+        given = tuple(references)
+        wanted = missing == "library" or (missing == "auto" and self.config.sampling.library)
+        room = self.max_references - len(given)
+        if not wanted or not (prompt or "").strip() or room <= 0:
+            return given, "silence" if missing == "library" else missing
+        captions = [r.caption for r in given if r.caption.strip()]
+        # A reference without a caption may stand for anything.
+        parts = split_events(prompt) if len(captions) == len(given) else []
+        fits = fitting_sounds(parts, captions, self.embed)
+        added = tuple(load_reference(fit.sound.path, fit.part) for fit in fits[:room])
+        return given + added, "silence" if missing == "library" else missing
+
+    def _weak(self, arrangement: Arrangement) -> tuple[str, ...]:
+        """A word where the network is left alone by a model that is weak at that."""
+        alone = not any(r.used and r.placements != () for r in arrangement.references)
+        if not (alone and self.config.sampling.library):
+            return ()
+        return (
+            "no reference sounds here, and what this model makes from text alone is weak; give it "
+            "references",
         )
 
     @torch.inference_mode()
@@ -593,8 +651,11 @@ class DreamAudio:
             Sounds with a caption each.
         seeds
             One for each waveform.
-        seconds, missing, free
+        seconds, free
             See `arrange`.
+        missing
+            What becomes of parts of the prompt that no reference stands for, one of
+            `scene.timeline.MISSING_CHOICES`.
         negative_prompt
             What to avoid.
         arrangement
@@ -629,6 +690,8 @@ class DreamAudio:
             shift=shift,
         )
         _check_seeds(seeds)
+        if arrangement is None:
+            references, missing = self.add_library_sounds(prompt, references, missing)
         conditioning = self.condition(prompt, references, negative_prompt)
         if arrangement is None:
             arrangement = self.arrange(conditioning, seconds, missing=missing, free=free)
@@ -675,7 +738,12 @@ class DreamAudio:
             latents=latents,
             seeds=tuple(seeds),
             settings=settings,
-            warnings=conditioning.warnings + arrangement.warnings + cut + scaled,
+            warnings=conditioning.warnings
+            + arrangement.warnings
+            + self._weak(arrangement)
+            + cut
+            + scaled,
+            references=conditioning.references,
         )
 
     def _check_seconds(self, seconds: float | None) -> float:

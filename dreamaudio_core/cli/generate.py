@@ -137,6 +137,7 @@ def run(args: argparse.Namespace) -> int:
             )
         if arrangement is None:
             arrangement = result.arrangement
+            references = list(result.references)
             lines = describe_used(references) + arrangement.describe()
             print("\n".join(lines), file=sys.stderr)
         for text in result.warnings[len(arrangement.warnings) :]:

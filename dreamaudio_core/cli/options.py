@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..scene.timeline import MISSING, Placement, parse_starts
+from ..scene.timeline import MISSING_CHOICES, Placement, parse_starts
 
 if TYPE_CHECKING:
     from ..scene.reference import Reference
@@ -107,10 +107,10 @@ def add_scene_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, help="length (default: the model's own)")
     parser.add_argument(
         "--missing",
-        choices=MISSING,
+        choices=MISSING_CHOICES,
         default="auto",
-        help="parts of the prompt without a reference: generate them, keep silence, or (auto) "
-        "generate only if the prompt asks for more than the references",
+        help="parts of the prompt without a reference: take fitting sounds from the starter "
+        "library, generate them, keep silence, or (auto) the first two as the prompt asks",
     )
     parser.add_argument("--model", default="mini", help="embedded model or model folder")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ...")

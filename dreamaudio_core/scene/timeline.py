@@ -14,6 +14,9 @@ from ..errors import InputError
 # make them, `silence` keeps silence where nothing is placed, and `auto` does the one or the other
 # as the arranger finds such a part or not.
 MISSING = ("auto", "generate", "silence")
+# Before the arranging stage, sounds of the starter library may become references: `library` takes
+# what fits and keeps silence elsewhere; `auto` prefers what fits, if the model says so.
+MISSING_CHOICES = (*MISSING, "library")
 VERSION = 1
 
 

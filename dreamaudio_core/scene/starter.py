@@ -1,0 +1,82 @@
+"""The starter library: sounds of everyday events that ship with the package."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Callable, NamedTuple, Sequence
+
+from torch import Tensor
+
+FOLDER = Path(__file__).parents[1] / "library_sounds"
+# Cosine similarities of mean token features. A part of the prompt is covered by a reference whose
+# caption comes so near, and a sound of the library fits from the higher one on.
+COVERED = 0.5
+FITS = 0.65
+
+
+@dataclass(frozen=True)
+class StarterSound:
+    """One sound of the library, with what `sounds.json` says of it."""
+
+    path: Path
+    caption: str
+    license: str
+    author: str
+    source: str
+
+
+class Fit(NamedTuple):
+    """A part of a prompt, the sound that fits it, and their similarity."""
+
+    part: str
+    sound: StarterSound
+    score: float
+
+
+@lru_cache(maxsize=1)
+def starter_sounds() -> tuple[StarterSound, ...]:
+    """All sounds of the library, by caption."""
+    rows = json.loads((FOLDER / "sounds.json").read_text(encoding="utf-8"))
+    return tuple(StarterSound(FOLDER / row.pop("file"), **row) for row in rows)
+
+
+def fitting_sounds(
+    parts: Sequence[str], captions: Sequence[str], embed: Callable[[Sequence[str]], Tensor]
+) -> list[Fit]:
+    """Sounds for the parts of a prompt that no reference stands for.
+
+    Parameters
+    ----------
+    parts
+        One phrase for each event (`language.events.split_events`).
+    captions
+        Of the references at hand.
+    embed
+        From texts to unit vectors [len(texts), D].
+
+    Returns
+    -------
+    list of Fit
+        At most one for each part, in the prompt's order; parts without a fitting sound are left
+        out.
+    """
+    if not parts:
+        return []
+    features = embed(parts)
+    open_parts = list(range(len(parts)))
+    if captions:
+        nearest = (features @ embed(captions).T).amax(1)
+        open_parts = [i for i in open_parts if float(nearest[i]) < COVERED]
+    if not open_parts:
+        return []
+    sounds = starter_sounds()
+    scores = features[open_parts] @ embed([sound.caption for sound in sounds]).T
+    found = []
+    for row, i in zip(scores, open_parts):
+        best = int(row.argmax())
+        if float(row[best]) >= FITS:
+            found.append(Fit(parts[i], sounds[best], float(row[best])))
+    return found

@@ -1,0 +1,71 @@
+"""The starter library."""
+
+import json
+
+import pytest
+import soundfile
+import torch
+
+from dreamaudio_core.errors import InputError
+from dreamaudio_core.loading import load_model
+from dreamaudio_core.scene.reference import load_reference
+from dreamaudio_core.scene.starter import FOLDER, fitting_sounds, starter_sounds
+from dreamaudio_core.weights.info import MODELS
+
+FREE = {"CC0-1.0", "public domain", "public domain (work of the US government)"}
+MINI = (MODELS / "mini" / "text_encoder" / "model.safetensors").exists()
+
+
+def test_sounds_are_small_free_captioned_and_audible():
+    sounds = starter_sounds()
+    assert 60 <= len(sounds) <= 120
+    assert len({s.caption for s in sounds}) == len(sounds)
+    on_disk = {p.name for p in FOLDER.iterdir()} - {"sounds.json", "README.md"}
+    assert on_disk == {s.path.name for s in sounds}
+    assert sum(s.path.stat().st_size for s in sounds) < 8e6
+    for sound in sounds:
+        assert sound.license in FREE, sound
+        assert sound.author and sound.source.startswith("http"), sound
+        info = soundfile.info(sound.path)
+        assert 0.1 < info.duration < 16.0 and info.samplerate >= 22_050
+        assert load_reference(sound.path, sound.caption).seconds >= 0.09
+    assert json.loads((FOLDER / "sounds.json").read_text())
+
+
+def words(texts):
+    """Unit vectors of texts by their words."""
+    rows = torch.zeros(len(texts), 4096)
+    for row, text in zip(rows, texts):
+        for word in text.lower().split():
+            row[sum(ord(c) * 31**i for i, c in enumerate(word)) % 4096] = 1.0
+    return torch.nn.functional.normalize(rows, dim=-1)
+
+
+def test_only_open_parts_are_filled():
+    parts = ["a dog barks", "thunder rumbles", "qwerty zzz"]
+    found = fitting_sounds(parts, [], words)
+    assert [f.sound.caption for f in found] == ["a dog barks", "thunder rumbles"]
+    assert [f.part for f in found] == ["a dog barks", "thunder rumbles"]
+    found = fitting_sounds(parts, ["a dog barks"], words)
+    assert [f.part for f in found] == ["thunder rumbles"]
+    assert fitting_sounds([], [], words) == []
+
+
+@pytest.mark.skipif(not MINI, reason="the embedded model's weights are not here")
+def test_mini_prefers_the_library_where_a_sound_fits():
+    model = load_model("mini")
+    prompt = "a dog barks while rain falls"
+    references, missing = model.add_library_sounds(prompt, ())
+    assert [r.caption for r in references] == ["a dog barks", "rain falls"] and missing == "auto"
+    assert [r.name for r in references] == ["dog_bark.ogg", "rain_medium.ogg"]
+    assert model.add_library_sounds(prompt, (), "generate") == ((), "generate")
+    assert model.add_library_sounds("a woman says hello", ()) == ((), "auto")
+    again, missing = model.add_library_sounds(prompt, references, "library")
+    assert again == references and missing == "silence"
+    with pytest.raises(InputError, match="library"):
+        model.add_library_sounds(prompt, (), "perhaps")
+    result = model.generate(prompt, seconds=5.12, steps=4)
+    assert [bool(places) for places in result.timeline] == [True, True]
+    assert result.sample_rate == 44_100 and not any("weak" in w for w in result.warnings)
+    alone = model.generate("a woman says hello", seconds=2.56, steps=2)
+    assert any("weak" in w for w in alone.warnings)
