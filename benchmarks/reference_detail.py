@@ -28,7 +28,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dreamaudio_core.audio import LogMel, resample
+from dreamaudio_core.audio.mel import LogMel
+from dreamaudio_core.audio.resample import resample
 from dreamaudio_core.config import AudioConfig
 from dreamaudio_core.errors import AudioError
 from dreamaudio_core.loading import load_model

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from .arranging import Tokens, arrange_references, check_arrangement, check_missing
-from .audio import LogMel
 from .audio.griffin_lim import GriffinLim
 from .audio.levels import check_output, keep_headroom
+from .audio.mel import LogMel
 from .config import ModelConfig, SamplingConfig
 from .errors import InputError
 from .language.events import split_events

@@ -4,8 +4,8 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
-from ..dreamaudio_core.audio import to_mono
 from ..dreamaudio_core.audio.levels import keep_headroom
+from ..dreamaudio_core.audio.resample import to_mono
 from .audio import sounds
 from .latents import check_latent, latent_notes, latent_of
 from .parts import vae_memory, vocoder_memory

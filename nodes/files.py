@@ -9,6 +9,7 @@ from pathlib import Path
 
 import folder_paths
 
+from ..dreamaudio_core.audio.decode import SUFFIXES
 from ..dreamaudio_core.errors import CheckpointError, InputError
 from ..dreamaudio_core.weights.folder import MODELS
 
@@ -16,7 +17,7 @@ log = logging.getLogger(__name__)
 FOLDER = "dreamaudio"
 EXTENSIONS = {".safetensors", ".json"}
 EXAMPLES = Path(__file__).parent.parent / "dreamaudio_core" / "examples"
-AUDIO_SUFFIXES = {".wav", ".flac", ".mp3", ".ogg", ".opus", ".aif", ".aiff"}
+AUDIO_SUFFIXES = set(SUFFIXES)
 
 
 def register_model_folder() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import librosa
@@ -13,11 +16,28 @@ import scipy.signal
 import soundfile
 import torch
 
-from dreamaudio_core import audio
+import dreamaudio_core
+from dreamaudio_core.audio.checks import check_waveform
+from dreamaudio_core.audio.decode import MAX_SECONDS, have_av, read_audio, read_original
+from dreamaudio_core.audio.edit import (
+    fade_edges,
+    loudest_stretch,
+    normalize_reference,
+    trim_silence,
+)
+from dreamaudio_core.audio.mel import (
+    LogMel,
+    log_mel,
+    magnitude_spectrogram,
+    mel_filterbank,
+    silence_log_mel,
+)
+from dreamaudio_core.audio.resample import _ratio, resample, resample_blocks, to_mono
+from dreamaudio_core.audio.write import write_audio
 from dreamaudio_core.config import AudioConfig
 from dreamaudio_core.errors import AudioError
 
-EXAMPLES = Path(audio.__file__).parents[1] / "examples"
+EXAMPLES = Path(dreamaudio_core.__file__).parent / "examples"
 CAPTIONS = json.loads((EXAMPLES / "captions.json").read_text(encoding="utf-8"))
 CONFIG = AudioConfig()
 SOUNDS = sorted(CAPTIONS)
@@ -26,7 +46,7 @@ SOUNDS = sorted(CAPTIONS)
 @pytest.fixture(params=SOUNDS)
 def sound(request) -> torch.Tensor:
     """One example at 16 kHz, cut to whole hops: [T]."""
-    waveform = audio.read_audio(EXAMPLES / request.param)
+    waveform = read_audio(EXAMPLES / request.param)
     return waveform[: len(waveform) // CONFIG.hop_length * CONFIG.hop_length]
 
 
@@ -89,28 +109,28 @@ def librosa_basis(config: AudioConfig, dtype=np.float32) -> np.ndarray:
 )
 def test_mel_basis_matches_librosa(config):
     np.testing.assert_allclose(
-        audio.mel_filterbank(config).numpy(), librosa_basis(config), atol=1e-7, rtol=1e-5
+        mel_filterbank(config).numpy(), librosa_basis(config), atol=1e-7, rtol=1e-5
     )
 
 
 def test_magnitude_matches_librosa(sound):
-    ours = audio.magnitude_spectrogram(sound[None].double(), CONFIG)[0].numpy()
+    ours = magnitude_spectrogram(sound[None].double(), CONFIG)[0].numpy()
     theirs = librosa_magnitude(sound.double())
     assert ours.shape == theirs.shape == (513, len(sound) // 160)
     np.testing.assert_allclose(ours, theirs, atol=1e-9)
-    single = audio.magnitude_spectrogram(sound[None], CONFIG)[0].numpy()
+    single = magnitude_spectrogram(sound[None], CONFIG)[0].numpy()
     np.testing.assert_allclose(single, theirs, atol=1e-4)
 
 
 def test_linear_mel_matches_librosa_in_float32(sound):
-    ours = audio.LogMel(CONFIG).linear(sound[None])[0].numpy()
+    ours = LogMel(CONFIG).linear(sound[None])[0].numpy()
     theirs = librosa_basis(CONFIG) @ librosa_magnitude(sound)
     assert ours.dtype == np.float32 and theirs.max() > 0.1
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_log_mel_matches_librosa_in_float64(sound):
-    ours = audio.log_mel(sound[None].double(), CONFIG)
+    ours = log_mel(sound[None].double(), CONFIG)
     theirs = np.log(
         np.maximum(librosa_basis(CONFIG, np.float64) @ librosa_magnitude(sound.double()), 1e-5)
     ).T
@@ -119,8 +139,8 @@ def test_log_mel_matches_librosa_in_float64(sound):
 
 
 def test_half_precision_log_mel_is_the_float32_one_rounded(sound):
-    ours = audio.log_mel(sound[None].bfloat16(), CONFIG)
-    exact = audio.log_mel(sound[None].bfloat16().float(), CONFIG)
+    ours = log_mel(sound[None].bfloat16(), CONFIG)
+    exact = log_mel(sound[None].bfloat16().float(), CONFIG)
     assert ours.dtype == torch.bfloat16 and torch.equal(ours, exact.bfloat16())
 
 
@@ -130,28 +150,28 @@ def test_half_precision_log_mel_is_the_float32_one_rounded(sound):
 )
 def test_frame_count(samples, frames):
     generator = torch.Generator().manual_seed(0)
-    mel = audio.log_mel(torch.rand(2, samples, generator=generator) - 0.5, CONFIG)
+    mel = log_mel(torch.rand(2, samples, generator=generator) - 0.5, CONFIG)
     assert mel.shape == (2, 1, frames, 64) and torch.isfinite(mel).all()
 
 
 def test_frames_lie_on_their_hops():
     waveform = torch.zeros(1, 16_000)
     waveform[0, 50 * 160 + 80] = 1.0
-    assert int(audio.log_mel(waveform, CONFIG)[0, 0].mean(-1).argmax()) == 50
+    assert int(log_mel(waveform, CONFIG)[0, 0].mean(-1).argmax()) == 50
 
 
 def test_silence_is_the_logarithm_of_the_floor():
-    silence = audio.silence_log_mel(7, CONFIG)
+    silence = silence_log_mel(7, CONFIG)
     assert silence.shape == (1, 1, 7, 64) and silence[0, 0, 0, 0].item() == pytest.approx(
         math.log(1e-5)
     )
-    torch.testing.assert_close(audio.log_mel(torch.zeros(1, 7 * 160), CONFIG), silence)
+    torch.testing.assert_close(log_mel(torch.zeros(1, 7 * 160), CONFIG), silence)
 
 
 def test_log_mel_is_differentiable(sound):
-    start = audio.loudest_stretch(sound, 1600)
+    start = loudest_stretch(sound, 1600)
     waveform = sound[None, start : start + 1600].double().requires_grad_()
-    module = audio.LogMel(CONFIG)
+    module = LogMel(CONFIG)
     module(waveform).sum().backward()
     step = torch.zeros_like(waveform)
     step[0, 800] = 1e-7
@@ -164,7 +184,7 @@ def test_log_mel_is_differentiable(sound):
 
 
 def test_log_mel_buffers_are_not_saved():
-    assert not audio.LogMel(CONFIG).state_dict() and len(list(audio.LogMel(CONFIG).buffers())) == 2
+    assert not LogMel(CONFIG).state_dict() and len(list(LogMel(CONFIG).buffers())) == 2
 
 
 # Resampling
@@ -175,7 +195,7 @@ RATES = [8_000, 11_025, 22_050, 32_000, 44_100, 48_000, 96_000, 192_000]
 @pytest.mark.parametrize("rate", RATES)
 def test_tones_keep_amplitude_and_phase(rate):
     for frequency in (50.0, 440.0, 0.42 * min(rate, 16_000)):
-        ours = audio.resample(tone(frequency, rate), rate, 16_000)
+        ours = resample(tone(frequency, rate), rate, 16_000)
         assert len(ours) == 16_000
         error = (ours - tone(frequency, 16_000))[800:-800].abs().max().item()
         assert error < 1e-3, (rate, frequency, error)
@@ -183,10 +203,10 @@ def test_tones_keep_amplitude_and_phase(rate):
 
 @pytest.mark.parametrize("rate", [12_345, 15_999, 44_101, 47_999, 88_211])
 def test_odd_rates_keep_tones_and_all_but_the_speed(rate):
-    up, down = audio._ratio(rate, 16_000)
+    up, down = _ratio(rate, 16_000)
     assert up / down == pytest.approx(16_000 / rate, rel=1e-4) and max(up, down) < 4_000
     frequency = 0.42 * min(rate, 16_000)
-    ours = audio.resample(tone(frequency, rate), rate, 16_000)
+    ours = resample(tone(frequency, rate), rate, 16_000)
     assert len(ours) == 16_000
     moments = torch.arange(16_000, dtype=torch.float64) * down / up / rate
     assert (ours - torch.sin(2 * math.pi * frequency * moments))[800:-800].abs().max() < 1e-3
@@ -195,12 +215,12 @@ def test_odd_rates_keep_tones_and_all_but_the_speed(rate):
 @pytest.mark.parametrize("rate", [22_050, 44_100, 48_000, 96_000, 192_000])
 def test_aliases_are_rejected(rate):
     for frequency in np.linspace(8_200, rate / 2 - 200, 7):
-        ours = audio.resample(tone(frequency, rate), rate, 16_000)[800:-800]
+        ours = resample(tone(frequency, rate), rate, 16_000)[800:-800]
         assert 20 * math.log10(ours.abs().max().item() + 1e-12) < -60, (rate, frequency)
 
 
 def test_images_are_rejected():
-    ours = audio.resample(tone(3_000, 8_000), 8_000, 16_000)[800:-800].numpy()
+    ours = resample(tone(3_000, 8_000), 8_000, 16_000)[800:-800].numpy()
     spectrum = np.abs(np.fft.rfft(ours * np.hanning(len(ours))))
     frequencies = np.fft.rfftfreq(len(ours), 1 / 16_000)
     assert spectrum[frequencies > 4_100].max() < 1e-3 * spectrum.max()
@@ -214,7 +234,7 @@ def test_agrees_with_other_resamplers(orig, new):
     band = scipy.signal.firwin(2001, 0.35 * min(orig, new), fs=orig)
     signal = scipy.signal.fftconvolve(noise, band, mode="same")
     signal /= np.abs(signal).max()
-    ours = audio.resample(torch.from_numpy(signal), orig, new).numpy()
+    ours = resample(torch.from_numpy(signal), orig, new).numpy()
     divisor = math.gcd(orig, new)
     scipy_out = scipy.signal.resample_poly(
         signal, new // divisor, orig // divisor, window=("kaiser", 14.0)
@@ -233,9 +253,9 @@ def test_resample_is_independent_of_chunks_and_batch():
         torch.rand(2, 3, 30_000, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
         - 0.5
     )
-    whole = audio.resample(signal, 44_100, 16_000)
+    whole = resample(signal, 44_100, 16_000)
     assert whole.shape == (2, 3, math.ceil(30_000 * 160 / 441))
-    pieces = torch.cat(list(audio._polyphase(signal[1, 2].split(700), 44_100, 16_000)))
+    pieces = torch.cat(list(resample_blocks(signal[1, 2].split(700), 44_100, 16_000)))
     torch.testing.assert_close(pieces, whole[1, 2], atol=1e-12, rtol=0)
 
 
@@ -244,15 +264,15 @@ def test_resample_is_independent_of_chunks_and_batch():
     ("orig", "new"), [(44_100, 16_000), (192_000, 16_000), (8_000, 16_000), (44_101, 16_000)]
 )
 def test_resampled_length(length, orig, new):
-    assert len(audio.resample(torch.ones(length), orig, new)) == -(-length * new // orig)
+    assert len(resample(torch.ones(length), orig, new)) == -(-length * new // orig)
 
 
 def test_resample_keeps_constants_and_identity():
     ones = torch.ones(20_000, dtype=torch.float64)
-    assert (audio.resample(ones, 44_100, 16_000)[200:-200] - 1).abs().max() < 1e-6
-    assert audio.resample(ones, 16_000, 16_000) is ones
+    assert (resample(ones, 44_100, 16_000)[200:-200] - 1).abs().max() < 1e-6
+    assert resample(ones, 16_000, 16_000) is ones
     with pytest.raises(AudioError, match="sample rate 0 Hz"):
-        audio.resample(ones, 0, 16_000)
+        resample(ones, 0, 16_000)
 
 
 # Reading
@@ -267,7 +287,7 @@ def test_reads_every_rate_and_channel_count(tmp_path, rate, channels):
     samples = np.repeat(0.5 * tone(1_000, rate, 0.3).numpy()[:, None], channels, axis=1)
     samples *= np.linspace(0.5, 1.5, channels) if channels > 1 else 1.0
     soundfile.write(path, samples, rate, subtype="FLOAT")
-    waveform = audio.read_audio(path)
+    waveform = read_audio(path)
     assert (
         waveform.shape == (math.ceil(len(samples) * 16_000 / rate),)
         and waveform.dtype == torch.float32
@@ -292,7 +312,7 @@ def test_reads_every_format(tmp_path, suffix, subtype):
         pytest.skip(f"this libsndfile has no {subtype}")
     path = tmp_path / f"ä b.{suffix}"
     soundfile.write(path, 0.5 * tone(500, 48_000).numpy(), 48_000, subtype=subtype)
-    waveform = audio.read_audio(path)
+    waveform = read_audio(path)
     assert abs(len(waveform) - 16_000) < 1_600
     assert waveform.square().mean().sqrt().item() == pytest.approx(0.5 / math.sqrt(2), rel=0.1)
 
@@ -300,7 +320,7 @@ def test_reads_every_format(tmp_path, suffix, subtype):
 def test_reads_examples_like_librosa():
     for name in SOUNDS:
         theirs, _ = librosa.load(EXAMPLES / name, sr=16_000, mono=True, res_type="soxr_vhq")
-        ours = audio.read_audio(EXAMPLES / name).numpy()
+        ours = read_audio(EXAMPLES / name).numpy()
         assert len(ours) == len(theirs)
         assert np.sqrt(np.mean((ours - theirs) ** 2)) < 0.03 * np.sqrt(np.mean(theirs**2))
 
@@ -309,13 +329,13 @@ def test_reads_examples_like_librosa():
 def test_reads_a_twentieth_of_a_second(tmp_path, rate):
     path = tmp_path / "short.wav"
     soundfile.write(path, tone(1_000, rate, 0.05).numpy(), rate)
-    assert len(audio.read_audio(path)) == 800
+    assert len(read_audio(path)) == 800
 
 
 def test_reads_ten_minutes(tmp_path):
     path = tmp_path / "long.wav"
     soundfile.write(path, np.tile(0.3 * tone(1_000, 8_000).numpy(), 600), 8_000)
-    waveform = audio.read_audio(path)
+    waveform = read_audio(path)
     assert waveform.shape == (600 * 16_000,)
     # Were blocks joined a sample off, the end would be out of phase.
     expected = 0.3 * tone(1_000, 16_000)
@@ -370,22 +390,22 @@ def bad_file(folder: Path, kind: str) -> Path:
 def test_bad_files_are_named_in_one_line(tmp_path, kind, says):
     path = bad_file(tmp_path, kind)
     with pytest.raises(AudioError, match=says) as error:
-        audio.read_audio(path, what="reference 2")
+        read_audio(path, what="reference 2")
     assert one_line(error).startswith(f'reference 2 "{path}"')
 
 
 def test_file_names_cannot_break_the_line(tmp_path):
     with pytest.raises(AudioError) as error:
-        audio.read_audio(tmp_path / "two\nlines.wav")
+        read_audio(tmp_path / "two\nlines.wav")
     assert "two?lines.wav" in one_line(error)
 
 
 def test_waveforms_become_mono():
     stereo = torch.stack((tone(500, 48_000), torch.zeros(48_000, dtype=torch.float64)))
-    mono = audio.to_mono(stereo, 48_000)
+    mono = to_mono(stereo, 48_000)
     assert mono.dtype == torch.float32 and mono.shape == (16_000,)
     assert (mono - 0.5 * tone(500, 16_000))[400:-400].abs().max() < 1e-3
-    torch.testing.assert_close(audio.to_mono(stereo[0].float(), 48_000, 48_000), stereo[0].float())
+    torch.testing.assert_close(to_mono(stereo[0].float(), 48_000, 48_000), stereo[0].float())
 
 
 @pytest.mark.parametrize(
@@ -405,13 +425,13 @@ def test_waveforms_become_mono():
 )
 def test_bad_waveforms_are_named(waveform, rate, says):
     with pytest.raises(AudioError, match=says) as error:
-        audio.check_waveform(waveform, rate, what="node input")
+        check_waveform(waveform, rate, what="node input")
     assert one_line(error).startswith("node input")
 
 
 def test_channels_that_cancel_are_silent():
     with pytest.raises(AudioError, match="is silent"):
-        audio.to_mono(torch.stack((torch.ones(100), -torch.ones(100))), 16_000)
+        to_mono(torch.stack((torch.ones(100), -torch.ones(100))), 16_000)
 
 
 # Writing
@@ -423,15 +443,15 @@ def test_channels_that_cancel_are_silent():
 )
 def test_written_sounds_read_back(tmp_path, sound, suffix, subtype, tolerance):
     path = tmp_path / "new" / "folder" / f"out{suffix}"
-    audio.write_audio(path, sound, 16_000, subtype)
+    write_audio(path, sound, 16_000, subtype)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
-    assert (audio.read_audio(path) - sound).square().mean().sqrt() < tolerance
+    assert (read_audio(path) - sound).square().mean().sqrt() < tolerance
 
 
 def test_writes_channels_scaled_down_over_an_old_file(tmp_path):
     path = tmp_path / "out.wav"
     path.write_bytes(b"old")
-    audio.write_audio(path, torch.tensor([[2.0, 0.5], [-2.0, 0.25]]), 48_000)
+    write_audio(path, torch.tensor([[2.0, 0.5], [-2.0, 0.25]]), 48_000)
     samples, rate = soundfile.read(path)
     assert rate == 48_000
     np.testing.assert_allclose(samples, [[1, -1], [0.25, 0.125]], atol=1e-4)
@@ -440,7 +460,7 @@ def test_writes_channels_scaled_down_over_an_old_file(tmp_path):
 @pytest.mark.parametrize("name", ["out", "out.mp4", "out.txt"])
 def test_unknown_suffixes_are_refused(tmp_path, name):
     with pytest.raises(AudioError, match="ends in .wav, .flac, .ogg"):
-        audio.write_audio(tmp_path / name, torch.ones(10))
+        write_audio(tmp_path / name, torch.ones(10))
     assert not list(tmp_path.iterdir())
 
 
@@ -455,7 +475,7 @@ def test_unknown_suffixes_are_refused(tmp_path, name):
 )
 def test_unwritable_waveforms_leave_nothing(tmp_path, waveform, subtype, says):
     with pytest.raises(AudioError, match=says) as error:
-        audio.write_audio(tmp_path / "sub" / "out.wav", waveform, 16_000, subtype)
+        write_audio(tmp_path / "sub" / "out.wav", waveform, 16_000, subtype)
     assert "out.wav" in one_line(error) and not list(tmp_path.iterdir())
 
 
@@ -464,7 +484,7 @@ def test_unwritable_folder_leaves_nothing(tmp_path):
     blocker.write_bytes(b"kept")
     for path in (blocker / "out.wav", blocker / "deeper" / "out.wav"):
         with pytest.raises(AudioError, match="choose another folder with --out") as error:
-            audio.write_audio(path, torch.ones(10))
+            write_audio(path, torch.ones(10))
         assert str(path) in one_line(error)
     assert list(tmp_path.iterdir()) == [blocker] and blocker.read_bytes() == b"kept"
 
@@ -479,7 +499,7 @@ def test_failed_write_keeps_the_old_file_and_nothing_else(tmp_path, monkeypatch,
 
     monkeypatch.setattr(broken, fail)
     with pytest.raises(AudioError, match="no space left on device"):
-        audio.write_audio(path, torch.ones(10))
+        write_audio(path, torch.ones(10))
     monkeypatch.undo()
     assert list(tmp_path.iterdir()) == [path] and path.read_bytes() == b"old"
 
@@ -489,7 +509,7 @@ def test_failed_write_keeps_the_old_file_and_nothing_else(tmp_path, monkeypatch,
 
 def test_trim_silence_keeps_the_sound_and_its_margin(sound):
     padded = torch.nn.functional.pad(sound, (8_000, 16_000))
-    trimmed = audio.trim_silence(padded, 16_000)
+    trimmed = trim_silence(padded, 16_000)
     peak = sound.abs().max()
     start = int((sound.abs() >= peak * 10**-2.5).nonzero()[0])
     stop = int((sound.abs() >= peak * 10**-2.5).nonzero()[-1])
@@ -497,42 +517,93 @@ def test_trim_silence_keeps_the_sound_and_its_margin(sound):
 
 
 def test_trim_silence_never_returns_nothing():
-    assert len(audio.trim_silence(torch.zeros(50), 16_000)) == 50
-    assert len(audio.trim_silence(torch.ones(1), 16_000, margin=0.0)) == 1
+    assert len(trim_silence(torch.zeros(50), 16_000)) == 50
+    assert len(trim_silence(torch.ones(1), 16_000, margin=0.0)) == 1
     click = torch.zeros(1_000)
     click[500] = 1
-    assert len(audio.trim_silence(click, 16_000, margin=0.0)) == 1
+    assert len(trim_silence(click, 16_000, margin=0.0)) == 1
 
 
 def test_loudest_stretch_finds_the_event(sound):
     quiet = 0.001 * torch.randn(80_000, generator=torch.Generator().manual_seed(0))
     event = sound[:4_000] / sound[:4_000].abs().max()
     quiet[33_000:37_000] += event
-    start = audio.loudest_stretch(quiet, 4_000)
+    start = loudest_stretch(quiet, 4_000)
     energy = quiet.double().square().unfold(0, 4_000, 1).sum(-1)
     assert start == int(energy.argmax()) and abs(start - 33_000) < 400
-    assert audio.loudest_stretch(quiet, 80_000) == audio.loudest_stretch(quiet, 90_000) == 0
+    assert loudest_stretch(quiet, 80_000) == loudest_stretch(quiet, 90_000) == 0
 
 
 def test_normalize_reference(sound):
-    prepared = audio.normalize_reference(sound + 0.3)
+    prepared = normalize_reference(sound + 0.3)
     assert prepared.abs().max().item() == pytest.approx(0.5) and abs(prepared.mean().item()) < 1e-6
     scale = (prepared * sound).sum() / sound.square().sum()
     torch.testing.assert_close(prepared, scale * (sound - sound.mean()), atol=1e-4, rtol=0)
-    assert not audio.normalize_reference(torch.full((2, 100), 0.25)).any()
+    assert not normalize_reference(torch.full((2, 100), 0.25)).any()
 
 
 def test_fade_edges(sound):
-    faded = audio.fade_edges(sound, 200)
+    faded = fade_edges(sound, 200)
     torch.testing.assert_close(faded[200:-200], sound[200:-200])
-    envelope = audio.fade_edges(torch.ones(1_000, dtype=torch.float64), 200)
+    envelope = fade_edges(torch.ones(1_000, dtype=torch.float64), 200)
     assert (
         envelope[0] < 1e-4
         and (envelope[:200].diff() > 0).all()
         and torch.allclose(envelope, envelope.flip(0))
     )
-    assert (
-        len(audio.fade_edges(torch.ones(3), 200)) == 3
-        and len(audio.fade_edges(torch.ones(0), 5)) == 0
-    )
-    torch.testing.assert_close(audio.fade_edges(sound, 0), sound)
+    assert len(fade_edges(torch.ones(3), 200)) == 3 and len(fade_edges(torch.ones(0), 5)) == 0
+    torch.testing.assert_close(fade_edges(sound, 0), sound)
+
+
+@pytest.mark.skipif(not have_av() or not shutil.which("ffmpeg"), reason="needs PyAV and ffmpeg")
+@pytest.mark.parametrize(
+    "name, codec",
+    [
+        ("a.m4a", "aac"),
+        ("a.aac", "aac"),
+        ("a.mp4", "aac"),
+        ("a.webm", "libopus"),
+        ("a.mka", "flac"),
+    ],
+)
+def test_reads_what_phones_and_videos_hold(tmp_path, name, codec):
+    source, path = EXAMPLES / "crow.flac", tmp_path / name
+    command = ["ffmpeg", "-loglevel", "error", "-i", str(source), "-c:a", codec, str(path)]
+    subprocess.run(command, check=True, timeout=60)
+    found, expected = read_audio(path), read_audio(source)
+    # Lossy codecs add some padding and change the samples, not the sound.
+    assert len(found) == pytest.approx(len(expected), abs=0.1 * 16_000)
+    level = [float(x.square().sum()) for x in (found, expected)]
+    assert level[0] == pytest.approx(level[1], rel=0.2)
+    waveform, rate = read_original(path)
+    assert waveform.shape[0] == 1 and rate in (44_100, 48_000)
+
+
+@pytest.mark.skipif(not have_av(), reason="needs PyAV")
+def test_a_playlist_under_a_false_name_is_refused(tmp_path):
+    secret = tmp_path / "secret.wav"
+    soundfile.write(secret, np.ones(1000) * 0.5, 16_000)
+    path = tmp_path / "list.m4a"
+    path.write_text(f"#EXTM3U\n#EXTINF:1,\n{secret}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(AudioError, match="not audio that can be decoded"):
+        read_audio(path)
+
+
+def test_a_small_file_that_holds_hours_is_refused(tmp_path):
+    path = tmp_path / "bomb.flac"
+    with soundfile.SoundFile(path, "w", 1000, 1, "PCM_16") as sound:
+        sound.write(np.full(1000, 0.5))
+        for _ in range(40):
+            sound.write(np.zeros(100_000))
+    assert path.stat().st_size < 100_000
+    for read in (read_audio, read_original):
+        with pytest.raises(AudioError, match=f"longer than {MAX_SECONDS:g} s"):
+            read(path)
+
+
+def test_pipes_and_devices_are_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.wav")
+    (tmp_path / "zero.wav").symlink_to("/dev/zero")
+    for name in ("pipe.wav", "zero.wav"):
+        with pytest.raises(AudioError, match="not a regular file"):
+            read_audio(tmp_path / name)

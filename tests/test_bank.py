@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dreamaudio_core
-from dreamaudio_core.audio import read_audio
+from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.data.bank import (
     Bank,
     BankEntry,

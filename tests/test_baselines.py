@@ -33,7 +33,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from dreamaudio_core import audio
+import dreamaudio_core
 from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.evaluation import baselines
 from dreamaudio_core.evaluation.baselines import RetrievalGenerator, load_generator
@@ -41,7 +41,7 @@ from dreamaudio_core.retrieval import Library
 from dreamaudio_core.scene.scenes import SceneReference
 
 diffusers = pytest.importorskip("diffusers")
-EXAMPLES = Path(audio.__file__).parents[1] / "examples"
+EXAMPLES = Path(dreamaudio_core.__file__).parent / "examples"
 SETTINGS = {"steps": 2, "seconds": 0.032}
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import dreamaudio_core
-from dreamaudio_core.audio import read_audio
+from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.data.bank import Bank, BankWriter
 from dreamaudio_core.data.compose import timing
 from dreamaudio_core.data.compose.composer import Composer

@@ -7,7 +7,8 @@ import sys
 import pytest
 import torch
 
-from dreamaudio_core.audio import LogMel, resample
+from dreamaudio_core.audio.mel import LogMel
+from dreamaudio_core.audio.resample import resample
 from dreamaudio_core.config import AudioConfig
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.rendering.beds import crossfade, fill

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from dreamaudio_core.audio import LogMel
+from dreamaudio_core.audio.mel import LogMel
 from dreamaudio_core.cli.main import main
 from dreamaudio_core.config import AudioConfig
 from dreamaudio_core.data.bank import Bank, BankWriter

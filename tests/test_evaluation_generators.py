@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamaudio_core import audio
+import dreamaudio_core
 from dreamaudio_core.config import (
     PRESETS,
     ModelConfig,
@@ -27,7 +27,7 @@ from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.scene.scenes import SceneReference
 from dreamaudio_core.weights.checkpoint import save_weights
 
-PACKAGE = Path(audio.__file__).parents[1]
+PACKAGE = Path(dreamaudio_core.__file__).parent
 TEXT = PACKAGE / "models" / "mini" / "text_encoder"
 CROW = SceneReference(PACKAGE / "examples" / "crow.flac", "a crow caws")
 

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from dreamaudio_core import audio
+import dreamaudio_core
+from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.errors import AudioError, InputError
 from dreamaudio_core.evaluation import cli
 from dreamaudio_core.evaluation.listening import build_listening_page, read_ratings
 from dreamaudio_core.scene.scenes import Scene, SceneReference
 
-EXAMPLES = Path(audio.__file__).parents[1] / "examples"
+EXAMPLES = Path(dreamaudio_core.__file__).parent / "examples"
 NAMES = ("cash_register", "crow", "guitar")
 NASTY = 'a "quoted" </script><script>document.title = "broken"</script> & <b>bold</b> prompt'
 
@@ -35,7 +36,7 @@ def page(tmp_path, request) -> Path:
         folder = tmp_path / system
         folder.mkdir()
         for name in NAMES:
-            waveform = level * audio.read_audio(EXAMPLES / f"{name}.flac")[:8_000]
+            waveform = level * read_audio(EXAMPLES / f"{name}.flac")[:8_000]
             soundfile.write(folder / f"{name}.wav", waveform.numpy(), 16_000)
     items = {name: Scene(f"the sound of a {name}") for name in NAMES}
     items["crow"] = Scene(NASTY, (SceneReference(EXAMPLES / "crow.flac", "a <i>crow</i> caws"),))

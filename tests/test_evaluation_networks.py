@@ -14,14 +14,15 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from dreamaudio_core import audio
+import dreamaudio_core
+from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.errors import AudioError, CheckpointError
 from dreamaudio_core.networks import cnn14 as panns
 from dreamaudio_core.networks import vggish
 from dreamaudio_core.networks.cnn14 import Cnn14, Cnn14Extractor, load_cnn14
 from dreamaudio_core.networks.vggish import VGGish, VGGishExtractor, load_vggish, log_mel_examples
 
-EXAMPLES = Path(audio.__file__).parents[1] / "examples"
+EXAMPLES = Path(dreamaudio_core.__file__).parent / "examples"
 
 
 def published(package: str, module: str, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
@@ -41,7 +42,7 @@ def published(package: str, module: str, monkeypatch: pytest.MonkeyPatch) -> typ
 @pytest.fixture
 def clip() -> torch.Tensor:
     """Two seconds of a guitar at 16 kHz."""
-    return audio.read_audio(EXAMPLES / "guitar.flac")[:32_000]
+    return read_audio(EXAMPLES / "guitar.flac")[:32_000]
 
 
 def small_vggish(seed: int = 0) -> VGGish:

@@ -16,7 +16,9 @@ import pytest
 import soundfile
 import torch
 
-from dreamaudio_core import audio
+import dreamaudio_core
+from dreamaudio_core.audio.decode import read_audio
+from dreamaudio_core.audio.resample import resample
 from dreamaudio_core.errors import AudioError, DreamAudioError, InputError
 from dreamaudio_core.evaluation import cli, ctta, evaluate, report
 from dreamaudio_core.evaluation.clips import inspect_clip
@@ -29,7 +31,7 @@ from dreamaudio_core.networks import cnn14 as panns
 from dreamaudio_core.networks import vggish
 from dreamaudio_core.scene.scenes import read_scenes
 
-ROOT = Path(audio.__file__).parents[2]
+ROOT = Path(dreamaudio_core.__file__).parents[1]
 EXAMPLES = ROOT / "dreamaudio_core" / "examples"
 RATE = 16_000
 
@@ -48,7 +50,7 @@ def weights(tmp_path_factory) -> Weights:
 @functools.cache
 def sounds() -> dict[str, torch.Tensor]:
     """The example sounds by name, two seconds each."""
-    return {p.stem: audio.read_audio(p)[: 2 * RATE] for p in sorted(EXAMPLES.glob("*.flac"))}
+    return {p.stem: read_audio(p)[: 2 * RATE] for p in sorted(EXAMPLES.glob("*.flac"))}
 
 
 def write(folder: Path, clips: dict[str, torch.Tensor], rate: int = RATE) -> Path:
@@ -86,7 +88,7 @@ def test_scores_are_those_of_the_parts(folders, weights):
     features = {}
     for extractor in (vggish.VGGishExtractor(weights.vggish), panns.Cnn14Extractor(weights.cnn14)):
         for side in folders:
-            clips = [audio.read_audio(p) for p in sorted(side.glob("*.wav"))]
+            clips = [read_audio(p) for p in sorted(side.glob("*.wav"))]
             features[extractor.name, side] = extractor.extract(clips)
     fad = frechet_distance_of_samples(
         *(np.concatenate(features["vggish", side]) for side in folders)
@@ -182,7 +184,7 @@ def test_damaged_clips_are_named_counted_and_skipped_on_request(folders, weights
 
 def test_mixed_rates_are_refused_skipped_or_resampled(folders, weights):
     generated, target = folders
-    write(generated, {"crow": audio.resample(sounds()["crow"], RATE, 44_100)}, 44_100)
+    write(generated, {"crow": resample(sounds()["crow"], RATE, 44_100)}, 44_100)
     with pytest.raises(
         InputError, match=r"1 generated clips.*usual 16000 Hz: crow.wav \(44100 Hz\).*--mixed-rates"
     ):
@@ -331,7 +333,7 @@ class Copying:
 
     def generate(self, prompt, references, seed):
         self.made.append((prompt, seed))
-        parts = [audio.read_audio(r.audio)[:RATE] for r in references]
+        parts = [read_audio(r.audio)[:RATE] for r in references]
         return (
             torch.cat(parts)
             if parts
@@ -373,7 +375,7 @@ def test_a_test_set_is_generated_and_scored(tmp_path, weights):
         set(found.evaluation.scores) == {"fad", "kl_softmax", "kl_sigmoid"}
         and len(found.evaluation.clips) == 3
     )
-    made = audio.read_audio(found.generated / "item 2.wav")
+    made = read_audio(found.generated / "item 2.wav")
     assert (made[: RATE // 2] - sounds()["cash_register"][: RATE // 2]).abs().max() < 1e-4
     assert found.scenes == read_scenes(data)
 

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dreamaudio_core.audio import log_mel, read_audio, silence_log_mel
+from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.audio.griffin_lim import GriffinLim
+from dreamaudio_core.audio.mel import log_mel, silence_log_mel
 from dreamaudio_core.config import AudioConfig
 
 CONFIG = AudioConfig()

@@ -14,14 +14,14 @@ import pytest
 import soundfile
 import torch
 
-from dreamaudio_core import audio
+import dreamaudio_core
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.retrieval import Library, cli
 from dreamaudio_core.retrieval import library as module
 from dreamaudio_core.retrieval.embedding import TextEmbedder
 from dreamaudio_core.retrieval.store import INDEX
 
-EXAMPLES = Path(audio.__file__).parents[1] / "examples"
+EXAMPLES = Path(dreamaudio_core.__file__).parent / "examples"
 PROMPT = "a crow caws, then a cash register rings while a guitar plays"
 
 

@@ -12,12 +12,12 @@ import soundfile
 import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
-from dreamaudio_core import audio
-from dreamaudio_core.audio import read_audio
+import dreamaudio_core
+from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.retrieval import Library
 
-EXAMPLES = Path(audio.__file__).parents[1] / "examples"
+EXAMPLES = Path(dreamaudio_core.__file__).parent / "examples"
 
 
 @pytest.fixture(scope="module")

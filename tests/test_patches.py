@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import dreamaudio_core
-from dreamaudio_core.audio import LogMel
+from dreamaudio_core.audio.mel import LogMel
 from dreamaudio_core.config import AudioConfig, VAEConfig
 from dreamaudio_core.networks.vae import AutoencoderKL, Encoder
 from dreamaudio_core.weights.checkpoint import save_weights

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from dreamaudio_core.audio import LogMel, read_audio
+from dreamaudio_core.audio.decode import read_audio
+from dreamaudio_core.audio.mel import LogMel
 from dreamaudio_core.config import AudioConfig, VAEConfig
 from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.rendering.events import cut_event, render_events

@@ -114,7 +114,7 @@ def test_loss_falls_and_the_weights_load_into_the_pipeline(
     state = torch.load(saved_checkpoints(tmp_path)[-1][1], weights_only=True)["ema"]
     if task.name == "vae":
         assert torch.equal(trained.encoder.conv_in.weight, state["module.encoder.conv_in.weight"])
-        from dreamaudio_core.audio import log_mel
+        from dreamaudio_core.audio.mel import log_mel
 
         posterior = trained.posterior(log_mel(task.dataset.fixed(64), config.audio))
         spread = posterior.mean.var() + posterior.logvar.exp().mean()

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dreamaudio_core.audio import LogMel
+from dreamaudio_core.audio.mel import LogMel
 from dreamaudio_core.config import AudioConfig, ModelConfig, VocoderConfig, VocosConfig, from_dict
 from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.networks.bigvgan import BigVGAN

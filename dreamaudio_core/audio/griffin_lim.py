@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import AudioConfig
-from . import mel_filterbank
+from .mel import mel_filterbank
 
 MAX_GAIN = 100.0
 MOMENTUM = 0.99

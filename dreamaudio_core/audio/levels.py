@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import AudioError, InputError
-from . import resample
+from .resample import resample
 
 HEADROOM = 1.0
 """Distance of the true peak from full scale, in dB."""

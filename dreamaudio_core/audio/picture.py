@@ -15,7 +15,7 @@ from torch import Tensor
 from ..config import AudioConfig
 from ..errors import InputError
 from ..scene.timeline import Placements
-from . import mel_filterbank
+from .mel import mel_filterbank
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont

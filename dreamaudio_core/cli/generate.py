@@ -87,8 +87,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--count: expected 1 to {MAX_COUNT}, found {args.count}")
     from tqdm import tqdm
 
-    from ..audio import check_output, write_audio
     from ..audio.levels import set_level
+    from ..audio.write import check_output, write_audio
     from ..device import resolve_device
     from ..loading import load_model
 

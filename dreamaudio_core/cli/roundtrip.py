@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         raise InputError(f"--noise: expected a number of 0 or more, found {args.noise:g}")
     if args.noise and args.through == "mel":
         raise InputError("--noise: there is no latent with --through mel; leave out one of the two")
-    from ..audio import check_output, read_audio, write_audio
+    from ..audio.decode import read_audio
+    from ..audio.write import check_output, write_audio
     from ..codec import roundtrip
     from ..device import resolve_device
     from ..loading import load_model

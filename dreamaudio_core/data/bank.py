@@ -14,7 +14,7 @@ from typing import Any, Iterable, Optional
 import numpy as np
 import torch
 
-from ..audio import read_audio
+from ..audio.decode import read_audio
 from ..config import AudioConfig
 from ..errors import AudioError, InputError
 from ..files import atomic_write

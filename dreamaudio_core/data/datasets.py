@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..audio import normalize_reference, trim_silence
+from ..audio.edit import normalize_reference, trim_silence
 from ..errors import InputError
 from ..scene.timeline import Placement
 from .bank import Bank

@@ -7,7 +7,7 @@ import multiprocessing
 from pathlib import Path
 from typing import Any, Callable, Iterator, Sequence
 
-from ..audio import write_audio
+from ..audio.write import write_audio
 from ..errors import InputError
 from ..files import atomic_write, file_digest, folder_digest
 from ..scene.scenes import SCENES, Scene, SceneReference, write_scenes

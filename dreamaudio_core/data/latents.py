@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..audio import LogMel
+from ..audio.mel import LogMel
 from ..config import ModelConfig
 from ..errors import InputError
 from ..networks.text_encoder import TextEncoder

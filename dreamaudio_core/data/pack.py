@@ -10,7 +10,7 @@ from typing import Any, Callable, Sequence
 
 import numpy as np
 
-from ..audio import read_audio
+from ..audio.decode import read_audio
 from ..config import AudioConfig
 from ..errors import AudioError, InputError
 from .bank import PACKED_NAME, BankEntry, read_manifest, write_manifest

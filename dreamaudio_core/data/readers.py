@@ -17,11 +17,11 @@ from typing import Any, Callable, Iterator
 
 import soundfile
 
+from ..audio.decode import SUFFIXES
 from ..errors import InputError
 from ..language.captions import caption_from_label
 from .bank import BankEntry, clean_stem, is_held_out
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif"}
 LONGEST_EVENT = 5.0
 SPLITS = {
     "train": "train",

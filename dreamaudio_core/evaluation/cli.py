@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from ..audio import log_mel
+from ..audio.mel import log_mel
 from ..audio.picture import Panel, draw_spectrograms
 from ..config import AudioConfig
 from ..errors import InputError

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import soundfile
-import torch
 from torch import Tensor
 
-from ..audio import resample
-from ..errors import AudioError, InputError
-
-SUFFIXES = (".wav", ".flac", ".ogg", ".opus", ".mp3", ".aif", ".aiff")
+from ..audio.decode import SUFFIXES, read_audio, read_original
+from ..errors import InputError
+from ..files import file_digest
 
 
 @dataclass(frozen=True)
@@ -84,14 +79,8 @@ def inspect_clip(path: Path) -> Clip:
     AudioError
         If the file cannot be read or decoded, or its samples are missing, NaN or infinite.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise AudioError(
-            f"{path}: cannot be read ({error.strerror}); check its permissions"
-        ) from error
-    waveform, rate = _decode(content, path)
-    return Clip(path, rate, len(waveform), hashlib.sha256(content).hexdigest())
+    waveform, rate = read_original(path, what="clip", silent=True)
+    return Clip(path, rate, waveform.shape[-1], file_digest(path))
 
 
 def read_clip(path: str | os.PathLike, sample_rate: int) -> Tensor:
@@ -102,26 +91,4 @@ def read_clip(path: str | os.PathLike, sample_rate: int) -> Tensor:
     AudioError
         As `inspect_clip`.
     """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise AudioError(f"{path}: cannot be read ({error.strerror}); was it moved?") from error
-    waveform, rate = _decode(content, path)
-    return resample(waveform, rate, sample_rate)
-
-
-def _decode(content: bytes, path: Path) -> tuple[Tensor, int]:
-    try:
-        samples, rate = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, TypeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise AudioError(
-            f"{path}: not audio that can be decoded ({reason}); convert it to WAV or FLAC"
-        ) from error
-    waveform = torch.from_numpy(samples).mean(dim=1)
-    if not len(waveform):
-        raise AudioError(f"{path}: holds no samples; remove it or generate it again")
-    if not torch.isfinite(waveform).all():
-        raise AudioError(f"{path}: holds NaN or infinite samples; remove it or generate it again")
-    return waveform, rate
+    return read_audio(path, sample_rate, what="clip", silent=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ..audio import write_audio
+from ..audio.write import write_audio
 from ..errors import AudioError, InputError
 from ..files import atomic_write, file_digest
 from ..progress import progress_bar

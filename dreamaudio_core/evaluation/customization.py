@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..audio import LogMel
+from ..audio.mel import LogMel
 from ..config import SamplingConfig
 from ..data.bank import Bank
 from ..data.compose.composer import Composer

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..audio import mel_filterbank
+from ..audio.mel import mel_filterbank
 from ..config import AudioConfig
 from ..errors import AudioError, CheckpointError
 from ..files import file_digest

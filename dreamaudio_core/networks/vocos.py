@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from ..audio import mel_filterbank
+from ..audio.mel import mel_filterbank
 from ..config import AudioConfig, VocosConfig
 from ..errors import InputError
 

@@ -22,7 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..audio import LogMel, mel_filterbank, resample
+from ..audio.mel import LogMel, mel_filterbank
+from ..audio.resample import resample
 from ..config import AudioConfig
 from ..errors import InputError
 from ..scene.timeline import Placement

@@ -9,8 +9,8 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
-from ..audio import loudest_stretch
 from ..audio.downmix import downmix
+from ..audio.edit import loudest_stretch
 from ..scene.reference import Original, Reference
 from ..scene.timeline import Placement, Placements
 from .beds import fade, fill

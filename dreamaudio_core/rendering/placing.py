@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..audio import LogMel, fade_edges, loudest_stretch
+from ..audio.edit import fade_edges, loudest_stretch
+from ..audio.mel import LogMel, silence_log_mel
 from ..config import AudioConfig
 from ..networks.vae import AutoencoderKL
 from ..scene.timeline import Placement, Placements
@@ -42,7 +43,7 @@ def silence_latent(vae: AutoencoderKL, audio: AudioConfig) -> Tensor:
     """Scaled latent [C, 1, bands] of one frame amid silence."""
     frames = (2 * MARGIN + 1) * vae.config.stride
     parameter = next(vae.parameters())
-    mel = torch.full((1, 1, frames, audio.n_mels), audio.floor).log().to(parameter)
+    mel = silence_log_mel(frames, audio).to(parameter)
     return vae.encode(mel)[0, :, MARGIN : MARGIN + 1]
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..audio import resample
+from ..audio.resample import resample
 
 # Largest changes, at a variation of 1: pitch in semitones, length as a share, level in dB, and the
 # filter's gain in dB at each of its points.

@@ -705,7 +705,8 @@ class Library:
         list of Hit
             The nearest first; the sound itself is among them where the library holds it.
         """
-        from ..audio import read_audio, to_mono
+        from ..audio.decode import read_audio
+        from ..audio.resample import to_mono
 
         view = self._current()
         clap = self._clap_for_search(view)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from torch import Tensor
 
-from ..audio import SILENT_PEAK, resample
+from ..audio.checks import SILENT_PEAK
+from ..audio.decode import SUFFIXES, open_sound
+from ..audio.resample import resample
 from ..errors import AudioError, InputError
-from ..evaluation.clips import SUFFIXES
 from .caption_sources import sidecar_stamp, sidecars
-
-_BLOCK = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def find_sounds(folder: Path, recursive: bool) -> list[FoundFile]:
                 status = path.stat()
             except OSError:  # a link to nowhere, or gone since
                 continue
+            if not stat.S_ISREG(status.st_mode):
+                continue
             beside = tuple(sidecars(path, present))
             found.append(
                 FoundFile(path, status.st_size, status.st_mtime_ns, beside, sidecar_stamp(beside))
@@ -106,31 +108,22 @@ def inspect_sound(path: Path, head_rate: int | None = None, head_seconds: float 
     kept: list[np.ndarray] = []
     samples = missing = 0
     peak = 0.0
-    try:
-        with soundfile.SoundFile(os.fspath(path)) as sound:
-            rate = sound.samplerate
-            tags = tuple(str(getattr(sound, name, "") or "") for name in ("title", "comment"))
-            missing = round(head_seconds * rate) if head_rate else 0
-            while len(block := sound.read(_BLOCK, dtype="float32", always_2d=True)):
-                mono = block.mean(axis=1)
-                if not np.isfinite(mono).all():
-                    raise AudioError(f"{path}: holds NaN or infinite samples; export it again")
-                peak = max(peak, float(np.abs(mono).max()))
-                samples += len(mono)
-                if missing > 0:
-                    kept.append(mono[:missing])
-                    missing -= len(kept[-1])
-    except (soundfile.SoundFileError, TypeError, OSError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise AudioError(
-            f"{path}: not audio that can be decoded ({reason}); convert it to WAV or FLAC"
-        ) from error
+    with open_sound(path, what="sound", max_seconds=math.inf) as sound:
+        rate = sound.sample_rate
+        missing = round(head_seconds * rate) if head_rate else 0
+        for block in sound.blocks:
+            mono = block.mean(axis=1)
+            peak = max(peak, float(np.abs(mono).max()))
+            samples += len(mono)
+            if missing > 0:
+                kept.append(mono[:missing])
+                missing -= len(kept[-1])
     if not samples:
-        raise AudioError(f"{path}: holds no samples; remove it")
+        raise AudioError(f"{sound.name} holds no samples: remove it")
     if peak < SILENT_PEAK:
-        raise AudioError(f"{path}: is silent; remove it")
+        raise AudioError(f"{sound.name} is silent: remove it")
     head = resample(torch.from_numpy(np.concatenate(kept)), rate, head_rate) if head_rate else None
-    return Sound(samples / rate, tags, head)
+    return Sound(samples / rate, sound.tags, head)
 
 
 def read_tags(path: Path) -> tuple[str, ...]:
@@ -138,7 +131,7 @@ def read_tags(path: Path) -> tuple[str, ...]:
     any more.
     """
     try:
-        with soundfile.SoundFile(os.fspath(path)) as sound:
-            return tuple(str(getattr(sound, name, "") or "") for name in ("title", "comment"))
-    except (soundfile.SoundFileError, TypeError, OSError):
+        with open_sound(path, what="sound") as sound:
+            return sound.tags
+    except AudioError:
         return ()

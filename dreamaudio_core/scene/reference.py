@@ -9,8 +9,10 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
-from ..audio import SILENT_PEAK, check_waveform, read_original, resample
+from ..audio.checks import SILENT_PEAK, check_waveform
+from ..audio.decode import read_original
 from ..audio.downmix import downmix, downmix_weights
+from ..audio.resample import resample
 from ..audio.trim import center, trim
 from ..config import AudioConfig
 from ..errors import AudioError, InputError

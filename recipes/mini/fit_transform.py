@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from dreamaudio_core.audio import LogMel
+from dreamaudio_core.audio.mel import LogMel
 from dreamaudio_core.config import PRESETS, VAEConfig
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.networks.patches import set_transform

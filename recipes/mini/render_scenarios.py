@@ -10,8 +10,8 @@ output.
 import argparse
 from pathlib import Path
 
-from dreamaudio_core.audio import write_audio
 from dreamaudio_core.audio.picture import Panel, draw_spectrograms
+from dreamaudio_core.audio.write import write_audio
 from dreamaudio_core.cli.options import describe
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.loading import load_model

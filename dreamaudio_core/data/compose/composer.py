@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...audio import loudest_stretch
+from ...audio.edit import loudest_stretch
 from ...errors import InputError
 from ...language import wording
 from ...scene.timeline import Placement

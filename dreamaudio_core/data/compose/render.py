@@ -9,7 +9,7 @@ from typing import Sequence
 import torch
 from torch import Tensor
 
-from ...audio import fade_edges, loudest_stretch
+from ...audio.edit import fade_edges, loudest_stretch
 from ...rendering.placing import FADE_SECONDS, cut_part
 from .composition import Event
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ...audio import LogMel
+from ...audio.mel import LogMel
 from ...config import ModelConfig, to_dict
 from ...data.bank import Bank
 from ...errors import InputError

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from ...audio import LogMel
+from ...audio.mel import LogMel
 from ...config import AudioConfig, ModelConfig, VocoderConfig, to_dict
 from ...data.bank import Bank
 from ...errors import InputError
