@@ -341,7 +341,7 @@ class Recorder:
     name, sample_rate, identity = "recorder", 16_000, "weights"
 
     class model:
-        slots = 2
+        max_references = 2
 
     def generate(self, prompt, references, seed):
         self.given = prompt, references, seed

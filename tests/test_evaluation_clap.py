@@ -136,7 +136,9 @@ def test_pickled_weights_are_read_as_tensors(folder, tmp_path):
     torch.save(ClapModel.from_pretrained(folder).state_dict(), copy / "pytorch_model.bin")
     clip = noise(1)
     expected = ClapExtractor(folder).extract([clip])[0]
-    np.testing.assert_allclose(ClapExtractor(copy).extract([clip])[0], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        ClapExtractor(copy).extract([clip])[0], expected, rtol=1e-4, atol=1e-5
+    )
     torch.save({"a": object}, copy / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="weights-only"):
         ClapExtractor(copy).extract([clip])

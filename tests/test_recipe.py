@@ -117,8 +117,9 @@ def test_assembled_parts_are_a_model_in_half_precision(tmp_path, folder):
         arranger=PARTS["arranger"][1],
     )
     assert model.vae.config.scale_factor == 0.7
-    waveform = model.generate("a crow caws", seconds=1.0, steps=1).waveforms
-    assert waveform.shape == (1, 1, 16_000) and torch.isfinite(waveform).all()
+    result = model.generate("a crow caws", seconds=1.0, steps=1)
+    assert result.waveforms.shape == (1, 1, result.sample_rate)
+    assert torch.isfinite(result.waveforms).all()
 
 
 def test_a_part_without_a_run_is_kept(tmp_path, folder):
