@@ -1,0 +1,205 @@
+"""Cues of a prompt: words that say when, how often, how long, how loud or in which order, apart from
+those that name a sound.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .numbers import ORDINALS, Token
+
+_N = r"(\d+(?:\.\d+)?)"
+_S = r"(?: ?-)? ?(?:s|second)"
+_AT = r"(?:(?:at|on|@|around|about|approximately|exactly|ca|t =|starting at|starting|enters at) )+"
+_QUIET = r"(?:silence|quiet|pause|nothing|break|gap|stillness|rest)"
+_CLAUSE_END = r"(?=$| ?[,.;:!?)/\]\n]| and\b| then\b| on\b| in\b| but\b| while\b| the\b)"
+
+
+@dataclass(frozen=True)
+class Cue:
+    """Tokens `first` to `last` (exclusive) say `kind` with `values`.
+
+    Kinds with seconds: `at` (one or more starts), `from` and `until`, `range`, `later`, `after`
+    (absolute at the beginning of a prompt, else a gap), `gap`, `between` (repeats), `every`, `for`
+    (duration), `within`, `rate`. Others: `times`, `total`, `first_part`, `last_part`, `gain`, `fade_in`,
+    `fade_out`, `pan`, `bed`, positions and connectives named as in `grammar.json`.
+    """
+
+    kind: str
+    values: tuple[float, ...]
+    first: int
+    last: int
+
+
+@lru_cache(maxsize=1)
+def grammar() -> dict[str, Any]:
+    """The tables of `grammar.json`."""
+    path = Path(__file__).with_name("grammar.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _list(head: str, unit: str) -> str:
+    more = rf"(?: ?(?:,|;)? ?(?:and |& |then )?(?:again )?(?:{_AT})?{_N}(?:{unit}(?![a-z])|{_CLAUSE_END}))*"
+    return rf"{head}{_N}(?:{unit}(?![a-z]))?{more}"
+
+
+def _floats(match: re.Match[str]) -> tuple[float, ...]:
+    return tuple(float(x) for x in re.findall(r"\d+(?:\.\d+)?", match[0]))
+
+
+def _fixed(*values: float) -> Callable[[re.Match[str]], tuple[float, ...]]:
+    return lambda _: values
+
+
+def _per_second(match: re.Match[str]) -> tuple[float, ...]:
+    return (1.0 / float(match[1] if match[1] and match[1][0].isdigit() else 1),)
+
+
+def _ordinal(match: re.Match[str]) -> tuple[float, ...]:
+    return (float(ORDINALS[match[1]]),)
+
+
+_ORDINAL = "|".join(ORDINALS)
+# In order of precedence; earlier ones take their words from the later ones.
+_PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], ...] = (
+    ("every", rf"(?:on )?(?:(?:every|each) beat )?(?:at|@) {_N} bpm", lambda m: (60 / float(m[1]),)),
+    ("gain_db", rf"(?:at |@ )?([-+])? ?{_N} db", lambda m: (float(f"{m[1] or ''}{m[2]}"),)),
+    ("range", rf"(?:starts?|starting|begins?) (?:at|from) {_N}(?:{_S})? and (?:stops?|ends?|finish|finishes) at {_N}(?:{_S})?", _floats),
+    ("range", rf"\(? ?(?:from )?(?:@ )?{_N}(?:{_S})? ?(?:to|-|–|until|till|through) ?(?:@ )?{_N}{_S}(?![a-z])(?: ?\))?", _floats),
+    ("range", rf"from {_N} (?:to|until|till) {_N}", _floats),
+    ("between", rf"(?:with )?(?:an? )?(?:{_QUIET} of )?(?:1 |a )s(?:econd)? (?:{_QUIET} )?(?:in )?between(?: (?:each|them|one another))?(?: other)?", _fixed(1.0)),
+    ("between", rf"(?:with )?(?:an? )?(?:{_QUIET} of )?{_N}{_S}(?: of)?(?: {_QUIET})? (?:in )?between(?: (?:each|them|one another))?(?: other)?", _floats),
+    ("between", rf"with (?:an? )?(?:{_QUIET} of )?{_N}{_S}(?: {_QUIET})? (?:in )?between", _floats),
+    ("range", rf"(?:in )?between {_N}(?:{_S})? and {_N}{_S}", _floats),
+    ("from", rf"from the ({_ORDINAL}) second (?:on|onwards?)", _ordinal),
+    ("from", rf"from {_N}{_S} (?:on|onwards?)", _floats),
+    ("first_part", rf"(?:for|in|during|within)? ?the (?:first|opening) {_N}{_S}", _floats),
+    ("last_part", rf"(?:for|in|during|within)? ?the (?:last|final) {_N}{_S}", _floats),
+    ("last_part", r"(?:in |for |during )?(?:the )?(?:last|final) second(?! \d)", _fixed(1.0)),
+    ("until", rf"(?:until|till|up to) (?:@ )?{_N}{_S}(?![a-z])", _floats),
+    ("until", rf"(?:until|till|up to) second {_N}", _floats),
+    ("until_end", r"(?:until|till|to) the (?:very )?end", _fixed()),
+    ("within", rf"all within {_N}{_S}", _floats),
+    ("within", rf"(?:with)?in (?:under |less than )?{_N}{_S}(?![a-z])", _floats),
+    # Intervals
+    ("every", rf"(?:every|each) {_N}{_S}(?![a-z])", _floats),
+    ("every", r"(?:every|each) (?:s|second)(?![a-z])(?! \d)", _fixed(1.0)),
+    ("every", rf"(?:about )?(?:{_N}|once)(?: times)? (?:per|a|each|every) (?:s|second)(?![a-z])", _per_second),
+    ("every", rf"{_N}(?= \w+ (?:per|a|each|every) (?:s|second)(?![a-z]))", _per_second),
+    ("skip", r"(?:per|a|each) (?:s|second)(?= |$)(?! (?:\w+ )?(?:later|between|horn))(?=$| ?[,.;]| for| over| and| until)", _fixed()),
+    ("every", rf"(?:at |@ |in )?(?:intervals? of )?{_N}{_S} intervals?", _floats),
+    ("every", rf"(?:at |in )?intervals? of {_N}{_S}", _floats),
+    ("every", rf"(?:spaced )?{_N}{_S} apart(?: from each other)?", _floats),
+    # Silence
+    ("gap", rf"(?:and )?(?:then |after )?(?:of |for )?(?:an? )?{_N}{_S}(?: of)?(?: \w+)? {_QUIET}(?! between)", _floats),
+    ("gap", rf"(?:{_QUIET}|wait|waits|waiting)(?: of| for| about)* (?:an? )?{_N}{_S}", _floats),
+    ("gap", rf"{_N}{_S} (?:pass|passes|go by|goes by|elapse)", _floats),
+    ("gap", r"(?:after )?(?:an? |some )?(?:long|lengthy) (?:pause|silence|break|while)", _fixed(2.4)),
+    ("gap", r"after (?:an? |some |short |brief |little )*(?:pause|short silence|brief silence|moment of silence)", _fixed(1.2)),
+    ("gap", r"(?:an? |some |short |brief |little )*(?:pause|pauses|short silence|brief silence|moment of silence)(?! \w+ between)", _fixed(1.25)),
+    ("gap", r"waits|wait a moment|wait a bit", _fixed(1.2)),
+    # Times
+    ("at", rf"(?:{_AT})?(?:@ )?the {_N}{_S} mark", _floats),
+    ("at", rf"(?:at|on|in|around) second {_N}(?: ?(?:,|and|, and) (?:at )?second {_N})*", _floats),
+    ("later", rf"(?:and )?(?:exactly |about )?{_N}{_S} (?:later|after that|afterwards?|thereafter)", _floats),
+    ("after_by", rf"(?:exactly |about )?{_N}{_S} after(?! that)", _floats),
+    ("before_by", rf"(?:exactly |about )?{_N}{_S} before(?! that)", _floats),
+    ("at", rf"{_N}{_S} (?:in|into)(?: (?:it|the (?:clip|piece|recording)))?(?= ?,| [a-z]|$| ?\.)", _floats),
+    ("after", rf"(?:only )?after (?:about |exactly )?{_N}{_S}(?![a-z])", _floats),
+    ("for", rf"for (?:about |exactly |around |roughly |over |some )*(?:{_N} more|another {_N}|{_N}){_S}(?: long)?(?: straight)?", _floats),
+    ("for", rf"lasting (?:for )?(?:about )?{_N}{_S}", _floats),
+    ("for", rf"{_N}{_S} long", _floats),
+    ("for", rf"(?:an? )?{_N}{_S} of(?! {_QUIET})", _floats),
+    ("at", rf"\[ ?(?:t = )?(?:@ )?{_N}(?:{_S})? ?\](?: :)?", _floats),
+    ("at", rf"(?:\( )?t = {_N}(?:{_S})?(?: \))?(?: :)?", _floats),
+    ("at", _list(_AT, _S), _floats),
+    ("at", rf"\( (?:@ )?{_N}{_S} \)", _floats),
+    ("for_or_at", rf"(?:an? )?{_N}{_S}(?![a-z])", _floats),
+    # Counts
+    ("total", rf"{_N} (?:\w+ )?in (?:all|total)", _floats),
+    ("times", r"(?:for )?(?:not 1 times but )(\d+) times(?: more)?(?: in a row| over)?", lambda m: (float(m[1]),)),
+    ("times", rf"(?:for )?(?:a total of )?{_N}(?: more)? times(?: more| in total| in all)?(?: in a row| over)?", _floats),
+    ("times", rf"times {_N}", _floats),
+    # Fades and movement
+    ("moves", r"(?:passing |passes |moving |moves |goes |going )?(?:by )?from (?:the )?left to (?:the )?right", _fixed(1.0)),
+    ("moves", r"(?:passing |passes |moving |moves |goes |going )?(?:by )?from (?:the )?right to (?:the )?left", _fixed(-1.0)),
+    ("moves", r"left to right", _fixed(1.0)),
+    ("moves", r"right to left", _fixed(-1.0)),
+    ("pan", r"(?:panned |hard |far )*(?:on|to|in|from|at)? ?(?:the |your |our )?(?:far )?(?:left)(?: (?:side|ear|channel|speaker|hand side))?(?![a-z])", _fixed(-1.0)),
+    ("pan", r"(?:panned |hard |far )*(?:on|to|in|from|at) (?:the |your |our )?(?:far )?(?:right)(?: (?:side|ear|channel|speaker|hand side))?(?! (?:at|after|before|in the|when)\b)(?![a-z])", _fixed(1.0)),
+    ("pan", r"(?:panned|hard) right", _fixed(1.0)),
+    ("fade_in", r"(?:slowly )?fad(?:e|es|ing|ed) in(?: slowly| gradually)?", _fixed()),
+    ("fade_out", r"(?:slowly )?fad(?:e|es|ing|ed) (?:out|away|into the distance)(?: slowly| gradually)?", _fixed()),
+    ("skip", r"(?:the |an? )?(?:sounds?|noises?|sound effects?|recordings?) of(?= )", _fixed()),
+    ("skip", r"(?:an? |some )?(?:clip|recording) in which one hears how", _fixed()),
+    ("before_last", r"(?:and )?in between(?: (?:them|those))?", _fixed()),
+    ("amid", r"(?:comes? )?between(?= )(?! (?:them|each|s\b|1 s))", _fixed()),
+    ("denial", r"nothing else(?: ,)? (?:and )?especially not", _fixed()),
+    ("skip", r"nothing else|no answer|no response", _fixed()),
+    ("together", r"meanwhile", _fixed()),
+    ("each_follows", r"which in turn follows?", _fixed()),
+)
+_COMPILED = tuple((kind, re.compile(rf"(?<![\w.]){p}"), read) for kind, p, read in _PATTERNS)
+_TABLES = (
+    "repeat", "bed", "beginning", "end", "middle", "halfway", "denied", "denial", "louder", "quieter",
+    "forward", "backward", "together", "last", "first", "again", "skip",
+)
+
+
+@lru_cache(maxsize=1)
+def _words() -> tuple[tuple[str, str, tuple[float, ...]], ...]:
+    """Phrases of the tables, longest first, with their kind and value."""
+    found = []
+    for rank, kind in enumerate(_TABLES):
+        table = grammar()[kind]
+        for phrase in table:
+            value = (float(table[phrase]),) if isinstance(table, dict) else ()
+            name = "gain" if kind in ("louder", "quieter") else kind
+            found.append((-len(phrase), rank, phrase, name, value))
+    return tuple((phrase, name, value) for *_, phrase, name, value in sorted(found))
+
+
+def find_cues(tokens: Sequence[Token], keep: frozenset[int] = frozenset()) -> list[Cue]:
+    """Cues of a tokenized prompt in its order.
+
+    Parameters
+    ----------
+    keep
+        Tokens that belong to a sound's name and say nothing else.
+    """
+    starts, text = [], ""
+    for token in tokens:
+        starts.append(len(text))
+        text += ("\n" if token.text[0] == "\n" else token.text) + " "
+    text = text.rstrip(" ")
+    index = {start: i for i, start in enumerate(starts)}
+    ends = {start + len(token.text): i + 1 for i, (start, token) in enumerate(zip(starts, tokens))}
+    taken = [i in keep for i in range(len(tokens))]
+    cues: list[Cue] = []
+
+    def take(kind: str, values: tuple[float, ...], start: int, end: int) -> None:
+        while end > start and text[end - 1] == " ":
+            end -= 1
+        first, last = index.get(start), ends.get(end)
+        if first is None or last is None or any(taken[first:last]):
+            return
+        taken[first:last] = [True] * (last - first)
+        cues.append(Cue(kind, values, first, last))
+
+    for kind, pattern, read in _COMPILED:
+        for match in pattern.finditer(text):
+            start = match.start() + len(match[0]) - len(match[0].lstrip())
+            take(kind, read(match), start, match.end())
+    padded = f" {text} "
+    for phrase, kind, values in _words():
+        at = padded.find(f" {phrase} ")
+        while at >= 0:
+            take(kind, values, at, at + len(phrase))
+            at = padded.find(f" {phrase} ", at + 1)
+    return sorted(cues, key=lambda cue: cue.first)
