@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import NamedTuple, Sequence
 
 from torch import Tensor
 
 from .errors import InputError
+from .language.layout import Layout, lay_out
+from .language.mentions import Similarity
+from .language.merge import merge
+from .language.prompt import read_prompt
 from .networks.arranger import (
     Arranger,
     ArrangerOutput,
@@ -17,7 +22,7 @@ from .networks.arranger import (
     predict,
 )
 from .scene.reference import Reference
-from .scene.timeline import MISSING, ArrangedReference, Arrangement, Placements
+from .scene.timeline import MISSING, ArrangedReference, Arrangement, Placement, Placements
 
 
 class Tokens(NamedTuple):
@@ -41,8 +46,11 @@ def arrange_references(
     prompt: Tokens | None,
     captions: Tokens,
     arranger: Arranger | None,
+    text: str = "",
+    similarity: Similarity | None = None,
 ) -> Arrangement:
-    """Where each reference sounds: as the user has fixed it, else as the arranger reads the prompt.
+    """Where each reference sounds: as the user has fixed it, else as the prompt states it, else as
+    the trained arranger understands it.
 
     Parameters
     ----------
@@ -60,6 +68,9 @@ def arrange_references(
         Encoded captions [K, L, D].
     arranger
         None places the references back to back.
+    text, similarity
+        The prompt as written, and cosines of texts by the text encoder; without `similarity` only
+        the trained arranger reads the prompt.
     """
     fixed = [r.fixed_placements(seconds, f"reference {i + 1}") for i, r in enumerate(references)]
     active = [k for k, reference in enumerate(references) if reference.active]
@@ -79,13 +90,56 @@ def arrange_references(
             zip(unset, default_timeline([references[k].seconds for k in unset], seconds, grid))
         )
         read = [guess.get(k, ()) for k in active]
+    reasons, warnings = [""] * len(references), ()
+    if active and open_places and prompt is not None and similarity is not None:
+        layout = _read_text(
+            text, [references[k] for k in active], seconds, similarity, read if out else None
+        )
+        read = [tuple(places or ()) for places in layout.places]
+        warnings = _renumbered(layout.warnings, active, fixed)
+        for k, reason in zip(active, layout.reasons):
+            reasons[k] = reason
     arranged = [
         _arranged(
-            reference, fixed[k], read[active.index(k)] if k in active else (), out is not None
+            reference,
+            fixed[k],
+            read[active.index(k)] if k in active else (),
+            out is not None or bool(reasons[k]),
+            reasons[k],
         )
         for k, reference in enumerate(references)
     ]
-    return Arrangement(seconds, tuple(arranged), _resolve(missing, bool(active), out))
+    resolved = _resolve(missing, bool(active), out)
+    return Arrangement(seconds, tuple(arranged), resolved, warnings)
+
+
+def _read_text(
+    text: str,
+    references: Sequence[Reference],
+    seconds: float,
+    similarity: Similarity,
+    network: Sequence[Sequence[Placement]] | None,
+) -> Layout:
+    """What the prompt states, and the network's answer for what it leaves open."""
+    names = [r.name for r in references]
+    asked = None if network is None else [bool(places) for places in network]
+    reading = read_prompt(text, [r.caption for r in references], seconds, similarity, names, asked)
+    lengths = [r.seconds for r in references]
+    return merge(reading, lay_out(reading, lengths), network, lengths)
+
+
+def _renumbered(
+    warnings: Sequence[str], active: Sequence[int], fixed: Sequence[Placements]
+) -> tuple[str, ...]:
+    """Warnings about references as they are numbered from outside, without those set by hand."""
+    kept = []
+    for warning in warnings:
+        match = re.match(r"reference (\d+)(.*)", warning)
+        if match is None:
+            kept.append(warning)
+        elif fixed[k := active[int(match[1]) - 1]] is None:
+            kept.append(f"reference {k + 1}{match[2]}")
+    return tuple(kept)
 
 
 def check_arrangement(
@@ -112,7 +166,7 @@ def check_arrangement(
 
 
 def _arranged(
-    reference: Reference, fixed: Placements, read: tuple, by_arranger: bool
+    reference: Reference, fixed: Placements, read: tuple, by_arranger: bool, why: str = ""
 ) -> ArrangedReference:
     caption = reference.caption
     if not reference.active:
@@ -122,7 +176,7 @@ def _arranged(
     if not by_arranger:
         return ArrangedReference(caption, True, read, "placed in the order given")
     reason = "placed by the arranger" if read else "not asked for by the prompt"
-    return ArrangedReference(caption, bool(read), read, reason)
+    return ArrangedReference(caption, bool(read), read, why or reason)
 
 
 def _resolve(missing: str, any_active: bool, out: ArrangerOutput | None) -> str:

@@ -22,6 +22,7 @@ from .audio.mel import LogMel
 from .config import ModelConfig, SamplingConfig
 from .errors import InputError
 from .language.events import split_events
+from .language.mentions import Similarity
 from .networks.arranger import Arranger
 from .networks.fusion import Fusion
 from .networks.mrc import MRCUNet
@@ -320,7 +321,24 @@ class DreamAudio:
             prompt,
             conditioning.caption_tokens,
             self.arranger,
+            conditioning.prompt,
+            self._similarity() if prompt is not None else None,
         )
+
+    def _similarity(self) -> Similarity:
+        """Cosines of texts by their mean token features."""
+        known: dict[str, Tensor] = {}
+
+        def vectors(texts: Sequence[str]) -> Tensor:
+            unknown = [t for t in dict.fromkeys(texts) if t not in known]
+            if unknown:
+                tokens, mask = self.text_encoder.encode(unknown, self.device)
+                weights = mask[..., None].float()
+                mean = (tokens.float() * weights).sum(1) / weights.sum(1)
+                known.update(zip(unknown, nn.functional.normalize(mean, dim=-1)))
+            return torch.stack([known[t] for t in texts])
+
+        return lambda a, b: (vectors(a) @ vectors(b).T).tolist()
 
     @torch.inference_mode()
     def encode_references(

@@ -5,18 +5,18 @@ A file holds one JSON object a line: `prompt`, `seconds` (of the target), `refer
 `caption`, `seconds` and sometimes the `name` of its file) and `expected`. References are numbered
 from 1. The keys of `expected`, of which most prompts have one or two:
 
-- `counts` one entry a reference: a number, `[least, most]`, or null (at least one; 0 is "not used").
+- `counts` one entry a reference: a number (0 is "not used"), `[least, most]`, or null (at least 1).
 - `starts` {reference: [seconds, ...]} of all its occurrences; `first_start` {reference: seconds}.
 - `sequence` the references in the order of all their occurrences, one after the end of the other;
   `sequence_of` the same for the references named; `sequence_any` several allowed ones.
 - `order` [[a, b]] a starts before b; `overlap` [[a, b]] every occurrence of a sounds with one of b;
   `inside` [[a, b]] every occurrence of a lies within b.
-- `spans` {reference: [from, to]} without holes; `lasts` {reference: seconds} of all its occurrences.
+- `spans` {reference: [from, to]} without holes; `lasts` {reference: seconds} of all occurrences.
 - `gaps` [[a, b, seconds]] of silence from the end of a to the start of b (or `[least, most]`);
   `later` the same, counted from the start or from the end of a.
 - `intervals` {reference: seconds} from start to start; `pauses` from end to start; `spacing` one or
   the other.
-- `begins`, `ends`, `middle` references that start at the beginning, end at the end, lie in the middle.
+- `begins`, `ends`, `middle` references that start at the beginning, end at the end, lie in between.
 - `gain` {reference: -1 quieter, 1 louder}; `gains` the same one by one; `fade` {reference: "in" or
   "out"}; `pan` {reference: -1 left, 1 right}; `moves` {reference: -1 to the left, 1 to the right}.
 - `alternate` the references take turns; `total` occurrences of all together.
@@ -42,15 +42,15 @@ Timeline = Sequence[Sequence[Placement]]
 TOLERANCE = 0.15
 _EDGE = 0.4
 _KEYS = frozenset(
-    "counts starts first_start sequence sequence_of sequence_any order overlap inside spans lasts gaps "
-    "later intervals pauses spacing begins ends middle gain gains fade pan moves alternate total "
+    "counts starts first_start sequence sequence_of sequence_any order overlap inside spans lasts "
+    "gaps later intervals pauses spacing begins ends middle gain gains fade pan moves alternate total "
     "warning tolerance".split()
 )
 
 
 @dataclass(frozen=True)
 class PromptItem:
-    """A prompt, its references (captions, lengths, file names) and what their timeline has to be."""
+    """A prompt, its references (captions, lengths, file names) and what is expected of them."""
 
     prompt: str
     seconds: float
@@ -289,7 +289,7 @@ def evaluate_prompts(
     items: Sequence[PromptItem],
     arrange: Callable[[PromptItem], tuple[Timeline, Sequence[str]]],
 ) -> dict[str, Any]:
-    """Share of prompts, in percent, whose timeline is wholly right, and what is wrong with the others.
+    """Share of prompts, in percent, whose timeline is wholly right, and the faults of the others.
 
     Parameters
     ----------

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - a pattern a line can be compared with its neighbours
 """Cues of a prompt: words that say when, how often, how long, how loud or in which order, apart from
 those that name a sound.
 """
@@ -68,13 +69,33 @@ def _ordinal(match: re.Match[str]) -> tuple[float, ...]:
 _ORDINAL = "|".join(ORDINALS)
 # In order of precedence; earlier ones take their words from the later ones.
 _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], ...] = (
-    ("every", rf"(?:on )?(?:(?:every|each) beat )?(?:at|@) {_N} bpm", lambda m: (60 / float(m[1]),)),
+    (
+        "every",
+        rf"(?:on )?(?:(?:every|each) beat )?(?:at|@) {_N} bpm",
+        lambda m: (60 / float(m[1]),),
+    ),
     ("gain_db", rf"(?:at |@ )?([-+])? ?{_N} db", lambda m: (float(f"{m[1] or ''}{m[2]}"),)),
-    ("range", rf"(?:starts?|starting|begins?) (?:at|from) {_N}(?:{_S})? and (?:stops?|ends?|finish|finishes) at {_N}(?:{_S})?", _floats),
-    ("range", rf"\(? ?(?:from )?(?:@ )?{_N}(?:{_S})? ?(?:to|-|–|until|till|through) ?(?:@ )?{_N}{_S}(?![a-z])(?: ?\))?", _floats),
+    (
+        "range",
+        rf"(?:starts?|starting|begins?) (?:at|from) {_N}(?:{_S})? and (?:stops?|ends?|finish|finishes) at {_N}(?:{_S})?",
+        _floats,
+    ),
+    (
+        "range",
+        rf"\(? ?(?:from )?(?:@ )?{_N}(?:{_S})? ?(?:to|-|–|until|till|through) ?(?:@ )?{_N}{_S}(?![a-z])(?: ?\))?",
+        _floats,
+    ),
     ("range", rf"from {_N} (?:to|until|till) {_N}", _floats),
-    ("between", rf"(?:with )?(?:an? )?(?:{_QUIET} of )?(?:1 |a )s(?:econd)? (?:{_QUIET} )?(?:in )?between(?: (?:each|them|one another))?(?: other)?", _fixed(1.0)),
-    ("between", rf"(?:with )?(?:an? )?(?:{_QUIET} of )?{_N}{_S}(?: of)?(?: {_QUIET})? (?:in )?between(?: (?:each|them|one another))?(?: other)?", _floats),
+    (
+        "between",
+        rf"(?:with )?(?:an? )?(?:{_QUIET} of )?(?:1 |a )s(?:econd)? (?:{_QUIET} )?(?:in )?between(?: (?:each|them|one another))?(?: other)?",
+        _fixed(1.0),
+    ),
+    (
+        "between",
+        rf"(?:with )?(?:an? )?(?:{_QUIET} of )?{_N}{_S}(?: of)?(?: {_QUIET})? (?:in )?between(?: (?:each|them|one another))?(?: other)?",
+        _floats,
+    ),
     ("between", rf"with (?:an? )?(?:{_QUIET} of )?{_N}{_S}(?: {_QUIET})? (?:in )?between", _floats),
     ("range", rf"(?:in )?between {_N}(?:{_S})? and {_N}{_S}", _floats),
     ("from", rf"from the ({_ORDINAL}) second (?:on|onwards?)", _ordinal),
@@ -90,29 +111,65 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
     # Intervals
     ("every", rf"(?:every|each) {_N}{_S}(?![a-z])", _floats),
     ("every", r"(?:every|each) (?:s|second)(?![a-z])(?! \d)", _fixed(1.0)),
-    ("every", rf"(?:about )?(?:{_N}|once)(?: times)? (?:per|a|each|every) (?:s|second)(?![a-z])", _per_second),
+    (
+        "every",
+        rf"(?:about )?(?:{_N}|once)(?: times)? (?:per|a|each|every) (?:s|second)(?![a-z])",
+        _per_second,
+    ),
     ("every", rf"{_N}(?= \w+ (?:per|a|each|every) (?:s|second)(?![a-z]))", _per_second),
-    ("skip", r"(?:per|a|each) (?:s|second)(?= |$)(?! (?:\w+ )?(?:later|between|horn))(?=$| ?[,.;]| for| over| and| until)", _fixed()),
+    (
+        "skip",
+        r"(?:per|a|each) (?:s|second)(?= |$)(?! (?:\w+ )?(?:later|between|horn))(?=$| ?[,.;]| for| over| and| until)",
+        _fixed(),
+    ),
     ("every", rf"(?:at |@ |in )?(?:intervals? of )?{_N}{_S} intervals?", _floats),
     ("every", rf"(?:at |in )?intervals? of {_N}{_S}", _floats),
     ("every", rf"(?:spaced )?{_N}{_S} apart(?: from each other)?", _floats),
     # Silence
-    ("gap", rf"(?:and )?(?:then |after )?(?:of |for )?(?:an? )?{_N}{_S}(?: of)?(?: \w+)? {_QUIET}(?! between)", _floats),
+    (
+        "gap",
+        rf"(?:and )?(?:then |after )?(?:of |for )?(?:an? )?{_N}{_S}(?: of)?(?: \w+)? {_QUIET}(?! between)",
+        _floats,
+    ),
     ("gap", rf"(?:{_QUIET}|wait|waits|waiting)(?: of| for| about)* (?:an? )?{_N}{_S}", _floats),
     ("gap", rf"{_N}{_S} (?:pass|passes|go by|goes by|elapse)", _floats),
-    ("gap", r"(?:after )?(?:an? |some )?(?:long|lengthy) (?:pause|silence|break|while)", _fixed(2.4)),
-    ("gap", r"after (?:an? |some |short |brief |little )*(?:pause|short silence|brief silence|moment of silence)", _fixed(1.2)),
-    ("gap", r"(?:an? |some |short |brief |little )*(?:pause|pauses|short silence|brief silence|moment of silence)(?! \w+ between)", _fixed(1.25)),
+    (
+        "gap",
+        r"(?:after )?(?:an? |some )?(?:long|lengthy) (?:pause|silence|break|while)",
+        _fixed(2.4),
+    ),
+    (
+        "gap",
+        r"after (?:an? |some |short |brief |little )*(?:pause|short silence|brief silence|moment of silence)",
+        _fixed(1.2),
+    ),
+    (
+        "gap",
+        r"(?:an? |some |short |brief |little )*(?:pause|pauses|short silence|brief silence|moment of silence)(?! \w+ between)",
+        _fixed(1.25),
+    ),
     ("gap", r"waits|wait a moment|wait a bit", _fixed(1.2)),
     # Times
     ("at", rf"(?:{_AT})?(?:@ )?the {_N}{_S} mark", _floats),
     ("at", rf"(?:at|on|in|around) second {_N}(?: ?(?:,|and|, and) (?:at )?second {_N})*", _floats),
-    ("later", rf"(?:and )?(?:exactly |about )?{_N}{_S} (?:later|after that|afterwards?|thereafter)", _floats),
+    (
+        "later",
+        rf"(?:and )?(?:exactly |about )?{_N}{_S} (?:later|after that|afterwards?|thereafter)",
+        _floats,
+    ),
     ("after_by", rf"(?:exactly |about )?{_N}{_S} after(?! that)", _floats),
     ("before_by", rf"(?:exactly |about )?{_N}{_S} before(?! that)", _floats),
-    ("at", rf"{_N}{_S} (?:in|into)(?: (?:it|the (?:clip|piece|recording)))?(?= ?,| [a-z]|$| ?\.)", _floats),
+    (
+        "at",
+        rf"{_N}{_S} (?:in|into)(?: (?:it|the (?:clip|piece|recording)))?(?= ?,| [a-z]|$| ?\.)",
+        _floats,
+    ),
     ("after", rf"(?:only )?after (?:about |exactly )?{_N}{_S}(?![a-z])", _floats),
-    ("for", rf"for (?:about |exactly |around |roughly |over |some )*(?:{_N} more|another {_N}|{_N}){_S}(?: long)?(?: straight)?", _floats),
+    (
+        "for",
+        rf"for (?:about |exactly |around |roughly |over |some )*(?:{_N} more|another {_N}|{_N}){_S}(?: long)?(?: straight)?",
+        _floats,
+    ),
     ("for", rf"lasting (?:for )?(?:about )?{_N}{_S}", _floats),
     ("for", rf"{_N}{_S} long", _floats),
     ("for", rf"(?:an? )?{_N}{_S} of(?! {_QUIET})", _floats),
@@ -123,19 +180,47 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
     ("for_or_at", rf"(?:an? )?{_N}{_S}(?![a-z])", _floats),
     # Counts
     ("total", rf"{_N} (?:\w+ )?in (?:all|total)", _floats),
-    ("times", r"(?:for )?(?:not 1 times but )(\d+) times(?: more)?(?: in a row| over)?", lambda m: (float(m[1]),)),
-    ("times", rf"(?:for )?(?:a total of )?{_N}(?: more)? times(?: more| in total| in all)?(?: in a row| over)?", _floats),
+    (
+        "times",
+        r"(?:for )?(?:not 1 times but )(\d+) times(?: more)?(?: in a row| over)?",
+        lambda m: (float(m[1]),),
+    ),
+    (
+        "times",
+        rf"(?:for )?(?:a total of )?{_N}(?: more)? times(?: more| in total| in all)?(?: in a row| over)?",
+        _floats,
+    ),
     ("times", rf"times {_N}", _floats),
     # Fades and movement
-    ("moves", r"(?:passing |passes |moving |moves |goes |going )?(?:by )?from (?:the )?left to (?:the )?right", _fixed(1.0)),
-    ("moves", r"(?:passing |passes |moving |moves |goes |going )?(?:by )?from (?:the )?right to (?:the )?left", _fixed(-1.0)),
+    (
+        "moves",
+        r"(?:passing |passes |moving |moves |goes |going )?(?:by )?from (?:the )?left to (?:the )?right",
+        _fixed(1.0),
+    ),
+    (
+        "moves",
+        r"(?:passing |passes |moving |moves |goes |going )?(?:by )?from (?:the )?right to (?:the )?left",
+        _fixed(-1.0),
+    ),
     ("moves", r"left to right", _fixed(1.0)),
     ("moves", r"right to left", _fixed(-1.0)),
-    ("pan", r"(?:panned |hard |far )*(?:on|to|in|from|at)? ?(?:the |your |our )?(?:far )?(?:left)(?: (?:side|ear|channel|speaker|hand side))?(?![a-z])", _fixed(-1.0)),
-    ("pan", r"(?:panned |hard |far )*(?:on|to|in|from|at) (?:the |your |our )?(?:far )?(?:right)(?: (?:side|ear|channel|speaker|hand side))?(?! (?:at|after|before|in the|when)\b)(?![a-z])", _fixed(1.0)),
+    (
+        "pan",
+        r"(?:panned |hard |far )*(?:on|to|in|from|at)? ?(?:the |your |our )?(?:far )?(?:left)(?: (?:side|ear|channel|speaker|hand side))?(?![a-z])",
+        _fixed(-1.0),
+    ),
+    (
+        "pan",
+        r"(?:panned |hard |far )*(?:on|to|in|from|at) (?:the |your |our )?(?:far )?(?:right)(?: (?:side|ear|channel|speaker|hand side))?(?! (?:at|after|before|in the|when)\b)(?![a-z])",
+        _fixed(1.0),
+    ),
     ("pan", r"(?:panned|hard) right", _fixed(1.0)),
     ("fade_in", r"(?:slowly )?fad(?:e|es|ing|ed) in(?: slowly| gradually)?", _fixed()),
-    ("fade_out", r"(?:slowly )?fad(?:e|es|ing|ed) (?:out|away|into the distance)(?: slowly| gradually)?", _fixed()),
+    (
+        "fade_out",
+        r"(?:slowly )?fad(?:e|es|ing|ed) (?:out|away|into the distance)(?: slowly| gradually)?",
+        _fixed(),
+    ),
     ("skip", r"(?:the |an? )?(?:sounds?|noises?|sound effects?|recordings?) of(?= )", _fixed()),
     ("skip", r"(?:an? |some )?(?:clip|recording) in which one hears how", _fixed()),
     ("before_last", r"(?:and )?in between(?: (?:them|those))?", _fixed()),
@@ -147,8 +232,23 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
 )
 _COMPILED = tuple((kind, re.compile(rf"(?<![\w.]){p}"), read) for kind, p, read in _PATTERNS)
 _TABLES = (
-    "repeat", "bed", "beginning", "end", "middle", "halfway", "denied", "denial", "louder", "quieter",
-    "forward", "backward", "together", "last", "first", "again", "skip",
+    "repeat",
+    "bed",
+    "beginning",
+    "end",
+    "middle",
+    "halfway",
+    "denied",
+    "denial",
+    "louder",
+    "quieter",
+    "forward",
+    "backward",
+    "together",
+    "last",
+    "first",
+    "again",
+    "skip",
 )
 
 

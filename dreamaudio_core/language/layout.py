@@ -85,7 +85,9 @@ class _Solver:
         return max(self.lengths[k] for k in self.reading.members[event.group or 0])
 
     def solve(self) -> Layout:
-        entries = [[self._plan(e, entry) for e in entry if e.count != 0] for entry in self.reading.sequence]
+        entries = [
+            [self._plan(e, entry) for e in entry if e.count != 0] for entry in self.reading.sequence
+        ]
         entries = [entry for entry in entries if entry]
         plans = [plan for entry in entries for plan in entry]
         self._again_at_end(entries)
@@ -133,20 +135,38 @@ class _Solver:
                 window = min(window, event.duration)
             if count is None or (event.every is not None and count == 1):
                 full = window if event.duration is None else window
-                count = max(1, math.floor((full - (0.0 if event.duration else min(unit, interval)) - 1e-6) / interval) + 1)
+                count = max(
+                    1,
+                    math.floor(
+                        (full - (0.0 if event.duration else min(unit, interval)) - 1e-6) / interval
+                    )
+                    + 1,
+                )
             unit = min(unit, interval)
         elif event.within is not None and (count or 1) > 1:
             step = min(event.within, self.total) / (count or 1)
             unit = min(unit, step)
         elif event.duration is not None and (count or 1) == 1:
             unit = min(event.duration, self.total)
-        if event.noun_count and length >= 2.0 and any(
-            w.endswith("s") and not w.endswith("ss") for w in self.reading.captions[event.group or 0].split()
+        if (
+            event.noun_count
+            and length >= 2.0
+            and any(
+                w.endswith("s") and not w.endswith("ss")
+                for w in self.reading.captions[event.group or 0].split()
+            )
         ):
             count = None
         if count is None:
             count = len(event.starts) or 1
-            if count == 1 and event.plural and length <= 1.5 and event.duration is None and not event.bed and not event.span:
+            if (
+                count == 1
+                and event.plural
+                and length <= 1.5
+                and event.duration is None
+                and not event.bed
+                and not event.span
+            ):
                 count = _SEVERAL
         if len(event.starts) > 1:
             count = len(event.starts)
@@ -166,9 +186,12 @@ class _Solver:
                 plan.bed = True
             elif others and long and (len(self.reading.sequence) == 1 or length > self.limit):
                 plan.bed = True
-            elif not alone and length >= 0.38 * self.total and all(
-                e.starts or e is event for e in self.reading.events
-            ) and self.reading.sequence[0][0] is event:
+            elif (
+                not alone
+                and length >= 0.38 * self.total
+                and all(e.starts or e is event for e in self.reading.events)
+                and self.reading.sequence[0][0] is event
+            ):
                 plan.bed = True
             elif alone and length > self.total - 0.6:
                 plan.bed = True
@@ -179,7 +202,9 @@ class _Solver:
         return plan
 
     def _span(self, event: Event) -> tuple[float, float]:
-        low, high = event.span if event.span is not None else (event.starts[:1] or (0.0,))[0:1] + (None,)
+        low, high = (
+            event.span if event.span is not None else (event.starts[:1] or (0.0,))[0:1] + (None,)
+        )
         high = self.total if high is None else min(high, self.total)
         return max(0.0, min(low, high)), high
 
@@ -192,7 +217,9 @@ class _Solver:
         if not self._over(flow):
             self._centre(flow, centred)
             return
-        movable = [p for entry in flow for p in entry if p.event.duration is None and p.event.span is None]
+        movable = [
+            p for entry in flow for p in entry if p.event.duration is None and p.event.span is None
+        ]
         high, low = max((p.unit for p in movable), default=1.0), SHORTEST
         for squeeze in (1.0, 0.5, 0.1):
             a, b = low, high
@@ -228,7 +255,9 @@ class _Solver:
             for plan in longs:
                 plan.unit = min(plan.length, self.total - LEAD)
             return
-        short = sum(max(p.block() for p in entry) for entry in flow if not any(p in longs for p in entry))
+        short = sum(
+            max(p.block() for p in entry) for entry in flow if not any(p in longs for p in entry)
+        )
         gaps = sum(max((p.event.gap or GAP) for p in entry) for entry in flow[1:])
         share = (self.total - LEAD - gaps - short) / len(longs) - 0.08
         for plan in longs:
@@ -256,9 +285,16 @@ class _Solver:
                         plan.cap = math.inf
                     self._cut_before(previous, at)
                 elif event.position == "end":
-                    at = max(start if start + plan.block(squeeze) > self.total else 0.0, self.total - plan.block(squeeze))
+                    at = max(
+                        start if start + plan.block(squeeze) > self.total else 0.0,
+                        self.total - plan.block(squeeze),
+                    )
                 elif event.position == "halfway":
-                    at = max(start, self.total / 2) if plan.block(squeeze) < self.total / 2 else start
+                    at = (
+                        max(start, self.total / 2)
+                        if plan.block(squeeze) < self.total / 2
+                        else start
+                    )
                     at = max(at, start)
                 elif event.position == "middle" and len(flow) == 1:
                     at = (self.total - plan.block(squeeze)) / 2
@@ -266,16 +302,29 @@ class _Solver:
                     at = LEAD if begun and len(flow) > 1 else start
                 if event.later is not None:
                     at = start
-                if plan.event.every is not None and not begun and not event.starts and event.gap is None:
+                if (
+                    plan.event.every is not None
+                    and not begun
+                    and not event.starts
+                    and event.gap is None
+                ):
                     at = 0.0
                 plan.starts = [at + i * plan.pitch(squeeze) for i in range(plan.count)]
             longest = max(blocks)
             for plan in entry:
                 # What sounds with the others, once and as if without end, goes on as long as they do.
-                brief = plan.count == 1 and plan.length >= 2.0 and plan.event.duration is None and not plan.fixed
+                brief = (
+                    plan.count == 1
+                    and plan.length >= 2.0
+                    and plan.event.duration is None
+                    and not plan.fixed
+                )
                 if brief and plan.cap == math.inf and plan.unit < longest and len(entry) > 1:
                     plan.unit = min(longest, self.total)
-            end = max(end if any(p.event.position == "beginning" for p in entry) else 0.0, max(p.starts[-1] + p.each for p in entry))
+            end = max(
+                end if any(p.event.position == "beginning" for p in entry) else 0.0,
+                max(p.starts[-1] + p.each for p in entry),
+            )
             begun, previous = True, entry
 
     def _cut_before(self, previous: list[_Plan], at: float) -> None:
@@ -288,7 +337,9 @@ class _Solver:
     def _over(self, flow: list[list[_Plan]]) -> bool:
         for entry in flow:
             for p in entry:
-                if (p.event.starts and p.count == len(p.event.starts)) or (p.event.span is not None and p.count == 1):
+                if (p.event.starts and p.count == len(p.event.starts)) or (
+                    p.event.span is not None and p.count == 1
+                ):
                     continue
                 if p.starts[-1] + p.each > self.total + 1e-6:
                     return True
@@ -298,7 +349,10 @@ class _Solver:
 
     def _centre(self, flow: list[list[_Plan]], centred: bool) -> None:
         plans = [p for entry in flow for p in entry]
-        stays = any(p.fixed or p.event.position or p.event.gap and p is plans[0] or p.event.every for p in plans)
+        stays = any(
+            p.fixed or p.event.position or p.event.gap and p is plans[0] or p.event.every
+            for p in plans
+        )
         if not centred or not plans or stays:
             return
         end = max(p.starts[-1] + p.each for p in plans)
@@ -324,7 +378,11 @@ class _Solver:
                     )
                     continue
                 each = plan.each
-                if start + each > self.total + 0.01 and plan.event.span is None and each <= plan.length:
+                if (
+                    start + each > self.total + 0.01
+                    and plan.event.span is None
+                    and each <= plan.length
+                ):
                     self.warnings.append(
                         f"{self._number(plan.event)}: cut at the end, {self.total - start:.2f} of {each:.2f} s are left"
                     )
@@ -334,7 +392,12 @@ class _Solver:
         for i, (start, duration, plan) in enumerate(found):
             k = members[i % len(members)]
             own = self.lengths[k]
-            long = plan.bed or plan.event.duration is not None or plan.event.span is not None or plan.unit > plan.length
+            long = (
+                plan.bed
+                or plan.event.duration is not None
+                or plan.event.span is not None
+                or plan.unit > plan.length
+            )
             duration = duration if long else min(duration, own)
             turns[k].append(self._placement(plan, start, duration))
         for k in members:

@@ -104,7 +104,12 @@ def alike(a: str, b: str) -> float:
         return 0.8
     if len(short) >= 4 and long.startswith(short):
         return 0.8 if long == x else 0.45
-    if len(short) >= 3 and len(long) - len(short) >= 3 and long.endswith(short) and short not in ("ing",):
+    if (
+        len(short) >= 3
+        and len(long) - len(short) >= 3
+        and long.endswith(short)
+        and short not in ("ing",)
+    ):
         return 0.6
     if len(a) >= 4 and len(b) >= 4 and _distance_one(a, b):
         return 0.7
@@ -158,7 +163,9 @@ class Matcher:
         hits = sum(max((alike(a, c) for c in weights), default=0.0) for a in words)
         return 0.6 * recall + 0.4 * hits / len(words) if found else 0.0
 
-    def scores(self, parts: Sequence[tuple[str, Sequence[str]]]) -> list[list[tuple[float, float, float]]]:
+    def scores(
+        self, parts: Sequence[tuple[str, Sequence[str]]]
+    ) -> list[list[tuple[float, float, float]]]:
         """For each part (text, words) and caption: total, lexical and encoder's similarity."""
         known = [k for k, c in enumerate(self.captions) if c.strip()]
         rows = [[(0.0, 0.0, 0.0)] * len(self.captions) for _ in parts]

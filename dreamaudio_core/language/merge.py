@@ -37,7 +37,13 @@ def is_explicit(reading: Reading) -> bool:
     events = list(reading.events)
     named = [e.group for e in events]
     shared = any(len(m) > 1 for m in reading.members) or "" in reading.captions
-    return reading.seconds > _NETWORK_SECONDS or reading.terse or shared or len(set(named)) < len(named) or any(map(_states, events))
+    return (
+        reading.seconds > _NETWORK_SECONDS
+        or reading.terse
+        or shared
+        or len(set(named)) < len(named)
+        or any(map(_states, events))
+    )
 
 
 def merge(
@@ -86,9 +92,7 @@ def merge(
             warnings.append(f"reference {k + 1}: not used, for the prompt excludes it")
         elif not found:
             warnings.append(f"reference {k + 1}: not used, {reasons[k]}")
-    warnings += [
-        f'no reference stands for "{part}"' for part in reading.unnamed if len(part) > 2
-    ]
+    warnings += [f'no reference stands for "{part}"' for part in reading.unnamed if len(part) > 2]
     return Layout(places, reasons, list(dict.fromkeys(warnings)))
 
 
@@ -109,9 +113,7 @@ def _same_order(
     for a, b in pairs:
         x, y = read[a], read[b]
         assert x and y
-        if _end(x[-1]) <= y[0].start + 0.02 and (
-            _end(network[a][-1]) > network[b][0].start + 0.1
-        ):
+        if _end(x[-1]) <= y[0].start + 0.02 and (_end(network[a][-1]) > network[b][0].start + 0.1):
             return False
         if a < b and _overlap(x[0], y[0]) and not _overlap(network[a][0], network[b][0]):
             return False

@@ -70,7 +70,10 @@ def _raw(text: str) -> list[Token]:
         kind, found, start, end = match.lastgroup, match[0].lower(), *match.span()
         if kind == "clock":
             minutes, seconds = found.split(":")
-            tokens += [Token("@", start, start), Token(number(60 * int(minutes) + float(seconds)), start, end)]
+            tokens += [
+                Token("@", start, start),
+                Token(number(60 * int(minutes) + float(seconds)), start, end),
+            ]
             tokens.append(Token("s", end, end))
         elif kind == "times":
             count = re.sub(r"\D", "", found)
@@ -82,13 +85,22 @@ def _raw(text: str) -> list[Token]:
         elif kind == "word" and found == "x" and re.match(r"\s*\d", text[end:]):
             tokens.append(Token("times", start, end))
         elif kind == "word" and re.search(r"[\u3040-\u30ff\u4e00-\u9fff]", found):
-            tokens += [Token(_TRANSLATED.get(w, w), start + a, start + b) for w, a, b in _foreign(found)]
+            tokens += [
+                Token(_TRANSLATED.get(w, w), start + a, start + b) for w, a, b in _foreign(found)
+            ]
         else:
             tokens.append(Token(found.replace("’", "'"), start, end))
     return tokens
 
 
-_TRANSLATED = {"然后": "then", "接着": "then", "之后": "then", "次": "times", "回": "times", "秒": "s"}
+_TRANSLATED = {
+    "然后": "then",
+    "接着": "then",
+    "之后": "then",
+    "次": "times",
+    "回": "times",
+    "秒": "s",
+}
 _TRANSLATED.update({word: str(value) for word, value in _CHINESE.items()})
 
 
@@ -130,7 +142,7 @@ def tokenize(text: str) -> list[Token]:
             used, out = 2, [number(NUMBERS[text_] + NUMBERS[word(i + 1)])]
         elif text_ in ("a", "two") and word(i + 1) == "dozen":
             used, out = 2, ["12" if text_ == "a" else "24"]
-        elif text_ == "a" and word(i + 1) in ("couple", "pair", "few") :
+        elif text_ == "a" and word(i + 1) in ("couple", "pair", "few"):
             used = 3 if word(i + 2) == "of" else 2
             out = [f"{INDEFINITE[word(i + 1)]}"]
         elif text_ == "a" and word(i + 1) == "hundred":
@@ -145,7 +157,11 @@ def tokenize(text: str) -> list[Token]:
                 out = ["once"]
         elif text_ in ("time", "tiems", "tmes", "tims") and tokens and tokens[-1].is_number:
             out = ["times"]
-        elif text_ in ("ms", "msec", "milliseconds", "millisecond") and tokens and tokens[-1].is_number:
+        elif (
+            text_ in ("ms", "msec", "milliseconds", "millisecond")
+            and tokens
+            and tokens[-1].is_number
+        ):
             last = tokens.pop()
             tokens.append(Token(number(float(last.text) / 1000), last.start, last.end))
             out = ["s"]
@@ -155,20 +171,46 @@ def tokenize(text: str) -> list[Token]:
             out = ["s"]
         elif text_ in _SECONDS and text_ != "second":
             out = ["s"]
-        elif text_ == "second" and tokens and (
-            tokens[-1].is_number or (tokens[-1].text == "-" and len(tokens) > 1 and tokens[-2].is_number)
+        elif (
+            text_ == "second"
+            and tokens
+            and (
+                tokens[-1].is_number
+                or (tokens[-1].text == "-" and len(tokens) > 1 and tokens[-2].is_number)
+            )
         ):
             out = ["s"]
-        elif text_ in ("a", "one") and word(i + 1) == "second" and word(i + 2) in (
-            "later", "between", "pause", "in", "apart", "of", "after", "long", "intervals", "pass", "passes"
+        elif (
+            text_ in ("a", "one")
+            and word(i + 1) == "second"
+            and word(i + 2)
+            in (
+                "later",
+                "between",
+                "pause",
+                "in",
+                "apart",
+                "of",
+                "after",
+                "long",
+                "intervals",
+                "pass",
+                "passes",
+            )
         ):
             out = ["1"]
-        if out == [text_] and text_.isdigit() and word(i + 1) == "and" and (
-            word(i + 2) == "a" and word(i + 3) == "half"
+        if (
+            out == [text_]
+            and text_.isdigit()
+            and word(i + 1) == "and"
+            and (word(i + 2) == "a" and word(i + 3) == "half")
         ):
             used, out = 4, [number(int(text_) + 0.5)]
-        elif out[0].isdigit() and out != [text_] and word(i + 1) == "and" and (
-            word(i + 2) == "a" and word(i + 3) == "half"
+        elif (
+            out[0].isdigit()
+            and out != [text_]
+            and word(i + 1) == "and"
+            and (word(i + 2) == "a" and word(i + 3) == "half")
         ):
             used, out = 4, [number(int(out[0]) + 0.5)]
         end = raw[min(i + used, len(raw)) - 1].end
@@ -182,8 +224,24 @@ def _is_count(raw: list[Token], at: int) -> bool:
     """Whether "once" is a number, not a conjunction as in "once the door has closed"."""
     after = raw[at + 1].text if at + 1 < len(raw) else "."
     before = raw[at - 1].text
-    if after in ("per", "every", "a", "an") and (after in ("per", "every") or raw[at + 2 :][:1] and raw[at + 2].text in _SECONDS):
+    if after in ("per", "every", "a", "an") and (
+        after in ("per", "every") or raw[at + 2 :][:1] and raw[at + 2].text in _SECONDS
+    ):
         return True
     if before in ("at", "all"):
         return False
-    return not after[0].isalpha() or after in ("and", "but", "while", "then", "in", "at", "as", "only", "more", "before", "after", "over", "with")
+    return not after[0].isalpha() or after in (
+        "and",
+        "but",
+        "while",
+        "then",
+        "in",
+        "at",
+        "as",
+        "only",
+        "more",
+        "before",
+        "after",
+        "over",
+        "with",
+    )

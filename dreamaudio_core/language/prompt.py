@@ -14,10 +14,41 @@ from .cues import Cue, find_cues, grammar
 from .mentions import Matcher, Similarity, caption_from_name, stem, stopwords, verb_forms
 from .numbers import Token, tokenize
 
-_HARD = {".", ";", "!", "?", "...", "…", "->", "/", "|", "•", "。", "；", "！", "？", "—", "–", "\n", ":"}
+_HARD = {
+    ".",
+    ";",
+    "!",
+    "?",
+    "...",
+    "…",
+    "->",
+    "/",
+    "|",
+    "•",
+    "。",
+    "；",
+    "！",
+    "？",
+    "—",
+    "–",
+    "\n",
+    ":",
+}
 _COMMA = {",", "，", "、", "(", ")", "but"}
 _AND = {"and", "&", "+", "plus"}
-_DETERMINERS = {"a", "an", "the", "someone", "somebody", "he", "she", "his", "her", "another", "nobody"}
+_DETERMINERS = {
+    "a",
+    "an",
+    "the",
+    "someone",
+    "somebody",
+    "he",
+    "she",
+    "his",
+    "her",
+    "another",
+    "nobody",
+}
 _SINGULAR = _DETERMINERS - {"the", "his", "her"} | {"it", "somebody", "someone"}
 # Connectives that may open a subordinate clause before the main one.
 _SUBORDINATE = {
@@ -160,9 +191,7 @@ def _groups(captions: Sequence[str], names: Sequence[str]) -> tuple[list[str], l
 
 
 class _Reader:
-    def __init__(
-        self, prompt: str, matcher: Matcher, seconds: float, wanted: Sequence[bool] = ()
-    ):
+    def __init__(self, prompt: str, matcher: Matcher, seconds: float, wanted: Sequence[bool] = ()):
         self.wanted = list(wanted)
         self.prompt, self.matcher, self.seconds = prompt, matcher, seconds
         self.tokens = tokenize(prompt)
@@ -175,7 +204,19 @@ class _Reader:
             c
             for c in self.cues
             if not (
-                c.kind in ("gain", "last", "first", "pan", "forward", "together", "backward", "denial", "again", "gap")
+                c.kind
+                in (
+                    "gain",
+                    "last",
+                    "first",
+                    "pan",
+                    "forward",
+                    "together",
+                    "backward",
+                    "denial",
+                    "again",
+                    "gap",
+                )
                 and c.last - c.first == 1
                 and stem(self.tokens[c.first].text) in stems
                 and self._neighbour(c, stems)
@@ -259,7 +300,9 @@ class _Reader:
                     self.elements.append(("cue", cue))
                 single = cue.last - cue.first == 1
                 if (cue.kind in ("bed", "gain") and single) or (
-                    cue.kind in ("every",) and token.is_word and token.text not in stopwords()
+                    cue.kind in ("every",)
+                    and token.is_word
+                    and token.text not in stopwords()
                     and stem(token.text) in {stem(w) for w in caption_text.split()}
                 ):
                     add(i)
@@ -280,7 +323,12 @@ class _Reader:
                 self.elements.append(("break", "and"))
             elif token.text in grammar()["place"] and (run or token.text in ("in", "inside", "at")):
                 flush()
-                self.elements.append(("break", "place" if self.elements and self.elements[-1][0] != "break" else "in"))
+                self.elements.append(
+                    (
+                        "break",
+                        "place" if self.elements and self.elements[-1][0] != "break" else "in",
+                    )
+                )
             elif i > 0 and (
                 token.text in ("does", "do") or (token.text == "we" and self._text(i + 1) == "hear")
             ):
@@ -303,7 +351,9 @@ class _Reader:
         out: list[tuple[str, object]] = []
         pending: int | None = None
         for kind, value in self.elements:
-            if kind == "part" or (kind == "cue" and value.kind in ("backward", "together", "denial")):
+            if kind == "part" or (
+                kind == "cue" and value.kind in ("backward", "together", "denial")
+            ):
                 pending = None
             elif kind == "cue" and value.kind == "forward":
                 pending = value.last if value.last < len(self.tokens) else None
@@ -359,7 +409,11 @@ class _Reader:
                 i = len(out) - 1
                 while i > 0 and out[i][0] == "cue" and out[i][1].kind not in _SPLITTING:
                     i -= 1
-                level = out[i][1] if out[i][0] == "break" else ("article" if out[i][0] == "part" else "hard")
+                level = (
+                    out[i][1]
+                    if out[i][0] == "break"
+                    else ("article" if out[i][0] == "part" else "hard")
+                )
                 j = i - 1 if out[i][0] == "break" else i
                 while j > 0 and out[j][0] == "cue" and out[j][1].kind not in _SPLITTING:
                     j -= 1
@@ -398,7 +452,12 @@ class _Reader:
             return False
         if level == "and":
             own = self._own_event(right)
-            if right.group is not None and right.group == left.group and not own and right.number is None:
+            if (
+                right.group is not None
+                and right.group == left.group
+                and not own
+                and right.number is None
+            ):
                 return not {stem(w) for w in right.words} & {stem(w) for w in left.words}
             if right.group is None:
                 return not right.words or (left.group is not None and not own)
@@ -461,9 +520,7 @@ class _Reader:
                 for a, b in zip(stems, stems[1:]):
                     run = run + 1 if a == b else 1
                     part.repeats = max(part.repeats, run)
-                if part.repeats > 1 and any(
-                    f"{w} {w}" in caption for w in part.words
-                ):
+                if part.repeats > 1 and any(f"{w} {w}" in caption for w in part.words):
                     part.repeats = 1
             subject = self.tokens[part.first].text in _SINGULAR
             if part.group is not None and not subject:
@@ -475,10 +532,19 @@ class _Reader:
                             word in (c + "s", c + "es") or (stem(word) == c and word not in words)
                             for c in words
                         )
-                    compound = [c for c in words if c.endswith(word[:-1]) and word == word[:-1] + "s"]
-                    if compound and not verb and len(word) > 4 and not any(c.endswith("s") for c in words):
+                    compound = [
+                        c for c in words if c.endswith(word[:-1]) and word == word[:-1] + "s"
+                    ]
+                    if (
+                        compound
+                        and not verb
+                        and len(word) > 4
+                        and not any(c.endswith("s") for c in words)
+                    ):
                         part.plural = True
-                if part.plural and any(w.endswith("s") and stem(w) == stem(p) for w in words for p in part.words):
+                if part.plural and any(
+                    w.endswith("s") and stem(w) == stem(p) for w in words for p in part.words
+                ):
                     part.plural = False
 
     def is_terse(self) -> bool:
@@ -488,7 +554,9 @@ class _Reader:
             return True
         parts = [p for p in self.parts if p.words and not p.denied]
         bare = sum(
-            not any(t.text in _DETERMINERS | {"some", "we", "it"} for t in self.tokens[p.first : p.last])
+            not any(
+                t.text in _DETERMINERS | {"some", "we", "it"} for t in self.tokens[p.first : p.last]
+            )
             for p in parts
         )
         return len(self.tokens) > _NETWORK_WORDS or (len(parts) > 0 and bare > 0.5 * len(parts))
@@ -565,9 +633,7 @@ def read_prompt(
     reading.denied = {
         p.group for p in reader.parts if p.denied and p.group is not None and p.group not in named
     }
-    reading.leftover = [
-        k for k in range(len(groups)) if k not in named and k not in reading.denied
-    ]
+    reading.leftover = [k for k in range(len(groups)) if k not in named and k not in reading.denied]
     return reading
 
 
@@ -634,7 +700,12 @@ class _Builder:
                     continue
                 if value == "in":
                     following = self._next_in_sentence(at)
-                    if not self.sentence and following is not None and following.group is not None and not prefix:
+                    if (
+                        not self.sentence
+                        and following is not None
+                        and following.group is not None
+                        and not prefix
+                    ):
                         if not relation and self._another(at, following):
                             following.place = True
                             prefix = "together"
@@ -647,7 +718,11 @@ class _Builder:
                     else:
                         continue
                 if prefix and prefix_event is not None:
-                    relation = {"backward": "forward", "forward": "backward", "together": "together"}[prefix]
+                    relation = {
+                        "backward": "forward",
+                        "forward": "backward",
+                        "together": "together",
+                    }[prefix]
                     self.main = prefix_event
                     prefix, prefix_event = "", None
                 elif value == "comma":
@@ -672,7 +747,11 @@ class _Builder:
                     if phrase in _ADVERBS_TOGETHER and (trailing or not self.sentence):
                         if trailing and self.sentence:
                             count = len(self.sentence)
-                            enough = self.sentence if count <= 2 or "all" in phrase or not self._commas(at) else self.sentence[-2:]
+                            enough = (
+                                self.sentence
+                                if count <= 2 or "all" in phrase or not self._commas(at)
+                                else self.sentence[-2:]
+                            )
                             self._together(enough)
                         else:
                             together_sentence = True
@@ -684,11 +763,19 @@ class _Builder:
                         self.recent.bed = True
                     elif phrase == "with" and self._unknown_before(at):
                         pass
-                    elif in_object and phrase in ("and then", "then") and not self._comma_before(at):
+                    elif (
+                        in_object and phrase in ("and then", "then") and not self._comma_before(at)
+                    ):
                         pass
                     else:
                         if cue.kind == "backward" and self.recent is not None:
-                            before = phrase in ("but first", "but before that", "and before that", "before that", "earlier")
+                            before = phrase in (
+                                "but first",
+                                "but before that",
+                                "and before that",
+                                "before that",
+                                "earlier",
+                            )
                             self.main = self.recent if before or self.main is None else self.main
                         relation, in_object = cue.kind, False
                         keep_main = phrase in ("before", "until", "till", "prior to")
@@ -719,7 +806,11 @@ class _Builder:
                         relation = "forward"
                     offset = cue.values[0]
                 elif cue.kind == "after":
-                    if self.all and (relation or self._comma_before(at) or self.sentence == []) and self._started(at):
+                    if (
+                        self.all
+                        and (relation or self._comma_before(at) or self.sentence == [])
+                        and self._started(at)
+                    ):
                         gap = cue.values[0]
                     # Otherwise an absolute time, given to its part below.
                 elif cue.kind == "first":
@@ -727,7 +818,10 @@ class _Builder:
                     if not pending_first and self.recent is not None:
                         self._move(self.recent, "first")
                 elif cue.kind == "last":
-                    ends = phrase in ("end with", "ends with", "it ends with") and "between" not in self.reader.prompt
+                    ends = (
+                        phrase in ("end with", "ends with", "it ends with")
+                        and "between" not in self.reader.prompt
+                    )
                     pinned_end = ends
                     if phrase in _AT_LAST:
                         relation = relation or "forward"
@@ -739,7 +833,12 @@ class _Builder:
             part: _Part = value
             if part.denied or part.filler:
                 continue
-            if part.aside and self.recent is not None and part.group == self.recent.group and not part.number:
+            if (
+                part.aside
+                and self.recent is not None
+                and part.group == self.recent.group
+                and not part.number
+            ):
                 self.by_part[id(part)] = self.recent
                 continue
             event = self._event(part, at, relation, in_object, prefix)
@@ -768,7 +867,12 @@ class _Builder:
                         self.main.gap, offset = offset, None
                     self._before(event, self.main)
                     in_object = True
-                elif in_object and self._and_before(at) and self.main is not None and self.main is not event:
+                elif (
+                    in_object
+                    and self._and_before(at)
+                    and self.main is not None
+                    and self.main is not event
+                ):
                     self._before(event, self.main)
                 elif relation == "together" and self.recent is not None:
                     self._beside(event, self.main if self.main in self.sentence else self.recent)
@@ -816,7 +920,9 @@ class _Builder:
             self.line = [[e for e in g if e is not event] for g in self.line]
         self.line = [[e] for e in front] + [g for g in self.line if g]
         self.reading.unnamed = [
-            self._quote(p) for p in self.reader.parts if p.group is None and p.words and not p.denied and not p.filler
+            self._quote(p)
+            for p in self.reader.parts
+            if p.group is None and p.words and not p.denied and not p.filler
         ]
         self.reading.sequence = [[e for e in g if e.group is not None] for g in self.line]
         self.reading.sequence = [g for g in self.reading.sequence if g]
@@ -882,7 +988,7 @@ class _Builder:
                 return follows and bool(self._next_in_sentence(at))
             if kind == "part" and value.words:
                 return True
-            if kind == "cue" and value.kind in ("forward", "backward") :
+            if kind == "cue" and value.kind in ("forward", "backward"):
                 return False
         return False
 
@@ -976,16 +1082,26 @@ class _Builder:
         tokens = self.reader.tokens
         return self.reader.prompt[tokens[part.first].start : tokens[part.last - 1].end]
 
-    def _event(self, part: _Part, at: int, relation: str, in_object: bool, prefix: str) -> Event | None:
-        again = any(
-            kind == "cue" and value.kind == "again"
-            for kind, value in self._cell(at)
-        )
+    def _event(
+        self, part: _Part, at: int, relation: str, in_object: bool, prefix: str
+    ) -> Event | None:
+        again = any(kind == "cue" and value.kind == "again" for kind, value in self._cell(at))
         group = part.group
-        tail = [k for k, v in self._cell(at) if k == "cue" and v.kind in ("times", "at", "gain", "again", "later", "end")]
+        tail = [
+            k
+            for k, v in self._cell(at)
+            if k == "cue" and v.kind in ("times", "at", "gain", "again", "later", "end")
+        ]
         if group is None:
-            ordinal = any(t.text in ("one", "other", "another", "answers", "them", "it") for t in self.reader.tokens[part.first : part.last])
-            if not part.words and not part.number and not (again or (tail and relation == "forward")):
+            ordinal = any(
+                t.text in ("one", "other", "another", "answers", "them", "it")
+                for t in self.reader.tokens[part.first : part.last]
+            )
+            if (
+                not part.words
+                and not part.number
+                and not (again or (tail and relation == "forward"))
+            ):
                 return None
             empty = not part.words or (again and ordinal)
             if empty and self.recent is not None and (again or part.number or tail):
@@ -1009,19 +1125,38 @@ class _Builder:
         same = [e for e in self.all if e.group == group]
         if same and not again and not part.number and part.repeats == 1:
             next_cue = next(
-                (v for k, v in self.reader.elements[at + 1 :] if k in ("cue", "break") and v not in ("place", "article")),
+                (
+                    v
+                    for k, v in self.reader.elements[at + 1 :]
+                    if k in ("cue", "break") and v not in ("place", "article")
+                ),
                 None,
             )
-            subject = isinstance(next_cue, Cue) and next_cue.kind in ("backward",) and relation == ""
-            forward_verb = isinstance(next_cue, Cue) and next_cue.kind == "forward" and (
-                self.reader.tokens[next_cue.first].text in ("before", "precedes", "comes")
-                and relation == ""
-                and same[-1] is self.recent
+            subject = (
+                isinstance(next_cue, Cue) and next_cue.kind in ("backward",) and relation == ""
+            )
+            forward_verb = (
+                isinstance(next_cue, Cue)
+                and next_cue.kind == "forward"
+                and (
+                    self.reader.tokens[next_cue.first].text in ("before", "precedes", "comes")
+                    and relation == ""
+                    and same[-1] is self.recent
+                )
             )
             fades = any(k == "cue" and v.kind in ("fade_out", "fade_in") for k, v in self._cell(at))
-            bed = any(k == "cue" and v.kind in ("bed", "until_end") for k, v in self._cell(at)) or "go on" in part.text
+            bed = (
+                any(k == "cue" and v.kind in ("bed", "until_end") for k, v in self._cell(at))
+                or "go on" in part.text
+            )
             definite = self.reader.tokens[part.first].text == "the"
-            if relation == "backward" or prefix or subject or forward_verb or ((fades or bed) and definite):
+            if (
+                relation == "backward"
+                or prefix
+                or subject
+                or forward_verb
+                or ((fades or bed) and definite)
+            ):
                 self.by_part[id(part)] = same[-1]
                 return same[-1]
         if self.recent is not None and self.recent.group == group and not again:
@@ -1055,7 +1190,11 @@ class _Builder:
             i -= 1
         i = at + 1
         while i < len(elements) and (elements[i][0] == "cue" or elements[i] == ("break", "place")):
-            if elements[i][0] == "cue" and elements[i][1].kind in ("forward", "backward", "together"):
+            if elements[i][0] == "cue" and elements[i][1].kind in (
+                "forward",
+                "backward",
+                "together",
+            ):
                 break
             found.append(elements[i])
             i += 1
@@ -1084,9 +1223,15 @@ class _Builder:
                 kind, value = elements[i]
                 if kind == "break" and value in stops:
                     return None
-                if kind == "cue" and value.kind in ("forward", "backward", "together") and stops != ("hard",):
+                if (
+                    kind == "cue"
+                    and value.kind in ("forward", "backward", "together")
+                    and stops != ("hard",)
+                ):
                     phrase = self.reader.tokens[value.first].text
-                    if not (step > 0 and phrase in ("then",)) and not (step < 0 and phrase == "with"):
+                    if not (step > 0 and phrase in ("then",)) and not (
+                        step < 0 and phrase == "with"
+                    ):
                         return None
                 if kind == "part" and id(value) in self.by_part:
                     return value
@@ -1099,13 +1244,43 @@ class _Builder:
         if before is None and after is None:
             # Alone between commas: with what follows where it opens the sentence.
             before, after = find(-1, ("hard",)), find(1, ("hard",))
-            if cue.kind in ("at", "beginning", "end", "halfway", "range", "first_part", "last_part", "middle", "after", "every", "from", "until", "bed"):
+            if cue.kind in (
+                "at",
+                "beginning",
+                "end",
+                "halfway",
+                "range",
+                "first_part",
+                "last_part",
+                "middle",
+                "after",
+                "every",
+                "from",
+                "until",
+                "bed",
+            ):
                 opening = before is None
-                if after is not None and (opening or self._taken(before, cue)) :
+                if after is not None and (opening or self._taken(before, cue)):
                     before = None
             if before is None and after is None:
                 before, after = find(-1, ()), find(1, ())
-                opens = before is None or (cue.kind in ("at", "after", "range", "beginning", "end", "middle", "halfway", "first_part", "last_part") and tokens[cue.first - 1 : cue.first] and tokens[cue.first - 1].text in _HARD and after is not None)
+                opens = before is None or (
+                    cue.kind
+                    in (
+                        "at",
+                        "after",
+                        "range",
+                        "beginning",
+                        "end",
+                        "middle",
+                        "halfway",
+                        "first_part",
+                        "last_part",
+                    )
+                    and tokens[cue.first - 1 : cue.first]
+                    and tokens[cue.first - 1].text in _HARD
+                    and after is not None
+                )
                 before = None if opens else before
         elif before is not None and after is not None:
             and_between = None
@@ -1124,7 +1299,12 @@ class _Builder:
             )
             if cue.kind in ("gain", "bed") and before.first <= cue.first < before.last:
                 after = None
-            elif leading and (cue.kind != "bed") and before.last <= cue.first and not (cue.kind == "gain" and and_after is not None):
+            elif (
+                leading
+                and (cue.kind != "bed")
+                and before.last <= cue.first
+                and not (cue.kind == "gain" and and_after is not None)
+            ):
                 before = None
             elif and_between is not None and and_after is None:
                 before = None
@@ -1180,7 +1360,11 @@ class _Builder:
             event.reasons.append(f"{said} -> every {values[0]:.2f} s")
         elif kind == "between":
             target = event
-            if event.count is None and len([e for g in self.line for e in g if e.group == event.group]) <= 1 and len(self.line) > 1:
+            if (
+                event.count is None
+                and len([e for g in self.line for e in g if e.group == event.group]) <= 1
+                and len(self.line) > 1
+            ):
                 for group in self.line[1:]:
                     for e in group:
                         e.gap = values[0]
@@ -1210,7 +1394,11 @@ class _Builder:
             event.bed = True
             event.reasons.append(f"{said}: all the time")
         elif kind in ("beginning", "end", "middle", "halfway"):
-            if event.position and event.position != kind and {event.position, kind} == {"beginning", "end"}:
+            if (
+                event.position
+                and event.position != kind
+                and {event.position, kind} == {"beginning", "end"}
+            ):
                 twin = Event(event.group, event.text, position=kind, other=True)
                 self.all.append(twin)
                 self.line.append([twin])
@@ -1237,7 +1425,9 @@ class _Builder:
     def _clock_list(self) -> bool:
         """Whether bare times lead all parts of a list and grow ("2 s dog, 5 s door")."""
         cues = [c for c in self.reader.cues if c.kind == "for_or_at"]
-        bare = [c for c in cues if self.reader.tokens[c.first].is_number and "-" not in self._said(c)]
+        bare = [
+            c for c in cues if self.reader.tokens[c.first].is_number and "-" not in self._said(c)
+        ]
         values = [c.values[0] for c in cues]
         return len(cues) > 1 and len(bare) == len(cues) and values == sorted(set(values))
 

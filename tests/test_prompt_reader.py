@@ -1,0 +1,207 @@
+"""The reader of prompts and its solver: the right values of reported misreadings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import dreamaudio_core
+from dreamaudio_core.config import TextConfig
+from dreamaudio_core.evaluation.timelines import (
+    PromptItem,
+    evaluate_prompts,
+    faults,
+    read_prompt_items,
+)
+from dreamaudio_core.language.layout import lay_out
+from dreamaudio_core.language.merge import merge
+from dreamaudio_core.language.numbers import tokenize
+from dreamaudio_core.language.prompt import read_prompt
+from dreamaudio_core.networks.text_encoder import load_text_encoder
+from dreamaudio_core.scene.timeline import Placement
+from dreamaudio_core.weights.folder import model_folder, read_config
+
+PACKAGE = Path(dreamaudio_core.__file__).parent
+DOG, CROW = ("a dog barks", 0.9), ("a crow caws", 0.7)
+REGISTER, GUITAR = ("a cash register rings", 1.3), ("a guitar plays soft harmonics", 6.0)
+
+
+@pytest.fixture(scope="module")
+def similarity():
+    folder = model_folder("mini")
+    text: TextConfig = read_config(folder).text
+    encoder = load_text_encoder(folder / text.source, text)
+    known: dict[str, torch.Tensor] = {}
+
+    def vectors(texts):
+        for t in texts:
+            if t not in known:
+                tokens, mask = encoder.encode([t])
+                mean = tokens[0][mask[0]].float().mean(0)
+                known[t] = torch.nn.functional.normalize(mean, dim=0)
+        return torch.stack([known[t] for t in texts])
+
+    return lambda a, b: (vectors(a) @ vectors(b).T).tolist()
+
+
+@pytest.fixture
+def arrange(similarity):
+    def run(prompt, *references, seconds=10.24, names=(), network=None):
+        captions, lengths = [c for c, _ in references], [s for _, s in references]
+        reading = read_prompt(prompt, captions, seconds, similarity, names)
+        return merge(reading, lay_out(reading, lengths), network, lengths)
+
+    return run
+
+
+def starts(layout, k=0):
+    return [round(p.start, 2) for p in layout.places[k]]
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("Twenty-four claps at 0:03", ["24", "claps", "at", "@", "3", "s"]),
+        ("two and a half seconds", ["2.5", "s"]),
+        ("x3 and 4x", ["3", "times", "and", "4", "times"]),
+        ("250ms", ["0.25", "s"]),
+        ("once the door shuts, twice", ["once", "the", "door", "shuts", ",", "2", "times"]),
+    ],
+)
+def test_numbers_are_written_one_way(text, words):
+    assert [t.text for t in tokenize(text)] == words
+
+
+@pytest.mark.parametrize(
+    "prompt, count",
+    [
+        ("a dog barks five times", 5),
+        ("a dog barks six times", 6),
+        ("three dog barks", 3),
+        ("a dog barks and barks and barks", 3),
+        ("a dog barks thirty-two times", 32),
+        ("a dog barks not once but twice", 2),
+    ],
+)
+def test_counts(arrange, prompt, count):
+    layout = arrange(prompt, DOG, seconds=40.0)
+    assert len(layout.places[0]) == count
+    for earlier, later in zip(layout.places[0], layout.places[0][1:]):
+        assert later.start >= earlier.start + earlier.duration
+
+
+@pytest.mark.parametrize(
+    "prompt, wanted",
+    [
+        ("a dog barks at 2 seconds and again at 6 seconds", [2.0, 6.0]),
+        ("a dog barks at 1, 3 and 5 seconds", [1.0, 3.0, 5.0]),
+        ("after three seconds of silence a dog barks", [3.0]),
+        ("[2s] dog [4s] dog", [2.0, 4.0]),
+        ("a dog barks at 0:03", [3.0]),
+    ],
+)
+def test_times_are_exact(arrange, prompt, wanted):
+    layout = arrange(prompt, DOG)
+    assert starts(layout) == wanted
+
+
+def test_times_of_two_references_and_their_reasons(arrange):
+    layout = arrange("a dog barks at 3 s, a crow caws at 7 s", DOG, CROW)
+    assert starts(layout, 0) == [3.0] and starts(layout, 1) == [7.0]
+    assert '"at 3 s" -> 3.00' in layout.reasons[0]
+
+
+def test_gap_duration_and_end(arrange):
+    layout = arrange("a dog barks, then two seconds of silence, then a crow caws", DOG, CROW)
+    dog, crow = layout.places[0][0], layout.places[1][0]
+    assert crow.start - dog.start - dog.duration == pytest.approx(2.0, abs=1e-3)
+    (guitar,) = arrange("a guitar plays soft harmonics for one second", GUITAR).places[0]
+    assert guitar.duration == 1.0 and guitar.start < 0.2
+    last = arrange("at the very end the dog barks again", DOG, seconds=60.0).places[0][-1]
+    assert last.start + last.duration == pytest.approx(60.0)
+    (first,) = arrange("at the beginning a dog barks", DOG).places[0]
+    assert first.start <= 0.08
+
+
+def test_beds_and_repeats_over_them(arrange):
+    prompt = "a dog barks three times over guitar harmonics in the background"
+    layout = arrange(prompt, DOG, GUITAR)
+    (bed,) = layout.places[1]
+    assert len(layout.places[0]) == 3 and (bed.start, bed.duration) == (0.0, 10.24)
+
+
+def test_intervals(arrange):
+    assert starts(arrange("a dog barks every two seconds", DOG)) == [0, 2, 4, 6, 8]
+
+
+def test_levels_and_sides(arrange):
+    layout = arrange("a dog barks quietly on the left, a crow caws in the distance", DOG, CROW)
+    assert layout.places[0][0].gain < 0 and layout.places[0][0].pan < 0
+    assert layout.places[1][0].gain < 0
+
+
+def test_what_is_denied_is_told(arrange):
+    layout = arrange("a dog barks, no crow", DOG, CROW)
+    assert layout.places[1] == []
+    assert layout.warnings == ["reference 2: not used, for the prompt excludes it"]
+
+
+def test_references_of_one_caption_take_turns(arrange):
+    layout = arrange("a dog barks four times", DOG, DOG)
+    order = sorted((p.start, k) for k in (0, 1) for p in layout.places[k])
+    assert [k for _, k in order] == [0, 1, 0, 1]
+
+
+def test_an_empty_caption_takes_the_name_of_its_file_and_is_used_at_any_rate(arrange):
+    named = arrange(
+        "a crow caws, then a dog", ("", 0.9), ("", 0.7), names=["dog.wav", "Crow_02.wav"]
+    )
+    assert named.places[0][0].start > named.places[1][0].start
+    assert len(arrange("a dog barks", ("", 0.9), names=["REC_01.wav"]).places[0]) == 1
+    assert len(arrange("", DOG).places[0]) == 1
+
+
+def test_other_languages_are_told(arrange):
+    layout = arrange("乌鸦叫，然后收银机响", ("乌鸦叫", 0.7), ("收银机响", 1.3))
+    assert layout.places[0][0].start < layout.places[1][0].start
+    assert "English" in layout.warnings[0]
+
+
+def test_too_much_for_the_target_is_shortened_and_told(arrange):
+    layout = arrange("a dog barks ten times", ("a dog barks", 1.5))
+    assert len(layout.places[0]) == 10
+    assert any("shortened" in w for w in layout.warnings)
+    beyond = arrange("a dog barks at 12 seconds", DOG)
+    assert beyond.places[0] == [] and "beyond the end" in beyond.warnings[0]
+
+
+def test_the_network_fills_what_the_prompt_leaves_open(arrange):
+    network = [[Placement(0.4, 0.9)], [Placement(5.0, 0.7)]]
+    layout = arrange("a dog barks, then a crow caws", DOG, CROW, network=network)
+    assert starts(layout, 0) == [0.4] and starts(layout, 1) == [5.0]
+    reversed_ = [[Placement(5.0, 0.9)], [Placement(0.4, 0.7)]]
+    layout = arrange("a dog barks, then a crow caws", DOG, CROW, network=reversed_)
+    assert starts(layout, 0) < starts(layout, 1)
+
+
+def test_faults_are_found():
+    item = PromptItem("", 10.0, ("a", "b"), (1.0, 1.0), ("", ""), {"starts": {"1": [2]}})
+    right = [[Placement(2.0, 1.0)], [Placement(4.0, 1.0)]]
+    assert faults(item, right, []) == []
+    assert faults(item, [[Placement(3.0, 1.0)], [Placement(4.0, 1.0)]], [])
+    assert faults(item, [right[0], []], [])
+    assert faults(item, [right[0], [Placement(4.0, 1.0), Placement(4.5, 1.0)]], [])
+
+
+def test_the_open_set_of_prompts(similarity):
+    items = read_prompt_items(PACKAGE / "evaluation/prompts.jsonl")
+    assert len(items) >= 200
+
+    def run(item):
+        reading = read_prompt(item.prompt, item.captions, item.seconds, similarity, item.names)
+        layout = merge(reading, lay_out(reading, item.lengths), None, item.lengths)
+        return layout.places, layout.warnings
+
+    assert evaluate_prompts(items, run)["right"] >= 95.0
