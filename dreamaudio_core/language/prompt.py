@@ -508,6 +508,8 @@ class _Reader:
         for part in self.parts:
             caption = self.matcher.captions[part.group] if part.group is not None else ""
             stems = [stem(w) for w in part.words]
+            if part.text.replace(" ", "") == caption.lower().replace(" ", ""):
+                continue
             for width in (1, 2):
                 unit = stems[:width]
                 times = len(stems) // max(1, width)
