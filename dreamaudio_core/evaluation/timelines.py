@@ -42,9 +42,9 @@ Timeline = Sequence[Sequence[Placement]]
 TOLERANCE = 0.15
 _EDGE = 0.4
 _KEYS = frozenset(
-    "counts starts first_start sequence sequence_of sequence_any order overlap inside spans lasts "
-    "gaps later intervals pauses spacing begins ends middle gain gains fade pan moves alternate total "
-    "warning tolerance".split()
+    "counts starts first_start sequence sequence_of sequence_any order overlap inside spans "
+    "lasts gaps later intervals pauses spacing begins ends middle gain gains fade pan "
+    "moves alternate total warning tolerance".split()
 )
 
 

@@ -237,8 +237,8 @@ class _Solver:
         for plan in movable:
             if plan.cap < plan.unit - 0.05:
                 self.warnings.append(
-                    f"{self._number(plan.event)}: shortened to {plan.each:.2f} s each, so that all fits into "
-                    f"{self.total:g} s"
+                    f"{self._number(plan.event)}: shortened to {plan.each:.2f} s each, so that "
+                    f"all fits into {self.total:g} s"
                 )
 
     def _shares(self, flow: list[list[_Plan]]) -> None:
@@ -312,7 +312,7 @@ class _Solver:
                 plan.starts = [at + i * plan.pitch(squeeze) for i in range(plan.count)]
             longest = max(blocks)
             for plan in entry:
-                # What sounds with the others, once and as if without end, goes on as long as they do.
+                # What sounds with the others, once and as if endless, goes on as long as they do.
                 brief = (
                     plan.count == 1
                     and plan.length >= 2.0
@@ -374,7 +374,8 @@ class _Solver:
             for i, start in enumerate(plan.starts):
                 if start >= self.total - 0.03:
                     self.warnings.append(
-                        f"{self._number(plan.event)}: {start:g} s lies beyond the end ({self.total:g} s), left out"
+                        f"{self._number(plan.event)}: {start:g} s lies beyond the end ({self.total:g} s), "
+                        "left out"
                     )
                     continue
                 each = plan.each
@@ -384,7 +385,8 @@ class _Solver:
                     and each <= plan.length
                 ):
                     self.warnings.append(
-                        f"{self._number(plan.event)}: cut at the end, {self.total - start:.2f} of {each:.2f} s are left"
+                        f"{self._number(plan.event)}: cut at the end, {self.total - start:.2f} of "
+                        f"{each:.2f} s are left"
                     )
                 found.append((max(0.0, start), min(each, self.total - start), plan))
         found.sort(key=lambda f: f[0])

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .cues import Cue, find_cues, grammar
 from .mentions import Matcher, Similarity, caption_from_name, stem, stopwords, verb_forms
-from .numbers import Token, tokenize
+from .numbers import tokenize
 
 _HARD = {
     ".",
@@ -55,8 +55,9 @@ _SUBORDINATE = {
     "backward": {"after", "only after", "once", "when", "as soon as", "following"},
     "forward": {"before", "prior to", "until", "till"},
     "together": {
-        "while", "whilst", "as", "just as", "during", "with", "over", "under", "beneath", "underneath",
-        "against", "against a backdrop of", "against a background of", "amid", "above", "behind", "whereas",
+        "while", "whilst", "as", "just as", "during", "with", "over", "under", "beneath",
+        "underneath", "against", "against a backdrop of", "against a background of", "amid", "above",
+        "behind", "whereas",
     },
 }  # fmt: skip
 _ADVERBS_TOGETHER = {
@@ -74,7 +75,8 @@ _NETWORK_WORDS = 45
 
 
 _SPLITTING = frozenset(
-    "forward backward together denial gap later after_by before_by after denied each_follows amid".split()
+    "forward backward together denial gap later after_by before_by after denied each_follows "
+    "amid".split()
 )
 
 
@@ -441,7 +443,7 @@ class _Reader:
                 part.group, part.score, part.lexical = k, total, lexical
 
     def _best(self, row: Sequence[tuple[float, float, float]]) -> int:
-        """The caption that fits best; one that the network does not take to be asked for fits less."""
+        """The caption that fits best; one that the network does not find asked for fits less."""
         return max(
             range(len(row)),
             key=lambda j: row[j][0] * (1.0 if not self.wanted or self.wanted[j] else _DOUBTED),
@@ -613,8 +615,8 @@ def read_prompt(
     names
         File names of the references.
     asked
-        Whether the network takes each reference to be asked for; where it is sure of the contrary, a
-        part that names no reference clearly is not taken for it.
+        Whether the network takes each reference to be asked for; where it does not, a part that
+        names no reference clearly is not taken for it.
     """
     groups, members = _groups(captions, names)
     matcher = Matcher(groups, similarity)
@@ -626,8 +628,8 @@ def read_prompt(
     reading = Reading(groups, members, [], set(), [], [], seconds)
     if any(ord(c) > 0x24F and c.isalpha() or ord(c) > 0x1F000 for c in prompt):
         reading.warnings.append(
-            "the prompt is not English: only the order of its clauses, figures and marks were read; "
-            "write prompt and captions in English"
+            "the prompt is not English: only the order of its clauses, figures and marks "
+            "were read; write prompt and captions in English"
         )
     _Builder(reader, reading).build()
     reading.terse = reader.is_terse()
@@ -691,7 +693,6 @@ class _Builder:
         in_object = False
         pending_first = pending_last = False
         together_sentence = False
-        seen_in_cell = False
         keep_main = meanwhile = pinned_end = False
         amid = ""
         framed: list[Event] = []
@@ -731,7 +732,6 @@ class _Builder:
                     in_object = False
                 if value in ("hard", "comma"):
                     keep_main = False
-                seen_in_cell = False
                 if value == "hard":
                     if self.sentence:
                         if together_sentence:
@@ -760,7 +760,6 @@ class _Builder:
                     elif opens and relation in ("", "forward"):
                         prefix = cue.kind
                         relation = relation or "forward"
-                        seen_in_cell = False
                     elif trailing and self.recent is not None:
                         self.recent.bed = True
                     elif phrase == "with" and self._unknown_before(at):
@@ -897,7 +896,6 @@ class _Builder:
             self.sentence.append(event)
             self.recent = event
             relation = ""
-            seen_in_cell = True
             if not (in_object or prefix or keep_main) and event.group is not None:
                 self.main = event
             if meanwhile and self.recent is event:
