@@ -72,7 +72,8 @@ def main() -> None:
         if p.is_file()
     )
     print(
-        f"wall {min(walls):.1f} s (best of {args.runs}): {min(walls) / SECONDS:.2f} x the sound's length"
+        f"wall {min(walls):.1f} s (best of {args.runs}): {min(walls) / SECONDS:.2f} x the "
+        "sound's length"
     )
     print(f"peak {peak / 2**20:.0f} MiB: {peak / weights:.1f} x the embedded model's files")
 

@@ -29,7 +29,8 @@ from dreamaudio_core.retrieval import Library, split_events  # noqa: E402
 PROMPTS = (
     "a dog barks",
     "a dog barks, then a door slams while rain falls",
-    "a dog barks, then a door slams, then rain falls, then a bell rings, then a crow caws, then a car starts, then a baby "
+    "a dog barks, then a door slams, then rain falls, then a bell rings, then a crow caws, then "
+    "a car starts, then a baby "
     "cries, then a phone rings",
 )
 
@@ -46,7 +47,8 @@ class Times:
     processor: float
 
     def __str__(self) -> str:
-        return f"{self.median:.1f} ms ({self.least:.1f} to {self.greatest:.1f}; {self.processor:.1f} of processor time)"
+        spread = f"{self.least:.1f} to {self.greatest:.1f}"
+        return f"{self.median:.1f} ms ({spread}; {self.processor:.1f} of processor time)"
 
 
 def measure(call: Callable[[], object], runs: int) -> Times:
@@ -67,7 +69,8 @@ def fill(library: Library, clips: int, dim: int, sound: Path) -> None:
     status = sound.stat()
 
     def spelling(row: int) -> str:
-        return f"{sound.parent}{''.join('/.' if row >> bit & 1 else '/' for bit in range(24))}/{sound.name}"
+        detour = "".join("/." if row >> bit & 1 else "/" for bit in range(24))
+        return f"{sound.parent}{detour}/{sound.name}"
 
     with library.store.write() as db:
         for start in range(0, clips, 10_000):
@@ -75,7 +78,8 @@ def fill(library: Library, clips: int, dim: int, sound: Path) -> None:
             vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
             rows = library.store.append(db, "text", vectors)
             db.executemany(
-                "INSERT INTO files (path, size, mtime, digest, sidecars, state, reason, seconds, caption, source, text_row) "
+                "INSERT INTO files (path, size, mtime, digest, sidecars, state, reason, seconds, "
+                "caption, source, text_row) "
                 "VALUES (?, ?, ?, ?, '', 'ok', '', 1.0, ?, 'name', ?)",
                 (
                     (
@@ -135,7 +139,8 @@ def main() -> None:
             search = measure(lambda p=prompt: library.search(p), args.runs)
             slow |= search.median > args.limit
             print(
-                f"{len(parts)} events: search {search}, {search.median / args.limit:.2f} of {args.limit:g} ms; text encoder "
+                f"{len(parts)} events: search {search}, {search.median / args.limit:.2f} of "
+                f"{args.limit:g} ms; text encoder "
                 f"before it {encode}",
                 flush=True,
             )
@@ -150,7 +155,8 @@ def main() -> None:
         }.items():
             found = measure(call, few)
             print(
-                f"product, {name}: {found}, {found.processor / product.processor:.1f} times the processor time"
+                f"product, {name}: {found}, {found.processor / product.processor:.1f} times the "
+                "processor time"
             )
     sys.exit(1 if slow else 0)
 

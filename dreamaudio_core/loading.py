@@ -94,7 +94,8 @@ def check_parts(config: ModelConfig, expected: ModelConfig | None = None) -> Non
     """Refuse parts that cannot work together, or a network of another kind than `expected`."""
     if config.vae.latent_channels != config.mrc.latent_channels:
         raise CheckpointError(
-            f"vae: its latents have {config.vae.latent_channels} channels, the flow network expects "
+            f"vae: its latents have {config.vae.latent_channels} channels, the flow network "
+            "expects "
             f"{config.mrc.latent_channels}; use the VAE that it was trained with"
         )
     if config.vocoder.num_mels != config.audio.n_mels:

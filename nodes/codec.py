@@ -19,7 +19,8 @@ class VAEEncode(io.ComfyNode):
             node_id="DreamAudioVAEEncode",
             display_name="DreamAudio VAE Encode",
             category=CATEGORY,
-            description="Encodes sounds to latents, to begin from them in the sampler (audio to audio).",
+            description="Encodes sounds to latents, to begin from them in the sampler (audio to "
+            "audio).",
             inputs=[
                 Model.Input("model", tooltip="Its VAE is used."),
                 io.Audio.Input(
@@ -31,7 +32,8 @@ class VAEEncode(io.ComfyNode):
                     min=0.3,
                     max=120.0,
                     step=0.01,
-                    tooltip="Length of the latent; sounds are cut or continued with silence. Give the sampler the same.",
+                    tooltip="Length of the latent; sounds are cut or continued with silence. "
+                    "Give the sampler the same.",
                 ),
             ],
             outputs=[

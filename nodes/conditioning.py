@@ -34,7 +34,8 @@ class EncodeCaption(io.ComfyNode):
                     "prompt",
                     multiline=True,
                     default="",
-                    tooltip="Text description of the audio; it says when each reference sounds ('first ..., then ...').",
+                    tooltip="Text description of the audio; it says when each reference sounds "
+                    "('first ..., then ...').",
                 ),
                 io.String.Input(
                     "negative_prompt",
@@ -60,7 +61,8 @@ class EncodeCaption(io.ComfyNode):
             found = ", ".join(sorted(beyond)) or type(references).__name__
             raise InputError(
                 "references: expected inputs references.reference0 to "
-                f"references.reference{MAX_REFERENCES - 1}, found {found}; rename or disconnect them"
+                f"references.reference{MAX_REFERENCES - 1}, found {found}; rename or disconnect "
+                "them"
             )
         named = sorted(
             (references or {}).items(), key=lambda item: int(item[0].removeprefix("reference"))

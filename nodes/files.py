@@ -109,7 +109,8 @@ def chosen(found: dict[str, Path], name: str, what: str) -> Path:
     """The file behind a name from one of the lists above; any other name is refused."""
     if name not in found:
         raise CheckpointError(
-            f"{what}: {name!r} is none of the files that are there; choose one of the list, or put it into "
+            f"{what}: {name!r} is none of the files that are there; choose one of the list, or "
+            "put it into "
             f"{folder_paths.get_folder_paths(FOLDER)[0]} and refresh the page"
         )
     return found[name]
@@ -154,7 +155,8 @@ def input_file(name: str, what: str) -> Path:
     path = Path(os.path.abspath(os.path.join(folder, plain)))
     if not path.is_relative_to(folder):
         raise InputError(
-            f"{what}: {name!r} lies outside ComfyUI's folders; choose a file of the list or upload one"
+            f"{what}: {name!r} lies outside ComfyUI's folders; choose a file of the list or "
+            "upload one"
         )
     if not path.is_file() and name in examples():
         return examples()[name]

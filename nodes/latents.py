@@ -1,4 +1,6 @@
-"""The latents and mels on the wires: tensors with their length and the timeline of the references."""
+"""The latents and mels on the wires: tensors with their length and the timeline of the
+references.
+"""
 
 import comfy.model_management
 import torch
@@ -35,7 +37,8 @@ def check_latent(latent: dict, config: ModelConfig, what: str) -> torch.Tensor:
     ):
         found = list(samples.shape) if isinstance(samples, torch.Tensor) else type(samples).__name__
         raise InputError(
-            f"{what}: expected a DreamAudio latent [batch, {channels}, frames, {bands}], found {found}; connect "
+            f"{what}: expected a DreamAudio latent [batch, {channels}, frames, {bands}], found "
+            f"{found}; connect "
             "the DreamAudio sampler or DreamAudio VAE Encode of the same model"
         )
     return samples

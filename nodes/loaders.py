@@ -25,13 +25,15 @@ class LoadModel(io.ComfyNode):
                 io.Combo.Input(
                     "model_name",
                     options=list(files.models()),
-                    tooltip="The embedded model 'mini', or a model folder inside models/dreamaudio.",
+                    tooltip="The embedded model 'mini', or a model folder inside "
+                    "models/dreamaudio.",
                 ),
                 io.Combo.Input(
                     "dtype",
                     options=["auto", "fp32", "bf16", "fp16"],
                     default="auto",
-                    tooltip="Number format of the weights. auto: what suits the device; the vocoder stays at fp32.",
+                    tooltip="Number format of the weights. auto: what suits the device; the "
+                    "vocoder stays at fp32.",
                 ),
             ],
             outputs=[Model.Output(display_name="model", tooltip="The model with all its parts.")],
@@ -66,7 +68,8 @@ class _LoadPart(io.ComfyNode):
             node_id=cls.NODE_ID,
             display_name=f"DreamAudio Load {cls.TITLE}",
             category=f"{CATEGORY}/parts",
-            description=f"Puts another {cls.TITLE} into a model; the model's other parts stay as they are.",
+            description=f"Puts another {cls.TITLE} into a model; the model's other parts stay as "
+            "they are.",
             inputs=[
                 Model.Input("model", tooltip="The model whose part is replaced."),
                 io.Combo.Input(
@@ -105,7 +108,10 @@ class LoadFlow(_LoadPart):
 
 class LoadVAE(_LoadPart):
     PART, NODE_ID, TITLE = "vae", "DreamAudioLoadVAE", "VAE"
-    FILE_TOOLTIP = "Weights of a mel VAE: DreamAudio's own, AudioLDM's or FlowSep's as safetensors, or a diffusers file."
+    FILE_TOOLTIP = (
+        "Weights of a mel VAE: DreamAudio's own, AudioLDM's or FlowSep's as safetensors, or a "
+        "diffusers file."
+    )
 
     @classmethod
     def build(cls, path, model, dtype, device):
@@ -116,7 +122,10 @@ class LoadVAE(_LoadPart):
 
 class LoadVocoder(_LoadPart):
     PART, NODE_ID, TITLE = "vocoder", "DreamAudioLoadVocoder", "Vocoder"
-    FILE_TOOLTIP = "Weights of a BigVGAN that was made for the model's mel spectrogram, converted to safetensors."
+    FILE_TOOLTIP = (
+        "Weights of a BigVGAN that was made for the model's mel spectrogram, converted to "
+        "safetensors."
+    )
 
     @classmethod
     def build(cls, path, model, dtype, device):

@@ -26,7 +26,8 @@ class MelPreview(io.ComfyNode):
             node_id="DreamAudioMelPreview",
             display_name="DreamAudio Mel Preview",
             category=CATEGORY,
-            description="Draws a mel spectrogram over seconds and Hz, with the places of the references over it.",
+            description="Draws a mel spectrogram over seconds and Hz, with the places of the "
+            "references over it.",
             inputs=[Mel.Input("mel", tooltip="Mel spectrograms of DreamAudio VAE Decode.")],
             outputs=[
                 io.Image.Output(
@@ -52,19 +53,22 @@ class SaveAudio(io.ComfyNode):
             node_id="DreamAudioSaveAudio",
             display_name="DreamAudio Save Audio",
             category=CATEGORY,
-            description="Saves sounds with the workflow inside; a saved file dropped on the canvas opens its workflow.",
+            description="Saves sounds with the workflow inside; a saved file dropped on the "
+            "canvas opens its workflow.",
             inputs=[
                 io.Audio.Input("audio", tooltip="The sounds; each of a batch becomes a file."),
                 io.String.Input(
                     "filename_prefix",
                     default="audio/DreamAudio",
-                    tooltip="Beginning of the file names inside the output folder; a number follows.",
+                    tooltip="Beginning of the file names inside the output folder; a number "
+                    "follows.",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default="flac",
-                    tooltip="flac and wav keep every sample (16 bits in wav); mp3 and opus are small.",
+                    tooltip="flac and wav keep every sample (16 bits in wav); mp3 and opus are "
+                    "small.",
                 ),
             ],
             outputs=[],

@@ -23,12 +23,14 @@ def _describing_inputs() -> list:
             min=0.0,
             max=10.0,
             step=0.05,
-            tooltip="How much this reference counts: 1 as trained, 0 leaves it out, above 1 insists on it.",
+            tooltip="How much this reference counts: 1 as trained, 0 leaves it out, above 1 "
+            "insists on it.",
         ),
         io.String.Input(
             "start",
             default="auto",
-            tooltip="When it sounds: auto reads it from the prompt; a number is the start in seconds; several, as in "
+            tooltip="When it sounds: auto reads it from the prompt; a number is the start in "
+            "seconds; several, as in "
             "'0.5, 3.2', make it sound again.",
         ),
     ]
@@ -44,13 +46,15 @@ class LoadReference(io.ComfyNode):
             node_id="DreamAudioLoadReference",
             display_name="DreamAudio Load Reference",
             category=CATEGORY,
-            description="Loads a sound that the generated scene shall contain, with the caption that names it.",
+            description="Loads a sound that the generated scene shall contain, with the caption "
+            "that names it.",
             inputs=[
                 io.Combo.Input(
                     "audio",
                     options=files.sound_names(),
                     upload=io.UploadType.audio,
-                    tooltip="A sound of the input folder; dreamaudio_... are the examples of this pack.",
+                    tooltip="A sound of the input folder; dreamaudio_... are the examples of "
+                    "this pack.",
                 ),
                 *_describing_inputs(),
             ],

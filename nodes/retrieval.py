@@ -38,7 +38,8 @@ def _chosen(name: str) -> Path:
     found = libraries()
     if name not in found:
         raise InputError(
-            f"library: {name!r} is none of those that are there; put sounds into a folder of ComfyUI's input "
+            f"library: {name!r} is none of those that are there; put sounds into a folder of "
+            "ComfyUI's input "
             "folder, or make a library inside models/dreamaudio, and refresh the page"
         )
     return found[name]
@@ -71,12 +72,14 @@ class RetrieveReferences(io.ComfyNode):
                     "prompt",
                     multiline=True,
                     default="",
-                    tooltip="The scene in words; each of its events ('..., then ... while ...') gets a sound of its own.",
+                    tooltip="The scene in words; each of its events ('..., then ... while ...') "
+                    "gets a sound of its own.",
                 ),
                 io.Combo.Input(
                     "library",
                     options=list(libraries()),
-                    tooltip="The examples of this pack, a library inside models/dreamaudio, or a folder of sounds inside the "
+                    tooltip="The examples of this pack, a library inside models/dreamaudio, or a "
+                    "folder of sounds inside the "
                     "input folder, which is indexed when it is first used.",
                 ),
                 io.Int.Input(
@@ -92,7 +95,8 @@ class RetrieveReferences(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How near a sound's caption must be to the event; an event without a sound that near gets none.",
+                    tooltip="How near a sound's caption must be to the event; an event without a "
+                    "sound that near gets none.",
                 ),
             ],
             outputs=[

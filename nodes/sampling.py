@@ -131,7 +131,8 @@ class MRCFlowSampler(io.ComfyNode):
         if len(arranged.references) != len(conditioning.references):
             raise InputError(
                 f"arrangement: holds {len(arranged.references)} references, the conditioning "
-                f"{len(conditioning.references)}; connect both to the same DreamAudio Encode Caption"
+                f"{len(conditioning.references)}; connect both to the same DreamAudio Encode "
+                "Caption"
             )
         settings = model.config.sampling.override(
             steps=steps or None,

@@ -183,7 +183,8 @@ def test_placements_lie_on_the_grid_within_target_and_reference(manifest, kind):
 ORDER = [
     (
         re.compile(
-            r"^(.+?),? (?:and after a while|and a little later|and later on|whereupon|leads to|gives way to) (.+)$"
+            r"^(.+?),? (?:and after a while|and a little later|and later on|whereupon|leads "
+            r"to|gives way to) (.+)$"
         ),
         (0, 1),
     ),
@@ -196,7 +197,8 @@ ORDER = [
     (re.compile(r"^following (.+?), (.+)$"), (0, 1)),
     (
         re.compile(
-            r"^(.+?) (?:only comes after|does not come until after|in answer to|answers|following) (.+)$"
+            r"^(.+?) (?:only comes after|does not come until after|in answer "
+            r"to|answers|following) (.+)$"
         ),
         (1, 0),
     ),
@@ -207,7 +209,8 @@ ORDER = [
     (re.compile(r"^(?:after|once|as soon as|when) (.+?), (.+)$"), (0, 1)),
     (
         re.compile(
-            r"^(.+?),? (?:after|follows|comes after|is preceded by|preceded by|once|as soon as|when) (.+)$"
+            r"^(.+?),? (?:after|follows|comes after|is preceded by|preceded by|once|as soon "
+            r"as|when) (.+)$"
         ),
         (1, 0),
     ),

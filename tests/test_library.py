@@ -372,7 +372,8 @@ def fill(library: Library, count: int, sound: Path) -> np.ndarray:
     with library.store.write() as db:
         rows = library.store.append(db, "text", vectors)
         db.executemany(
-            "INSERT INTO files (path, size, mtime, digest, sidecars, state, reason, seconds, caption, source, text_row) "
+            "INSERT INTO files (path, size, mtime, digest, sidecars, state, reason, seconds, "
+            "caption, source, text_row) "
             "VALUES (?, 1, 1, ?, '', 'ok', '', 1.0, ?, 'name', ?)",
             ((f"/made/{i}.wav", f"{i}", f"caption {i}", row) for i, row in enumerate(rows)),
         )

@@ -179,7 +179,9 @@ def test_receptive_field_is_true(config):
 
 
 def test_memory_of_chunks_does_not_grow():
-    """The longest stretch that the network sees is the chunk and its context, whatever the length."""
+    """The longest stretch that the network sees is the chunk and its context, whatever the
+    length.
+    """
     model = BigVGAN(
         dataclasses.replace(SMALL, resblock_kernel_sizes=(3,), resblock_dilation_sizes=((1,),))
     )

@@ -26,7 +26,8 @@ def check_rate(rate: int, what: str) -> int:
 def check_audible(waveform: torch.Tensor, what: str) -> None:
     if waveform.abs().max() < SILENT_PEAK:
         raise AudioError(
-            f"{what} is silent: choose a sound whose peak lies above {20 * math.log10(SILENT_PEAK):.0f} dB"
+            f"{what} is silent: choose a sound whose peak lies above "
+            f"{20 * math.log10(SILENT_PEAK):.0f} dB"
         )
 
 
@@ -62,7 +63,8 @@ def check_waveform(
         )
     if waveform.dim() not in (1, 2) or (waveform.dim() == 2 and waveform.shape[0] > MAX_CHANNELS):
         raise AudioError(
-            f"{what}: expected shape [samples] or [channels, samples] with at most {MAX_CHANNELS} channels, "
+            f"{what}: expected shape [samples] or [channels, samples] with at most "
+            f"{MAX_CHANNELS} channels, "
             f"found {list(waveform.shape)}"
         )
     if waveform.numel() == 0:

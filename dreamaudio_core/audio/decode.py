@@ -95,8 +95,8 @@ def open_sound(
     Raises
     ------
     AudioError
-        If the file is missing, not a regular file, empty, not decodable, too long, damaged, or holds
-        NaN; the last ones while the blocks are read.
+        If the file is missing, not a regular file, empty, not decodable, too long, damaged, or
+        holds NaN; the last ones while the blocks are read.
     """
     name = named(what, path)
     if os.path.isdir(path):

@@ -76,7 +76,8 @@ def write_audio(
     fmt, default = _format(path, name)
     if waveform.dim() not in (1, 2) or waveform.numel() == 0:
         raise AudioError(
-            f"cannot write {name}: expected [samples] or [channels, samples], found {list(waveform.shape)}"
+            f"cannot write {name}: expected [samples] or [channels, samples], found "
+            f"{list(waveform.shape)}"
         )
     if not waveform.is_floating_point():
         raise AudioError(
@@ -108,7 +109,8 @@ def write_audio(
             raise
         raise AudioError(
             f"cannot write {name}: {fmt} with {samples.shape[1]} channels at {sample_rate} Hz as "
-            f"{subtype or default} is not supported ({reason_of(error)}); choose .wav and its default subtype"
+            f"{subtype or default} is not supported ({reason_of(error)}); choose .wav and its "
+            "default subtype"
         ) from error
     try:
         with atomic_write(path) as temporary:

@@ -145,7 +145,8 @@ def _scan(args: argparse.Namespace) -> int:
         splits[entry.split] = splits.get(entry.split, 0) + 1
     hours = sum(entry.seconds for entry in found.entries) / 3600
     print(
-        f"{args.out}: {len(found.entries)} sounds ({', '.join(f'{k} {v}' for k, v in splits.items())}), {hours:.2f} h"
+        f"{args.out}: {len(found.entries)} sounds "
+        f"({', '.join(f'{k} {v}' for k, v in splits.items())}), {hours:.2f} h"
     )
     return 0
 

@@ -357,7 +357,8 @@ class CustomizedFantasy(CompositionDataset):
         for label in fantasy_table()["events"]:
             if label not in by_label:
                 raise InputError(
-                    f"{self.bank.manifest}: fantasy needs a sound with the label {label!r}, found none; scan "
+                    f"{self.bank.manifest}: fantasy needs a sound with the label {label!r}, "
+                    "found none; scan "
                     "ESC-50 and UrbanSound8K into the bank"
                 )
         # Held-out recordings first: the scenarios are a test.

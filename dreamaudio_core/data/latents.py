@@ -62,7 +62,9 @@ class LatentEncoder:
         return _ShardBuilder(self).build(items)
 
     def posterior(self, waveform: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation [C, T, F] of a target [T], padded to what the network takes."""
+        """Mean and standard deviation [C, T, F] of a target [T], padded to what the network
+        takes.
+        """
         frames = self.config.latent_shape(seconds)[1] * self.config.vae.stride
         samples = frames * self.config.audio.hop_length
         waveform = F.pad(waveform[:samples], (0, max(0, samples - len(waveform))))

@@ -116,12 +116,14 @@ def _resume(
         for line, (_, entry) in zip(done, sources):
             if line["source"] != entry.path:
                 raise InputError(
-                    f"{journal}: packing was begun with other sounds ({line['source']} in place of {entry.path}); "
+                    f"{journal}: packing was begun with other sounds ({line['source']} in place "
+                    f"of {entry.path}); "
                     "give the same manifests in the same order, or remove this file"
                 )
         if len(done) > len(sources):
             raise InputError(
-                f"{journal}: packing was begun with more sounds than the {len(sources)} given now; give the same "
+                f"{journal}: packing was begun with more sounds than the {len(sources)} given "
+                "now; give the same "
                 "manifests, or remove this file"
             )
     size = max(

@@ -72,7 +72,8 @@ def _table(path: Path, needed: tuple[str, ...]) -> Iterator[dict[str, str]]:
             missing = [name for name in needed if name not in (reader.fieldnames or [])]
             if missing:
                 raise InputError(
-                    f"{path}: expected the column {missing[0]!r}, found {', '.join(reader.fieldnames or [])}"
+                    f"{path}: expected the column {missing[0]!r}, found "
+                    f"{', '.join(reader.fieldnames or [])}"
                 )
             yield from reader
     except (OSError, UnicodeDecodeError, csv.Error) as error:
@@ -84,7 +85,8 @@ def _existing(folder: Path, *names: str) -> Path:
         if (folder / name).is_file():
             return folder / name
     raise InputError(
-        f"{folder}: expected {' or '.join(names)} in it, found neither; give the collection's top folder"
+        f"{folder}: expected {' or '.join(names)} in it, found neither; give the collection's "
+        "top folder"
         if len(names) > 1
         else f"{folder}: expected {names[0]} in it; give the collection's top folder"
     )
@@ -161,7 +163,8 @@ def read_wavcaps(folder: Path) -> Iterator[Row]:
                 or "id" not in item
             ):
                 raise InputError(
-                    f"{path}: data[{number}]: expected an object with id and caption, found {str(item)[:60]!r}"
+                    f"{path}: data[{number}]: expected an object with id and caption, found "
+                    f"{str(item)[:60]!r}"
                 )
             identity = re.sub(r"\.(wav|flac|mp3)$", "", str(item["id"]))
             matches = files.get(identity, [])
@@ -177,7 +180,8 @@ def read_wavcaps(folder: Path) -> Iterator[Row]:
             )
     if not found:
         raise InputError(
-            f"{folder}: expected JSON files of WavCaps (an object with a list 'data') in it, found none"
+            f"{folder}: expected JSON files of WavCaps (an object with a list 'data') in it, "
+            "found none"
         )
 
 
@@ -326,7 +330,9 @@ def scan(
             each(entry)
     if not result.entries:
         raise InputError(
-            f"{folder}: found no usable sound of the layout {layout!r} ({len(result.problems)} listed files are "
-            f"missing or unreadable{', the first: ' + result.problems[0] if result.problems else ''})"
+            f"{folder}: found no usable sound of the layout {layout!r} ({len(result.problems)} "
+            "listed files are "
+            "missing or "
+            f"unreadable{', the first: ' + result.problems[0] if result.problems else ''})"
         )
     return result

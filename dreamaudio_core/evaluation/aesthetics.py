@@ -20,7 +20,8 @@ from ..files import file_digest, folder_digest
 from ..weights.checkpoint import load_state, read_pickle
 
 PUBLISHED = (
-    "the weights are published at https://huggingface.co/facebook/audiobox-aesthetics (config.json with "
+    "the weights are published at https://huggingface.co/facebook/audiobox-aesthetics "
+    "(config.json with "
     "model.safetensors) and as https://dl.fbaipublicfiles.com/audiobox-aesthetics/checkpoint.pt"
 )
 AXES = ("PQ", "CU")
@@ -51,7 +52,8 @@ def load_aesthetics(source: str | Path, device: torch.device | str = "cpu") -> n
         from audiobox_aesthetics.model.aes import AesMultiOutput
     except ImportError as error:
         raise CheckpointError(
-            f"PQ and CU need the optional package audiobox_aesthetics ({error}): install it with pip install "
+            f"PQ and CU need the optional package audiobox_aesthetics ({error}): install it with "
+            "pip install "
             "audiobox_aesthetics, or leave PQ and CU out"
         ) from error
     try:
@@ -125,7 +127,8 @@ class AestheticsExtractor:
         for waveform in waveforms:
             if waveform.dim() != 1 or not len(waveform):
                 raise AudioError(
-                    f"AudioBox-Aesthetics: expected a waveform [T], found shape {list(waveform.shape)}"
+                    "AudioBox-Aesthetics: expected a waveform [T], found shape "
+                    f"{list(waveform.shape)}"
                 )
             parts += list(waveform.float().split(WINDOW))
         lengths = torch.tensor([len(p) for p in parts])

@@ -53,10 +53,12 @@ class _Baseline:
         """Result of a `from_pretrained`, offline for a folder."""
         try:
             return load(self.source, *args, local_files_only=self.local, **options)
-        except Exception as error:  # these packages raise OSError, ValueError, KeyError and safetensors' own errors alike
+        # These packages raise OSError, ValueError, KeyError and safetensors' own errors alike.
+        except Exception as error:
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(
-                f"{self.KIND} {self.source!r}: cannot be read ({reason}); expected the whole folder of a "
+                f"{self.KIND} {self.source!r}: cannot be read ({reason}); expected the whole "
+                "folder of a "
                 f"model such as {_PUBLISHED[self.KIND]}"
             ) from error
 
@@ -251,7 +253,8 @@ class AudioGenGenerator(_Baseline):
             from audiocraft.models import AudioGen
         except ImportError as error:
             raise CheckpointError(
-                f"audiogen {self.source!r}: is in audiocraft's layout; install audiocraft, or name a model "
+                f"audiogen {self.source!r}: is in audiocraft's layout; install audiocraft, or "
+                "name a model "
                 "in transformers' layout"
             ) from error
         model = AudioGen.get_pretrained(self.source, device=str(self.device))
@@ -348,13 +351,15 @@ def load_generator(name: str, device: str = "cpu", **settings: Any) -> Generator
     unknown = sorted(set(settings) - set(known))
     if unknown:
         raise InputError(
-            f"{unknown[0].replace('_', '-')}: {cls.TITLE} has no such setting; it has {', '.join(known)}"
+            f"{unknown[0].replace('_', '-')}: {cls.TITLE} has no such setting; it has "
+            f"{', '.join(known)}"
         )
     try:
         return cls(source, device, **settings)
     except ImportError as error:
         raise InputError(
-            f"{name}: the package {error.name or error} is missing; install dreamaudio[evaluation] with "
+            f"{name}: the package {error.name or error} is missing; install "
+            "dreamaudio[evaluation] with "
             "diffusers"
         ) from error
 
@@ -370,7 +375,8 @@ def _load_retrieval(text: str, device: str, settings: dict[str, Any]) -> Retriev
         raise InputError(f"retrieval:{text}: expected retrieval:LIBRARY or retrieval:LIBRARY+MODEL")
     if not (Path(library).expanduser() / INDEX).is_file():
         raise InputError(
-            f"library {library}: expected {INDEX} in it, found none; make a library with: python -m "
+            f"library {library}: expected {INDEX} in it, found none; make a library with: python "
+            "-m "
             "dreamaudio_core library add FOLDER --library LIBRARY"
         )
     return RetrievalGenerator(

@@ -47,7 +47,8 @@ def list_clips(folder: str | Path, what: str = "folder") -> list[Path]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(
-            f"{what} {folder}: expected a folder of sound files, found {'a file' if folder.exists() else 'nothing'}"
+            f"{what} {folder}: expected a folder of sound files, found "
+            f"{'a file' if folder.exists() else 'nothing'}"
         )
     paths = sorted(
         p
@@ -56,13 +57,15 @@ def list_clips(folder: str | Path, what: str = "folder") -> list[Path]:
     )
     if not paths:
         raise InputError(
-            f"{what} {folder}: holds no sound files; expected names that end in {', '.join(SUFFIXES)}"
+            f"{what} {folder}: holds no sound files; expected names that end in "
+            f"{', '.join(SUFFIXES)}"
         )
     stems: dict[str, Path] = {}
     for path in paths:
         if path.stem in stems:
             raise InputError(
-                f"{what} {folder}: {stems[path.stem].name} and {path.name} have the same stem; clips are paired "
+                f"{what} {folder}: {stems[path.stem].name} and {path.name} have the same stem; "
+                "clips are paired "
                 "by it, so remove one of them"
             )
         stems[path.stem] = path

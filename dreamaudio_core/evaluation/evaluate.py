@@ -143,7 +143,8 @@ def choose_metrics(
         ]
         if not chosen:
             raise InputError(
-                "no metric can be computed: name weights (vggish, cnn14, clap, aesthetics) for metrics whose "
+                "no metric can be computed: name weights (vggish, cnn14, clap, aesthetics) for "
+                "metrics whose "
                 "targets or prompts are given. " + ". ".join(dict.fromkeys(_PUBLISHED.values()))
             )
         return chosen
@@ -154,7 +155,8 @@ def choose_metrics(
             )
         if getattr(weights, _NEEDS[metric]) is None:
             raise InputError(
-                f"metrics: {metric} needs weights, give --{_NEEDS[metric]}; {_PUBLISHED[_NEEDS[metric]]}"
+                f"metrics: {metric} needs weights, give --{_NEEDS[metric]}; "
+                f"{_PUBLISHED[_NEEDS[metric]]}"
             )
         if metric in _PAIRED and not has_target:
             raise InputError(
@@ -230,7 +232,8 @@ def score(
         without = [stem for stem in stems if not (prompts or {}).get(stem, "").strip()]
         if without:
             raise InputError(
-                f"prompts: {len(without)} clips have none, {without[0]!r} for one; add them or leave clap out of "
+                f"prompts: {len(without)} clips have none, {without[0]!r} for one; add them or "
+                "leave clap out of "
                 "--metrics"
             )
     if options.cache is None:
@@ -253,7 +256,8 @@ def score(
         fewest = min(len(ours), len(theirs))
         if fewest <= ours.shape[1]:
             notes.append(
-                f"FAD: {fewest} patches for a covariance of {ours.shape[1]} dimensions; with so few the distance "
+                f"FAD: {fewest} patches for a covariance of {ours.shape[1]} dimensions; with so "
+                "few the distance "
                 "depends on their number, so compare it only with sets of this size"
             )
     if "kl" in metrics:
@@ -291,7 +295,8 @@ def check_count(metrics: list[str], count: int) -> None:
     """Refuse FAD on fewer than two clips, which have no covariance."""
     if "fad" in metrics and count < 2:
         raise InputError(
-            f"FAD needs at least 2 clips in each folder for a covariance, found {count}; add clips or leave fad "
+            f"FAD needs at least 2 clips in each folder for a covariance, found {count}; add "
+            "clips or leave fad "
             "out of --metrics"
         )
 

@@ -51,7 +51,8 @@ class FeatureCache:
                 np.save(file, features, allow_pickle=False)
         except OSError as error:
             raise InputError(
-                f"feature cache {path.parent}: cannot be written ({error.strerror}); choose another folder with --cache"
+                f"feature cache {path.parent}: cannot be written ({error.strerror}); choose "
+                "another folder with --cache"
             ) from error
 
     def features(
@@ -90,7 +91,8 @@ class FeatureCache:
                 for clip, features in zip(batch, extractor.extract(waveforms), strict=True):
                     if not np.isfinite(features).all():
                         raise AudioError(
-                            f"{clip.path}: its {extractor.name} features are not finite; check the clip and "
+                            f"{clip.path}: its {extractor.name} features are not finite; check "
+                            "the clip and "
                             f"{extractor.source}"
                         )
                     self.store(clip, extractor, features)

@@ -14,9 +14,9 @@ def frechet_distance(
 ) -> float:
     """Frechet distance of two Gaussians.
 
-    |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), in float64. The trace of the root is the sum of the singular
-    values of S_a^(1/2) S_b^(1/2), which stays real and accurate where the product S_a S_b is
-    singular.
+    |m_a - m_b|^2 + tr(S_a + S_b - 2 (S_a S_b)^(1/2)), in float64. The trace of the root is the sum
+    of the singular values of S_a^(1/2) S_b^(1/2), which stays real and accurate where the product
+    S_a S_b is singular.
 
     Parameters
     ----------
@@ -73,7 +73,8 @@ def frechet_distance_of_samples(a: np.ndarray, b: np.ndarray) -> float:
     for name, x in (("first", a), ("second", b)):
         if x.ndim != 2 or len(x) < 2:
             raise InputError(
-                f"Frechet distance: the {name} set needs at least 2 feature vectors [N, D] for a covariance, "
+                f"Frechet distance: the {name} set needs at least 2 feature vectors [N, D] for a "
+                "covariance, "
                 f"found shape {x.shape}"
             )
         if not np.isfinite(x).all():

@@ -1,4 +1,6 @@
-"""Divergence between the classes heard in a target and in the generated clip (paper, section IV-C)."""
+"""Divergence between the classes heard in a target and in the generated clip (paper, section
+IV-C).
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ import numpy as np
 from ..errors import InputError
 
 EPSILON = 1e-6
-"""Added to the generated probabilities before the logarithm, as the metric is customarily computed for audio."""
+"""Added to the generated probabilities before the logarithm, as is usual for audio."""
 
 
 def kl_divergence(
@@ -39,7 +41,8 @@ def kl_divergence(
     target, generated = (np.asarray(x, dtype=np.float64) for x in (target, generated))
     if target.ndim != 2 or target.shape != generated.shape or not target.size:
         raise InputError(
-            f"KL: expected logits [N, classes] of paired clips, found {target.shape} and {generated.shape}"
+            f"KL: expected logits [N, classes] of paired clips, found {target.shape} and "
+            f"{generated.shape}"
         )
     if not (np.isfinite(target).all() and np.isfinite(generated).all()):
         raise InputError("KL: the logits hold NaN or infinite values")

@@ -80,7 +80,8 @@ def build_listening_page(
         missing = [stem for stem in stems if stem not in found]
         if missing:
             raise InputError(
-                f"system {system}: {len(missing)} of {len(stems)} items have no clip in {folder}, {missing[0]!r} for "
+                f"system {system}: {len(missing)} of {len(stems)} items have no clip in "
+                f"{folder}, {missing[0]!r} for "
                 "one; generate them or leave the items out"
             )
         for stem in stems:
@@ -169,7 +170,8 @@ def read_ratings(paths: list[str | Path]) -> dict[str, dict[str, float]]:
             key = (row["listener"], row["item"], row["system"])
             if key in seen:
                 raise InputError(
-                    f"{path}: line {number}: {row['listener']} rated {row['item']} of {row['system']} twice; is a "
+                    f"{path}: line {number}: {row['listener']} rated {row['item']} of "
+                    f"{row['system']} twice; is a "
                     "file given twice?"
                 )
             seen.add(key)

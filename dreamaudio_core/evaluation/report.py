@@ -48,7 +48,8 @@ _COLUMNS = {
 }
 
 _CAVEAT = (
-    "The paper's figures are those of its Table III, on its own test items and weights of the metrics; they compare "
+    "The paper's figures are those of its Table III, on its own test items and weights of the "
+    "metrics; they compare "
     "with ours as far as both agree."
 )
 
@@ -160,7 +161,8 @@ def write_report(folder: str | Path, sections: list[Section]) -> tuple[Path, Pat
             for key, value in evaluation.scores.items():
                 if not math.isfinite(value):
                     raise InputError(
-                        f"report: the {key} of {evaluation.name} is {value}; check its clips and weights"
+                        f"report: the {key} of {evaluation.name} is {value}; check its clips and "
+                        "weights"
                     )
     texts = {
         "report.json": json.dumps(report_json(sections), indent=1, ensure_ascii=False) + "\n",

@@ -22,8 +22,8 @@ from ..errors import InputError
 from ..scene.timeline import Placement
 from .layers import Attention, sinusoidal_embedding
 
-# Users nearly always want a reference that they supply, more often than the compositions of training
-# do: lean towards using it.
+# Users nearly always want a reference that they supply, more often than the compositions of
+# training do: lean towards using it.
 _ASKED_LOGIT = -2.5
 _FREQUENCIES = 16
 _MATCHES = 4

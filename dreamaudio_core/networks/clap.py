@@ -16,7 +16,8 @@ from ..files import folder_digest
 from ..weights.checkpoint import read_pickle
 
 PUBLISHED = (
-    "CLAP models in transformers' layout are published by LAION at https://huggingface.co/laion, such as "
+    "CLAP models in transformers' layout are published by LAION at https://huggingface.co/laion, "
+    "such as "
     "laion/larger_clap_general; name a local folder or a hub id"
 )
 SECONDS = 10.0
@@ -51,10 +52,12 @@ def load_clap(source: str | Path) -> tuple[nn.Module, object, object]:
             model, info = ClapModel.from_pretrained(source, output_loading_info=True, **options)
     except CheckpointError:
         raise
-    except Exception as error:  # transformers raises OSError, ValueError, KeyError and safetensors' own errors alike
+    # transformers raises OSError, ValueError, KeyError and safetensors' own errors alike.
+    except Exception as error:
         reason = " ".join(str(error).split())[:300]
         raise CheckpointError(
-            f"CLAP {source!r}: cannot be read ({reason}); expected config.json, preprocessor_config.json, "
+            f"CLAP {source!r}: cannot be read ({reason}); expected config.json, "
+            "preprocessor_config.json, "
             f"tokenizer files and weights in transformers' layout; {PUBLISHED}"
         ) from error
     missing = sorted(
@@ -64,7 +67,8 @@ def load_clap(source: str | Path) -> tuple[nn.Module, object, object]:
     )
     if missing:
         raise CheckpointError(
-            f"CLAP {source!r}: key {missing[0]!r} is missing (and {len(missing) - 1} more); these are not "
+            f"CLAP {source!r}: key {missing[0]!r} is missing (and {len(missing) - 1} more); "
+            "these are not "
             f"the weights of a CLAP model; {PUBLISHED}"
         )
     return model.eval().requires_grad_(False), tokenizer, extractor
@@ -79,7 +83,8 @@ def _resolve(source: str | Path) -> tuple[str, bool]:
     parts = text.split("/")
     if folder.exists() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
         raise CheckpointError(
-            f"{text}: expected a folder with a CLAP model, found {'a file' if folder.exists() else 'nothing'}; "
+            f"{text}: expected a folder with a CLAP model, found "
+            f"{'a file' if folder.exists() else 'nothing'}; "
             f"{PUBLISHED}"
         )
     return text, False
@@ -119,7 +124,8 @@ class ClapExtractor:
             model, tokenizer, extractor = load_clap(self.source)
             if extractor.sampling_rate != self.sample_rate:
                 raise CheckpointError(
-                    f"CLAP {self.source!r}: expected a model for {self.sample_rate} Hz, found {extractor.sampling_rate}"
+                    f"CLAP {self.source!r}: expected a model for {self.sample_rate} Hz, found "
+                    f"{extractor.sampling_rate}"
                 )
             self._parts = model.to(self.device), tokenizer, extractor
         return self._parts

@@ -144,7 +144,8 @@ def _check_fourier(state: dict[str, Tensor], path: Path) -> None:
             continue
         if found.shape != (size // 2 + 1, 1, size):
             raise CheckpointError(
-                f"{path}: expected an analysis window of {size} samples, found {found.shape[-1]}: this is "
+                f"{path}: expected an analysis window of {size} samples, found "
+                f"{found.shape[-1]}: this is "
                 f"the network of another sample rate; {PUBLISHED}"
             )
         # Whole periods are taken out of the phase, which would cost digits at high bins.
@@ -152,7 +153,8 @@ def _check_fourier(state: dict[str, Tensor], path: Path) -> None:
         expected = wave(2 * torch.pi * phase.double() / size) * window
         if (found[:, 0].double() - expected).abs().max() > 1e-3:
             raise CheckpointError(
-                f"{path}: {_STFT}conv_{name}.weight is no Fourier transform under a Hann window; the file "
+                f"{path}: {_STFT}conv_{name}.weight is no Fourier transform under a Hann window; "
+                "the file "
                 f"is damaged or was trained with another front-end; {PUBLISHED}"
             )
 

@@ -44,7 +44,9 @@ def zero_init(module: nn.Module) -> nn.Module:
 
 
 class TimeEmbedding(nn.Module):
-    """Flow time, or share of the diffusion steps, [B] in [0, 1] to an embedding [B, 4 * channels]."""
+    """Flow time, or share of the diffusion steps, [B] in [0, 1] to an embedding [B, 4 *
+    channels].
+    """
 
     def __init__(self, channels: int, operations=nn, dtype=None, device=None):
         super().__init__()

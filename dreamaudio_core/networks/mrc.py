@@ -92,7 +92,9 @@ class MRCContext:
 
 
 class Encoder(nn.Module):
-    """Contracting path; forward returns the skips, finest first, the last being the output itself."""
+    """Contracting path; forward returns the skips, finest first, the last being the output
+    itself.
+    """
 
     def __init__(
         self, in_channels: int, config: MRCConfig, contexts: int, operations, dtype, device
@@ -180,7 +182,9 @@ class Middle(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Expanding path over the joined skips; one more residual block a level than the encoders have."""
+    """Expanding path over the joined skips; one more residual block a level than the encoders
+    have.
+    """
 
     def __init__(self, skip_widths: list[int], config: MRCConfig, operations, dtype, device):
         super().__init__()
@@ -247,7 +251,8 @@ def _start_as_identity(alignment: nn.Conv2d) -> None:
 
 
 class MRCUNet(nn.Module):
-    """The network mu(z, R, lam, E, C) of the paper's equation for the flow loss, in all its variants.
+    """The network mu(z, R, lam, E, C) of the paper's equation for the flow loss, in all its
+    variants.
 
     Parameters
     ----------

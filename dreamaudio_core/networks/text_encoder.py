@@ -196,7 +196,8 @@ def _read(source: str, config: TextConfig, name: str, local: bool) -> tuple[nn.M
     foreign = [key for key in unused if re.match(r"(bert\.)?(encoder\.|embeddings\.\w+\.)", key)]
     if foreign:
         raise CheckpointError(
-            f"{name}: unexpected key {foreign[0]!r} (and {len(foreign) - 1} more); the weights have "
+            f"{name}: unexpected key {foreign[0]!r} (and {len(foreign) - 1} more); the weights "
+            "have "
             "other layers than config.json says"
         )
     _check_tokenizer(name, tokenizer, model, config)

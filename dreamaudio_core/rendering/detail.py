@@ -87,7 +87,9 @@ def parse_rate(text: str | int) -> int | None:
 
 
 def output_rate(rates: Iterable[int], lowest: int) -> int:
-    """The highest of the references' rates, rounded up to one of `SAMPLE_RATES`, at least `lowest`."""
+    """The highest of the references' rates, rounded up to one of `SAMPLE_RATES`, at least
+    `lowest`.
+    """
     highest = max([lowest, *rates])
     return next((rate for rate in SAMPLE_RATES if rate >= highest), SAMPLE_RATES[-1])
 

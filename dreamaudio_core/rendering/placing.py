@@ -48,8 +48,8 @@ def silence_latent(vae: AutoencoderKL, audio: AudioConfig) -> Tensor:
 
 
 def cut_part(waveform: Tensor, placement: Placement, sample_rate: int) -> Tensor:
-    """The stretch of a prepared reference [T] that a training item's placement uses, at its gain, with short ramps where it
-    was cut; `events.cut_event` does it for the result.
+    """The stretch of a prepared reference [T] that a training item's placement uses, at its gain,
+    with short ramps where it was cut; `events.cut_event` does it for the result.
     """
     length = min(len(waveform), max(1, round(placement.duration * sample_rate)))
     if placement.offset is None:

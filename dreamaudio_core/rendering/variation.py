@@ -27,8 +27,8 @@ def draws(seed: int, offset: Tensor) -> Tensor:
     """Numbers [DRAWS] in [-1, 1) for a seed.
 
     Consecutive seeds are spread evenly, where independent numbers would make two of ten takes
-    nearly alike by chance: the first three by an additive recurrence, the filter's points by rows of
-    a Hadamard matrix, any two of which differ in half of their signs.
+    nearly alike by chance: the first three by an additive recurrence, the filter's points by rows
+    of a Hadamard matrix, any two of which differ in half of their signs.
 
     Parameters
     ----------

@@ -75,7 +75,8 @@ def times(steps: int, shift: float = 1.0, start: float = 0.0) -> list[float]:
         raise InputError(f"steps: expected a whole number from 1 to 1000, found {steps}")
     if not 0.01 <= shift <= 100.0:
         raise InputError(
-            f"time shift: expected a number from 0.01 to 100, found {shift}; 1 leaves the times even"
+            f"time shift: expected a number from 0.01 to 100, found {shift}; 1 leaves the times "
+            "even"
         )
     if not 0.0 <= start < 1.0:
         raise InputError(

@@ -41,7 +41,9 @@ class Guidance:
 
 
 class Branch(NamedTuple):
-    """One network evaluation: with the prompt or the negative one, these references, this weight."""
+    """One network evaluation: with the prompt or the negative one, these references, this
+    weight.
+    """
 
     with_prompt: bool
     references: tuple[int, ...]

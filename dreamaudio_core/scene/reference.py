@@ -54,7 +54,9 @@ class Original:
     total: float
 
     def to_network(self, waveform: Tensor, sample_rate: int) -> Tensor:
-        """The network's waveform [t] at `sample_rate` of a rendition [channels, T] of this sound."""
+        """The network's waveform [t] at `sample_rate` of a rendition [channels, T] of this
+        sound.
+        """
         mono = resample(downmix(waveform, self.weights), self.sample_rate, sample_rate)
         return mono * self.scale
 

@@ -292,7 +292,8 @@ def summary(directory: Path) -> str:
         for split in ("train", "test"):
             part = [e for e in entries if e.split == split and kind in (None, e.kind)]
             lines.append(
-                f"{kind or 'all':9s} {split:5s} {len(part):6d} files {len({e.label for e in part}):5d} labels "
+                f"{kind or 'all':9s} {split:5s} {len(part):6d} files "
+                f"{len({e.label for e in part}):5d} labels "
                 f"{sum(e.seconds for e in part) / 60:7.1f} minutes"
             )
     return "\n".join(lines)

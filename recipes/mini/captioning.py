@@ -182,7 +182,8 @@ SPELLING = dict(
     zip(
         "abcdefghijklmnopqrstuvwxyz",
         (
-            "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike november oscar papa quebec "
+            "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima mike "
+            "november oscar papa quebec "
             "romeo sierra tango uniform victor whiskey x-ray yankee zulu"
         ).split(),
     )

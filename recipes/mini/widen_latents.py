@@ -93,7 +93,8 @@ def main() -> None:
         config, state = load_weights(path, part, config_class)
         if args.channels <= config.latent_channels:
             raise InputError(
-                f"{path}: has {config.latent_channels} latent channels, expected fewer than {args.channels}"
+                f"{path}: has {config.latent_channels} latent channels, expected fewer than "
+                f"{args.channels}"
             )
         wide = widen({k: v.float() for k, v in state.items()}, config, args.channels)
         args.out.mkdir(parents=True, exist_ok=True)

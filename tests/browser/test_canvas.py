@@ -64,7 +64,8 @@ def test_workflows_open_without_a_complaint(canvas, name):
     assert graph_of(canvas.prompt()) == graph_of(api)
     assert (
         canvas.run(
-            "return app.graph.nodes.filter(n => n.has_errors || !n.constructor.nodeData && n.type !== 'MarkdownNote')"
+            "return app.graph.nodes.filter(n => n.has_errors || !n.constructor.nodeData && "
+            "n.type !== 'MarkdownNote')"
             ".map(n => n.type)"
         )
         == []
@@ -126,7 +127,8 @@ def test_an_uploaded_wav_is_chosen_played_and_used(canvas, server):
         base64.b64encode(buffer.getvalue()).decode(),
     )
     canvas.until(
-        "return app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets[0].value === 'mine.wav'"
+        "return app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets[0].value "
+        "=== 'mine.wav'"
     )
     canvas.until(
         "return Math.abs(app.graph.nodes.find(n => n.type === 'DreamAudioLoadReference').widgets"

@@ -2,8 +2,8 @@
 everything.
 
 A changed snapshot is a change that users notice. Renew it, and the tables of the help pages, with
-`UPDATE_SNAPSHOT=1 pytest tests/comfyui/test_schema.py`, and only ever append inputs: `widgets_values` in saved workflows is
-positional.
+`UPDATE_SNAPSHOT=1 pytest tests/comfyui/test_schema.py`, and only ever append inputs:
+`widgets_values` in saved workflows is positional.
 """
 
 import json

@@ -144,7 +144,9 @@ class ComposerConfig:
 
     @classmethod
     def concatenation(cls, **changes: Any) -> ComposerConfig:
-        """Only sequences in which every event has its reference and every reference is asked for."""
+        """Only sequences in which every event has its reference and every reference is asked
+        for.
+        """
         return cls._plain(kinds={"sequence": 1.0}, **changes)
 
     @classmethod
