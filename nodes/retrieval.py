@@ -8,8 +8,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.retrieval import Library
-from ..dreamaudio_core.retrieval.store import INDEX
+from ..dreamaudio_core.retrieval import SoundLibrary
 from ..dreamaudio_core.scene.reference import load_reference
 from . import files
 from .conditioning import MAX_REFERENCES
@@ -17,19 +16,24 @@ from .types import CATEGORY, References
 
 log = logging.getLogger(__name__)
 EXAMPLES = "examples"
+SUFFIX = ".sqlite"
 
 
 def libraries() -> dict[str, Path]:
-    """What can be searched, by name: the example sounds, indexes inside the model folders, folders
-    of the input folder.
+    """What can be searched, by name: the example sounds, libraries in the model folders, and
+    folders of the input folder.
     """
     found = {EXAMPLES: files.EXAMPLES}
     for base in folder_paths.get_folder_paths(files.FOLDER):
-        for index in sorted(Path(base).glob(f"*/{INDEX}")):
-            found.setdefault(index.parent.name, index.parent)
+        for library in sorted(Path(base).glob(f"*{SUFFIX}")):
+            found.setdefault(library.stem, library)
     inputs = Path(folder_paths.get_input_directory())
     for folder in sorted(p for p in inputs.glob("*") if p.is_dir() and p.name != files.FOLDER):
-        if any(p.suffix.lower() in files.AUDIO_SUFFIXES for p in folder.iterdir()):
+        try:
+            sounds = any(p.suffix.lower() in files.AUDIO_SUFFIXES for p in folder.iterdir())
+        except OSError:  # lost+found, for example
+            continue
+        if sounds:
             found[f"input/{folder.name}"] = folder
     return found
 
@@ -38,22 +42,20 @@ def _chosen(name: str) -> Path:
     found = libraries()
     if name not in found:
         raise InputError(
-            f"library: {name!r} is none of those that are there; put sounds into a folder of "
-            "ComfyUI's input "
-            "folder, or make a library inside models/dreamaudio, and refresh the page"
+            f"library: {name!r} was not found; put sounds into a folder of ComfyUI's input folder, "
+            f"or create a library NAME{SUFFIX} in models/dreamaudio, and refresh the page"
         )
     return found[name]
 
 
-def _opened(folder: Path) -> Library:
-    """A library, or the index of a plain folder of sounds, brought up to date."""
-    if (folder / INDEX).is_file():
-        return Library.open(folder)
-    digest = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]
-    library = Library.open(
-        Path(folder_paths.get_user_directory()) / files.FOLDER / "libraries" / digest
-    )
-    report = library.add(folder, missing="remove")
+def _opened(source: Path) -> SoundLibrary:
+    """A library, or that of a plain folder of sounds, brought up to date."""
+    if source.is_file():
+        return SoundLibrary(source)
+    digest = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
+    folder = Path(folder_paths.get_user_directory()) / files.FOLDER / "libraries"
+    library = SoundLibrary(folder / f"{digest}{SUFFIX}")
+    report = library.add(source)
     for problem in report.problems:
         log.warning("DreamAudio: %s", problem.reason)
     return library
@@ -122,7 +124,7 @@ class RetrieveReferences(io.ComfyNode):
             log.warning(
                 "DreamAudio: nothing in the library %r is near enough to the prompt", library
             )
-        lines = [f"{hit.part}: {hit.caption} ({hit.score:.2f}, {hit.path.name})" for hit in hits]
+        lines = [f"{hit.event}: {hit.caption} ({hit.score:.2f}, {hit.path.name})" for hit in hits]
         references = tuple(
             load_reference(hit.path, hit.caption, label=hit.path.name) for hit in hits
         )

@@ -12,13 +12,13 @@ from dreamaudio_core.data.bank import (
     Bank,
     BankEntry,
     BankWriter,
-    clean_stem,
     is_held_out,
     write_manifest,
 )
 from dreamaudio_core.errors import AudioError, InputError
 from dreamaudio_core.language.captions import (
     caption_from_label,
+    clean_stem,
     paraphrases,
     parse_sentence,
     word_tables,

@@ -37,7 +37,7 @@ import dreamaudio_core
 from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.evaluation import baselines
 from dreamaudio_core.evaluation.baselines import RetrievalGenerator, load_generator
-from dreamaudio_core.retrieval import Library
+from dreamaudio_core.retrieval import SoundLibrary
 from dreamaudio_core.scene.scenes import SceneReference
 
 diffusers = pytest.importorskip("diffusers")
@@ -349,7 +349,7 @@ class Recorder:
 
 
 def test_retrieval_gives_the_model_what_it_finds(tmp_path):
-    library = Library.open(tmp_path / "library")
+    library = SoundLibrary(tmp_path / "library")
     library.add(EXAMPLES)
     pipeline = Recorder()
     generator = RetrievalGenerator(tmp_path / "library", pipeline)
@@ -377,7 +377,7 @@ def test_names_of_retrieval(tmp_path, monkeypatch):
 
     monkeypatch.setattr(baselines, "load_pipeline_generator", load)
     for folder in ("library", "a+b"):
-        Library.open(tmp_path / folder).add(EXAMPLES)
+        SoundLibrary(tmp_path / folder).add(EXAMPLES)
         load_generator(f"retrieval:{tmp_path / folder}", steps=3)
         load_generator(f"retrieval:{tmp_path / folder}+other/model")
     load_generator("some/model", free=True)

@@ -15,9 +15,9 @@ from dreamaudio_core.retrieval.caption_sources import (
     CaptionReader,
     caption_from_name,
     caption_from_tags,
-    read_labels,
     sidecars,
 )
+from dreamaudio_core.retrieval.sounds import FoundFile
 
 PAIRS = [
     ("a crow caws", "a cash register rings"),
@@ -121,23 +121,23 @@ def test_the_order_of_sources_decides(tmp_path):
     sound = tmp_path / "dog.wav"
     for name in ("dog.wav", "dog.txt", "dog.json", "captions.json"):
         (tmp_path / name).write_text("")
-    beside = sidecars(sound, {p.name for p in tmp_path.iterdir()})
+    beside = tuple(sidecars(sound, {p.name for p in tmp_path.iterdir()}))
     assert [p.name for p in beside] == ["dog.txt", "dog.json", "captions.json"]
     (tmp_path / "dog.json").write_text(json.dumps({"captions": ["a dog pants", "a dog breathes"]}))
     (tmp_path / "captions.json").write_text(json.dumps({"dog.wav": "a dog whines"}))
-    tags = ["a dog howls"]
-    assert (
-        CaptionReader(("sidecar", "tags", "name")).caption(sound, beside, tags).text
-        == "a dog pants"
-    )
+
+    def found(sidecars=beside, tags=("a dog howls",), **options):
+        file = FoundFile(sound, 0, 0, "", sidecars, **options)
+        caption = CaptionReader().caption(file, tags)
+        return caption.text, caption.source
+
+    assert found() == ("a dog pants", "sidecar")
     (tmp_path / "dog.txt").write_text("\n a dog yaps \n", encoding="utf-8")
-    assert (
-        CaptionReader(("sidecar", "tags", "name")).caption(sound, beside, tags).text == "a dog yaps"
-    )
-    assert CaptionReader(("sidecar",)).caption(sound, beside[2:]).text == "a dog whines"
-    found = CaptionReader(("tags", "sidecar")).caption(sound, beside, tags)
-    assert (found.text, found.source) == ("a dog howls", "tags")
-    assert CaptionReader(("name",)).caption(sound, beside).text == "a dog barks"
+    assert found() == ("a dog yaps", "sidecar")
+    assert found(beside[2:]) == ("a dog whines", "sidecar")
+    assert found(()) == ("a dog howls", "tags")
+    assert found((), ()) == ("a dog barks", "name")
+    assert found(caption="a dog sleeps") == ("a dog sleeps", "list")
 
 
 @pytest.mark.parametrize(
@@ -153,17 +153,5 @@ def test_a_damaged_sidecar_is_named(tmp_path, name, content, message):
     file = tmp_path / name
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError, match=message) as error:
-        CaptionReader(("sidecar",)).caption(tmp_path / "dog.wav", [file])
+        CaptionReader().caption(FoundFile(tmp_path / "dog.wav", 0, 0, "", (file,)))
     assert name in str(error.value)
-
-
-def test_sources_and_labels_are_checked(tmp_path):
-    for order in (("sidecar", "guess"), (), ("name", "name"), ("clap",)):
-        with pytest.raises(InputError, match="captions"):
-            CaptionReader(order)
-    labels = tmp_path / "labels.txt"
-    labels.write_text("dog\na crow caws\n\ndog\n")
-    assert read_labels(labels) == ["a dog barks", "a crow caws"]
-    labels.write_text("dog\n")
-    with pytest.raises(InputError, match="at least two"):
-        read_labels(labels)

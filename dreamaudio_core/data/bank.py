@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Optional
@@ -22,18 +21,6 @@ from ..files import atomic_write
 KINDS = ("event", "ambience", "music", "speech")
 PACKED_NAME = "audio.bin"
 _FULL_SCALE = 32767.0
-
-
-def clean_stem(name: str) -> str:
-    """Lower-case, hyphen-separated words of a file stem: camel case is split, digits and separators
-    collapse to `-`.
-
-    `"FootStepGrass2"` gives `"foot-step-grass"`, `"drake-hit-3"` gives `"drake-hit"`; a stem of
-    digits only gives `""`.
-    """
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
-    name = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
-    return re.sub(r"[^a-z]+", "-", name.lower()).strip("-")
 
 
 def is_held_out(source: str, stem: str) -> bool:

@@ -19,8 +19,8 @@ import soundfile
 
 from ..audio.decode import SUFFIXES
 from ..errors import InputError
-from ..language.captions import caption_from_label
-from .bank import BankEntry, clean_stem, is_held_out
+from ..language.captions import caption_from_label, clean_stem
+from .bank import BankEntry, is_held_out
 
 LONGEST_EVENT = 5.0
 SPLITS = {

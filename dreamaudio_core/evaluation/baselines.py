@@ -287,7 +287,7 @@ class RetrievalGenerator:
     Parameters
     ----------
     library : str or Path
-        Folder of a `dreamaudio_core.retrieval.Library`.
+        File of a `dreamaudio_core.retrieval.SoundLibrary`.
     pipeline : PipelineGenerator
         The model.
     device : str
@@ -295,9 +295,9 @@ class RetrievalGenerator:
     """
 
     def __init__(self, library: str | Path, pipeline: PipelineGenerator, device: str = "cpu"):
-        from ..retrieval import Library
+        from ..retrieval import SoundLibrary
 
-        self.library = Library.open(library, device=device)
+        self.library = SoundLibrary(library, device=device)
         self.pipeline = pipeline
         self.sample_rate = pipeline.sample_rate
         self.name = f"retrieval ({Path(library).name}) + {pipeline.name}"
@@ -365,19 +365,16 @@ def load_generator(name: str, device: str = "cpu", **settings: Any) -> Generator
 
 
 def _load_retrieval(text: str, device: str, settings: dict[str, Any]) -> RetrievalGenerator:
-    from ..retrieval.store import INDEX
-
     library, model = text, "mini"
-    # A folder's name may hold a plus sign itself.
-    if not (Path(text).expanduser() / INDEX).is_file() and "+" in text:
+    # The name of the library may contain a plus sign itself.
+    if not Path(text).expanduser().is_file() and "+" in text:
         library, _, model = text.rpartition("+")
     if not library or not model:
         raise InputError(f"retrieval:{text}: expected retrieval:LIBRARY or retrieval:LIBRARY+MODEL")
-    if not (Path(library).expanduser() / INDEX).is_file():
+    if not Path(library).expanduser().is_file():
         raise InputError(
-            f"library {library}: expected {INDEX} in it, found none; make a library with: python "
-            "-m "
-            "dreamaudio_core library add FOLDER --library LIBRARY"
+            f"library {library}: expected the file of a library, found none; create one with: "
+            f"dreamaudio library add FOLDER --library {library}"
         )
     return RetrievalGenerator(
         library, load_pipeline_generator(model, device=device, **settings), device

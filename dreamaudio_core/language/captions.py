@@ -205,6 +205,18 @@ def _coordinated(
     return ((first, " ".join(words[1:])),)
 
 
+def clean_stem(name: str) -> str:
+    """Lower-case, hyphen-separated words of a file stem: camel case is split, digits and separators
+    collapse to `-`.
+
+    `"FootStepGrass2"` gives `"foot-step-grass"`, `"drake-hit-3"` gives `"drake-hit"`; a stem of
+    digits only gives `""`.
+    """
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name)
+    name = re.sub(r"(?<=[A-Z])(?=[A-Z][a-z])", "-", name)
+    return re.sub(r"[^a-z]+", "-", name.lower()).strip("-")
+
+
 def caption_from_label(label: str) -> str:
     """Sentence for a label or class name such as `"wesnoth/drake-die"`, `"metal door open"` or
     `"church_bells"`.

@@ -1,8 +1,6 @@
-"""Reference library: captioned sounds on disk, found by what a prompt asks for (the idea of
-Re-AudioLDM).
-"""
+"""Library of captioned sounds on disk, searched by prompt (the idea of Re-AudioLDM)."""
 
 from ..language.events import split_events
-from .library import AddReport, Entry, Hit, Library, Problem, Verification
+from .library import AddReport, Entry, Hit, Problem, SoundLibrary
 
-__all__ = ["AddReport", "Entry", "Hit", "Library", "Problem", "Verification", "split_events"]
+__all__ = ["AddReport", "Entry", "Hit", "Problem", "SoundLibrary", "split_events"]

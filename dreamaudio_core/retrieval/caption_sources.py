@@ -1,35 +1,33 @@
-"""Captions of sounds that come without one: from a file beside them, their tags, their names, or a
-list of labels.
-"""
+"""Captions of sounds: from a file next to them, their tags, or their names."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
-
-from ..data.bank import clean_stem
 from ..errors import InputError
-from ..language.captions import caption_from_label
+from ..language.captions import caption_from_label, clean_stem
 
-SOURCES = ("sidecar", "tags", "clap", "name")
-"""Where captions may come from, in the usual order of trust."""
+if TYPE_CHECKING:
+    from .sounds import FoundFile
+
 FOLDER_CAPTIONS = "captions.json"
 _MAX_LENGTH = 1000
+# Tags that programs write by themselves.
 _ENCODERS = re.compile(
-    r"https?://|www\.|@|^(?:processed by sox|lame|lavf|encoded|created with|id3|xiph|untitled|unknown|track ?\d*$)",
+    r"https?://|www\.|@|^(?:processed by sox|lame|lavf|encoded|created with|id3|xiph|untitled|"
+    r"unknown|track ?\d*$)",
     re.I,
 )
 
 
 @dataclass(frozen=True)
 class Caption:
-    """A caption and which of `SOURCES` gave it."""
+    """A caption, and where it comes from: list, sidecar, tags or name."""
 
     text: str
     source: str
@@ -68,79 +66,42 @@ def sidecar_stamp(files: Sequence[Path]) -> str:
 
 
 class CaptionReader:
-    """Finds captions in a fixed order of sources.
+    """Finds captions of sounds; reads each folder's captions once."""
 
-    Parameters
-    ----------
-    order : sequence of str
-        Out of `SOURCES`; the first that has a caption gives it.
-    zero_shot : callable, optional
-        From a sound's CLAP vector to a caption, for the source `"clap"`.
-
-    Raises
-    ------
-    InputError
-        If a source is unknown or given twice, or `"clap"` has no labels.
-    """
-
-    def __init__(self, order: Sequence[str], zero_shot: Callable[[np.ndarray], str] | None = None):
-        unknown = [source for source in order if source not in SOURCES]
-        if unknown or not order or len(set(order)) < len(order):
-            raise InputError(
-                f"captions: expected different sources out of {', '.join(SOURCES)}, found {', '.join(order)!r}"
-            )
-        if "clap" in order and zero_shot is None:
-            raise InputError(
-                "captions: the source clap needs CLAP weights and a list of labels; name both"
-            )
-        self.order = tuple(order)
-        self.zero_shot = zero_shot
+    def __init__(self):
         self._folders: dict[Path, dict[str, str]] = {}
 
-    def caption(
-        self,
-        path: Path,
-        beside: Sequence[Path],
-        tags: Sequence[str] = (),
-        vector: np.ndarray | None = None,
-    ) -> Caption | None:
-        """Caption of a sound, or None where no source has one.
+    def caption(self, file: FoundFile, tags: Sequence[str] = ()) -> Caption | None:
+        """Caption of a sound: the first that its list, sidecars, tags or name give; or None.
 
         Parameters
         ----------
-        path : Path
+        file : FoundFile
             The sound.
-        beside : sequence of Path
-            Its `sidecars`.
         tags : sequence of str
             Its title and comment.
-        vector : np.ndarray, optional
-            Its CLAP vector [D].
 
         Raises
         ------
         InputError
             If a sidecar cannot be read.
         """
-        for source in self.order:
-            if source == "sidecar":
-                text = self._sidecar(path, beside)
-            elif source == "tags":
-                text = caption_from_tags(tags)
-            elif source == "clap":
-                text = None if vector is None else self.zero_shot(vector)
-            else:
-                text = caption_from_name(path)
-            if text:
-                return Caption(text, source)
-        return None
+        if file.caption:
+            return Caption(_tidy(file.caption), "list")
+        if text := self._sidecar(file):
+            return Caption(text, "sidecar")
+        if text := caption_from_tags(tags):
+            return Caption(text, "tags")
+        text = caption_from_name(file.path)
+        return Caption(text, "name") if text else None
 
-    def _sidecar(self, path: Path, beside: Sequence[Path]) -> str | None:
-        for file in beside:
+    def _sidecar(self, sound: FoundFile) -> str | None:
+        for file in sound.sidecars:
             if file.name == FOLDER_CAPTIONS:
                 if file not in self._folders:
                     self._folders[file] = _folder_captions(file)
-                text = self._folders[file].get(path.name) or self._folders[file].get(path.stem)
+                captions = self._folders[file]
+                text = captions.get(sound.path.name) or captions.get(sound.path.stem)
             elif file.suffix == ".json":
                 text = _json_caption(file)
             else:
@@ -174,28 +135,14 @@ def caption_from_name(path: Path) -> str | None:
     return None
 
 
-def read_labels(path: str | os.PathLike) -> list[str]:
-    """Captions to choose from, one a line; single words become sentences.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read or has fewer than two labels.
-    """
-    lines = [_tidy(line) for line in _read(Path(path).expanduser()).splitlines()]
-    labels = list(
-        dict.fromkeys(line if " " in line else caption_from_label(line) for line in lines if line)
-    )
-    if len(labels) < 2:
-        raise InputError(f"labels {path}: expected at least two, one a line, found {len(labels)}")
-    return labels
-
-
 def _tidy(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:_MAX_LENGTH]
 
 
 def _read(file: Path) -> str:
+    # Reading a pipe or a device may never end.
+    if not file.is_file():
+        raise InputError(f"{file}: expected a text file with a caption, found something else")
     try:
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

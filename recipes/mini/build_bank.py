@@ -26,7 +26,8 @@ import soxr
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from captioning import describe  # noqa: E402
 
-from dreamaudio_core.data.bank import Bank, BankWriter, clean_stem, is_held_out, write_manifest  # noqa: E402
+from dreamaudio_core.data.bank import Bank, BankWriter, is_held_out, write_manifest  # noqa: E402
+from dreamaudio_core.language.captions import clean_stem  # noqa: E402
 
 RATE = 16_000
 PEAK = 0.5
