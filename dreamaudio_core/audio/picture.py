@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ..config import AudioConfig
 from ..errors import InputError
-from ..scene.timeline import Placements
 from .mel import mel_filterbank
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
+
+    from ..scene.timeline import Placements
 
 # What is shown below the loudest value, in units of the natural logarithm: 9 are 78 dB.
 DYNAMIC_RANGE = 9.0
