@@ -99,6 +99,7 @@ def tiny(name="dreamaudio", fusion=None, references=3):
     vae = dataclasses.replace(
         preset.vae,
         latent_channels=CHANNELS,
+        patch_size=1,
         channels=8,
         multipliers=(1, 2, 2, 2),
         groups=4,

@@ -11,7 +11,7 @@ alone, so the target is scored too (mode `target`), as what a perfect model woul
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -156,6 +156,13 @@ class Matcher:
             mixed.append(distance(whole))
         return int(np.argmin(alone)) == 0, int(np.argmin(mixed)) == 0
 
+    def event_distance(self, mel: Tensor, target: Tensor, event: Event) -> float:
+        """Mean absolute difference of two log-mels [frames, bands] while an event first sounds."""
+        place = event.placements[0]
+        first, last = place.start, place.start + place.duration
+        span = slice(round(first * self.frame_rate), round(last * self.frame_rate))
+        return float((mel[span] - target[span]).abs().mean())
+
     def is_unasked(self, mel: Tensor, target: Tensor) -> bool:
         """Whether a log-mel [frames, bands] sounds for 0.3 s or more where the target is silent."""
         extra = (target.amax(1) < SILENT) & (mel.amax(1) > AUDIBLE)
@@ -186,13 +193,17 @@ def generate_mel(
 
 @dataclass
 class Votes:
-    """Votes over events (`unasked`: over items), on the mel and after the vocoder."""
+    """Votes over events (`unasked`: over items), on the mel and after the vocoder, and the log-mel
+    L1 between output and target in the events.
+    """
 
     alone: list[bool] = field(default_factory=list)
     mix: list[bool] = field(default_factory=list)
     waveform_alone: list[bool] = field(default_factory=list)
     waveform_mix: list[bool] = field(default_factory=list)
     unasked: list[bool] = field(default_factory=list)
+    event_log_mel_l1: list[float] = field(default_factory=list)
+    waveform_event_log_mel_l1: list[float] = field(default_factory=list)
 
     def __add__(self, other: "Votes") -> "Votes":
         names = [f.name for f in fields(self)]
@@ -208,7 +219,7 @@ class Votes:
         }
 
 
-def share(votes: list[bool]) -> float:
+def share(votes: Sequence[float]) -> float:
     """Mean of votes."""
     return float(np.mean(votes)) if votes else float("nan")
 
@@ -253,7 +264,10 @@ def customization(
             alone, mixed = matcher.matches(mel[0, 0], item, event, sounds)
             votes.alone.append(alone)
             votes.mix.append(mixed)
+            votes.event_log_mel_l1.append(matcher.event_distance(mel[0, 0], target[0, 0], event))
             if vocoded is not None:
+                distance = matcher.event_distance(vocoded, target[0, 0], event)
+                votes.waveform_event_log_mel_l1.append(distance)
                 alone, mixed = matcher.matches(vocoded, item, event, sounds)
                 votes.waveform_alone.append(alone)
                 votes.waveform_mix.append(mixed)

@@ -140,18 +140,6 @@ def save_weights(
             raise OSError(None, str(error), str(path)) from error
 
 
-# Names in the embedded weights until they are replaced.
-_RENAMED = {
-    "flow": {
-        "hidden": "model_channels",
-        "reference_fusion": "fusion",
-        "reference_time_conditioning": None,
-        "time_scale": None,
-    },
-    "arranger": {"completeness": "predicts_missing"},
-}
-
-
 def load_weights(path: str | Path, part: str, config_class: type) -> tuple[Any, State]:
     """Configuration and tensors of a file that `save_weights` wrote for `part`."""
     state, metadata = read_safetensors(path)
@@ -168,11 +156,6 @@ def load_weights(path: str | Path, part: str, config_class: type) -> tuple[Any, 
         values = json.loads(metadata["config"])
     except (KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: its metadata holds no readable config") from error
-    for old, new in _RENAMED.get(part, {}).items():
-        if old in values:
-            value = values.pop(old)
-            if new:
-                values[new] = value
     return from_dict(config_class, values, f"{path}: config"), state
 
 

@@ -98,7 +98,11 @@ def measured(results: dict) -> str:
             "The same after the vocoder, on the waveform:",
             customization(found, "waveform_", "events_on_waveform"),
         ]
-    rows = [*quality(found), *reconstruction(found.get("codec"))]
+    rows = [
+        *quality(found),
+        *reconstruction(found.get("codec")),
+        *elsewhere(found.get("elsewhere")),
+    ]
     if rows:
         parts.append(table(["figure", "value"], rows))
     if arranger:
@@ -118,6 +122,12 @@ def quality(found: dict) -> list[list[str]]:
                 f"{percent(joint, 'alone')} / {percent(joint, 'unasked')}",
             ]
         )
+    for name in ("concatenation", "overlay"):
+        part = found.get(f"{name}-true", {})
+        if "waveform_event_log_mel_l1" in part:
+            text = f"{name}, true timeline: log-mel L1 to the target in the events, on the mel / on"
+            value = f"{part['event_log_mel_l1']:.3f} / {part['waveform_event_log_mel_l1']:.3f}"
+            rows.append([f"{text} the waveform", value])
     for mode in ("true", "arranger"):
         part = found.get(f"concatenation-{mode}", {})
         if "unasked" in part:
@@ -156,6 +166,23 @@ def reconstruction(found: dict | None) -> list[list[str]]:
         value = f"{found[name + '_log_mel_l1']:.3f} / {found[name + '_stft']:.2f}"
         rows.append([f"{text}, on true mels: log-mel L1 / STFT distance", value])
     return rows
+
+
+def elsewhere(found: dict | None) -> list[list[str]]:
+    """Rows of the sounds from elsewhere."""
+    if found is None:
+        return []
+    texts = {
+        "vae_log_mel_l1": "log-mel L1 after the VAE",
+        "noisy_log_mel_l1": "the same with noise of 0.2 on the latents",
+        "waveform_log_mel_l1": "log-mel L1 after VAE and vocoder, on the waveform",
+        "event_log_mel_l1": "first second as a placed reference: log-mel L1 in the event",
+        "waveform_event_log_mel_l1": "the same after the vocoder, on the waveform",
+    }
+    where = f"{found['sounds']} sounds from elsewhere"
+    rows = [[f"{where}: {text}", f"{found[key]:.3f}"] for key, text in texts.items()]
+    nearest = f"{where}: event nearest to its own of all {found['sounds']}, on the waveform"
+    return [*rows, [nearest, percent(found, "waveform_nearest")]]
 
 
 def arranger_table(found: dict) -> str:
@@ -232,7 +259,6 @@ def sizes(config: ModelConfig, folder: Path) -> dict[str, str]:
         "latent_channels": str(channels),
         "latent_frames": str(frames),
         "latent_bands": str(bands),
-        "vocoder_channels": str(config.vocoder.upsample_initial_channel),
         "refinement_iterations": str(config.vocoder.refinement_iterations),
         **{f"{part}_parameters": parameters(path) for part, path in files.items()},
     }
