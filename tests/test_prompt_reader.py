@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import dreamaudio_core
+from dreamaudio_core.cli import main
 from dreamaudio_core.config import TextConfig
 from dreamaudio_core.evaluation.timelines import (
     PromptItem,
@@ -205,3 +206,16 @@ def test_the_open_set_of_prompts(similarity):
         return layout.places, layout.warnings
 
     assert evaluate_prompts(items, run)["right"] >= 95.0
+
+
+def test_evaluate_arranger_counts_prompts(tmp_path, capsys):
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(
+        '{"prompt": "a dog barks at 2 s", "seconds": 5, "references": [{"caption": "a dog barks", '
+        '"seconds": 0.5}], "expected": {"starts": {"1": [2]}}}\n'
+        '{"prompt": "a dog barks", "seconds": 5, "references": [{"caption": "a dog barks", '
+        '"seconds": 0.5}], "expected": {"starts": {"1": [4]}}}\n'
+    )
+    assert main(["evaluate", "arranger", "--prompts", str(path), "--faults"]) == 0
+    shown = capsys.readouterr().out
+    assert "50.0 % of 2 prompts" in shown and "expected [4]" in shown

@@ -1,4 +1,4 @@
-"""Command line: `evaluate folders`, `ctta`, `customization`, `listening` and `ratings`."""
+"""Command line: `evaluate folders`, `ctta`, `customization`, `arranger`, `listening`, `ratings`."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from ..config import AudioConfig
 from ..errors import InputError
 from ..files import atomic_write
 from ..scene.scenes import Scene, read_scenes
+from .arranger_cli import add_arranger
 from .baselines import load_generator
 from .clips import read_clip
 from .ctta import TEST_SETS, find_test_set, run_ctta
@@ -107,6 +108,7 @@ def add_parser(
 
     add_customization(commands)
 
+    add_arranger(commands)
     listening = commands.add_parser("listening", help="write a listening-test page")
     listening.add_argument(
         "--system",

@@ -184,7 +184,12 @@ class _Solver:
             long = length > self.limit or (length >= 0.38 * self.total and length > 1.6 * partner)
             if event.bed or (event.place and length >= 1.5):
                 plan.bed = True
-            elif others and long and (len(self.reading.sequence) == 1 or length > self.limit):
+            elif (
+                others
+                and long
+                and not any(e.bed for e in others)
+                and (len(self.reading.sequence) == 1 or length > self.limit)
+            ):
                 plan.bed = True
             elif (
                 not alone
@@ -374,8 +379,8 @@ class _Solver:
             for i, start in enumerate(plan.starts):
                 if start >= self.total - 0.03:
                     self.warnings.append(
-                        f"{self._number(plan.event)}: {start:g} s lies beyond the end ({self.total:g} s), "
-                        "left out"
+                        f"{self._number(plan.event)}: {start:g} s lies beyond the end "
+                        f"({self.total:g} s), left out"
                     )
                     continue
                 each = plan.each

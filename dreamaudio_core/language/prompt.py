@@ -56,8 +56,8 @@ _SUBORDINATE = {
     "forward": {"before", "prior to", "until", "till"},
     "together": {
         "while", "whilst", "as", "just as", "during", "with", "over", "under", "beneath",
-        "underneath", "against", "against a backdrop of", "against a background of", "amid", "above",
-        "behind", "whereas",
+        "underneath", "against", "against a backdrop of", "against a background of", "amid",
+        "above", "behind", "whereas",
     },
 }  # fmt: skip
 _ADVERBS_TOGETHER = {
@@ -218,6 +218,7 @@ class _Reader:
                     "denial",
                     "again",
                     "gap",
+                    "bed",
                 )
                 and c.last - c.first == 1
                 and stem(self.tokens[c.first].text) in stems
@@ -473,7 +474,7 @@ class _Reader:
             strong = strong and right.lexical >= 0.45
             if strong:
                 own = self.matcher.lexical(right.words, right.group)
-                strong = self.matcher.lexical(right.words, left.group) < own
+                strong = self.matcher.lexical(right.words, left.group) < 0.8 * own
             if strong:
                 text, words = f"{left.text} {right.text}", [*left.words, *right.words]
                 row = self.matcher.scores([(text, words)])[0]
@@ -524,7 +525,9 @@ class _Reader:
                 for a, b in zip(stems, stems[1:]):
                     run = run + 1 if a == b else 1
                     part.repeats = max(part.repeats, run)
-                if part.repeats > 1 and any(f"{w} {w}" in caption for w in part.words):
+                if part.repeats > 1 and any(
+                    f"{w} {w}" in caption.replace("-", " ") for w in part.words
+                ):
                     part.repeats = 1
             subject = self.tokens[part.first].text in _SINGULAR
             if part.group is not None and not subject:
@@ -777,6 +780,7 @@ class _Builder:
                                 "before that",
                                 "earlier",
                             )
+                            before |= self.reader.tokens[cue.first - 1].text == "which"
                             self.main = self.recent if before or self.main is None else self.main
                         relation, in_object = cue.kind, False
                         keep_main = phrase in ("before", "until", "till", "prior to")
@@ -815,7 +819,8 @@ class _Builder:
                         gap = cue.values[0]
                     # Otherwise an absolute time, given to its part below.
                 elif cue.kind == "first":
-                    pending_first = not self._part_in_cell(at)
+                    leads = phrase.endswith((" with", " is", " comes", " on"))
+                    pending_first = leads or not self._part_in_cell(at)
                     if not pending_first and self.recent is not None:
                         self._move(self.recent, "first")
                 elif cue.kind == "last":
@@ -826,7 +831,9 @@ class _Builder:
                     pinned_end = ends
                     if phrase in _AT_LAST:
                         relation = relation or "forward"
-                    elif not self._part_in_cell(at):
+                    elif not self._part_in_cell(at) or phrase.endswith(
+                        (" with", " is", " comes", " on")
+                    ):
                         pending_last = True
                     elif self.recent is not None:
                         self._move(self.recent, "last")
@@ -1128,7 +1135,9 @@ class _Builder:
                 (
                     v
                     for k, v in self.reader.elements[at + 1 :]
-                    if k in ("cue", "break") and v not in ("place", "article")
+                    if k == "part"
+                    or (k == "break" and v not in ("place", "article"))
+                    or (k == "cue" and v.kind in _SPLITTING)
                 ),
                 None,
             )
