@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import (
     ClapAudioConfig,
     ClapConfig,
@@ -323,6 +324,23 @@ def test_what_is_no_model_is_named(folders, tmp_path, kind):
         load_generator(f"{kind}:{tmp_path}")
     with pytest.raises(InputError, match="reference-guidance: .* has no such setting"):
         load_generator(f"{kind}:{folders[kind]}", reference_guidance=2.0)
+
+
+def test_the_published_layout_of_tango_is_explained(tmp_path):
+    (tmp_path / "pytorch_model_main.bin").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="a folder of parts that diffusers saved: unet"):
+        load_generator(f"tango:{tmp_path}")
+
+
+@pytest.mark.parametrize("kind, part", [("tango", "vae"), ("audioldm2", "language_model")])
+def test_pickled_weights_of_a_part_are_refused(folders, tmp_path, kind, part):
+    copy = Path(shutil.copytree(folders[kind], tmp_path / kind))
+    for file in (copy / part).glob("*.safetensors"):
+        name = {"vae": "diffusion_pytorch_model.bin"}.get(part, "pytorch_model.bin")
+        torch.save(load_file(file), copy / part / name)
+        file.unlink()
+    with pytest.raises(CheckpointError, match=f"{kind}.*cannot be read"):
+        load_generator(f"{kind}:{copy}", **SETTINGS)
 
 
 @pytest.mark.skipif(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import save_file
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from dreamaudio_core.errors import AudioError, CheckpointError, InputError
@@ -129,19 +130,21 @@ def test_a_clip_resembles_itself_most(folder):
     assert clap_score(a[None], b[None])[0] < 99.99
 
 
-def test_pickled_weights_are_read_as_tensors(folder, tmp_path):
-    copy = tmp_path / "pickled"
-    shutil.copytree(folder, copy)
-    (copy / "model.safetensors").unlink()
-    torch.save(ClapModel.from_pretrained(folder).state_dict(), copy / "pytorch_model.bin")
-    clip = noise(1)
-    expected = ClapExtractor(folder).extract([clip])[0]
-    np.testing.assert_allclose(
-        ClapExtractor(copy).extract([clip])[0], expected, rtol=1e-4, atol=1e-5
-    )
-    torch.save({"a": object}, copy / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="weights-only"):
-        ClapExtractor(copy).extract([clip])
+def test_pickles_and_code_of_a_folder_are_refused(folder, tmp_path):
+    pickled = Path(shutil.copytree(folder, tmp_path / "pickled"))
+    torch.save(ClapModel.from_pretrained(folder).state_dict(), pickled / "pytorch_model.bin")
+    (pickled / "model.safetensors").unlink()
+    evil, ran = Path(shutil.copytree(folder, tmp_path / "evil")), tmp_path / "ran"
+    (evil / "evil.py").write_text(f"open({str(ran)!r}, 'w')\n")
+    config = json.loads((evil / "config.json").read_text())
+    code = {"model_type": "evil", "auto_map": {"AutoConfig": "evil.C", "AutoModel": "evil.M"}}
+    (evil / "config.json").write_text(json.dumps(config | code))
+    settings = {"auto_map": {"AutoTokenizer": ["evil.T", None]}, "tokenizer_class": "Evil"}
+    (evil / "tokenizer_config.json").write_text(json.dumps(settings))
+    for source in (pickled, evil):
+        with pytest.raises(CheckpointError, match="safetensors weights"):
+            ClapExtractor(source).extract([noise(1)])
+    assert not ran.exists()
 
 
 def test_silence_and_long_texts_are_scored(folder):
@@ -193,11 +196,8 @@ def test_incomplete_and_foreign_folders_are_refused(folder, tmp_path):
     copy = tmp_path / "partial"
     shutil.copytree(folder, copy)
     state = ClapModel.from_pretrained(folder).state_dict()
-    (copy / "model.safetensors").unlink()
-    torch.save(
-        {k: v for k, v in state.items() if not k.startswith("text_projection")},
-        copy / "pytorch_model.bin",
-    )
+    kept = {k: v.contiguous() for k, v in state.items() if not k.startswith("text_projection")}
+    save_file(kept, copy / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match="text_projection"):
         ClapExtractor(copy).embed_texts(["a"])
 

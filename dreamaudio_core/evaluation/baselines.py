@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from ..errors import CheckpointError, InputError
@@ -25,10 +26,12 @@ from .generators import Generator, PipelineGenerator, load_pipeline_generator
 SECONDS = 10.24
 """Length of the paper's clips."""
 _FILES = (".json", ".txt", ".model", ".safetensors", ".bin")
+# No code that comes with a model is run, and nothing is unpickled.
+_SAFE = {"trust_remote_code": False, "use_safetensors": True}
 _PUBLISHED = {
     "audioldm": "https://huggingface.co/cvssp/audioldm-s-full-v2",
     "audioldm2": "https://huggingface.co/cvssp/audioldm2",
-    "tango": "https://huggingface.co/declare-lab/tango",
+    "tango": "https://huggingface.co/declare-lab/tango (its parts saved by diffusers)",
     "audiogen": "https://huggingface.co/facebook/audiogen-medium",
 }
 
@@ -53,8 +56,8 @@ class _Baseline:
         """Result of a `from_pretrained`, offline for a folder."""
         try:
             return load(self.source, *args, local_files_only=self.local, **options)
-        # These packages raise OSError, ValueError, KeyError and safetensors' own errors alike.
-        except Exception as error:
+        # What faulty files raise; anything else is a defect and passes through.
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:300]
             raise CheckpointError(
                 f"{self.KIND} {self.source!r}: cannot be read ({reason}); expected the whole "
@@ -89,7 +92,7 @@ class AudioLDMGenerator(_Baseline):
     def _load(self):
         from diffusers import AudioLDMPipeline
 
-        return self._read(AudioLDMPipeline.from_pretrained)
+        return self._read(AudioLDMPipeline.from_pretrained, **_SAFE)
 
     def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
         """Waveform [T] for the prompt; the references are not heard."""
@@ -125,8 +128,10 @@ class AudioLDM2Generator(AudioLDMGenerator):
         # Published folders name GPT2Model, which lost the methods that the pipeline calls when
         # transformers split generation off (huggingface/diffusers issue 12630); the class with a
         # head still has them.
-        language_model = self._read(GPT2LMHeadModel.from_pretrained, subfolder="language_model")
-        return self._read(AudioLDM2Pipeline.from_pretrained, language_model=language_model)
+        language_model = self._read(
+            GPT2LMHeadModel.from_pretrained, subfolder="language_model", **_SAFE
+        )
+        return self._read(AudioLDM2Pipeline.from_pretrained, language_model=language_model, **_SAFE)
 
 
 class TangoGenerator(_Baseline):
@@ -149,12 +154,19 @@ class TangoGenerator(_Baseline):
         seconds: float = SECONDS,
     ):
         super().__init__(source, device, {"steps": steps, "guidance": guidance, "seconds": seconds})
+        if self.local and (Path(self.source) / "pytorch_model_main.bin").is_file():
+            raise CheckpointError(
+                f"tango {self.source!r}: holds Tango's weights as they were published "
+                "(pytorch_model_main.bin), which only Tango's own program reads; name a folder of "
+                "parts that diffusers saved: unet, scheduler, text_encoder, tokenizer, vae and "
+                "vocoder, with safetensors weights"
+            )
         from diffusers import AutoencoderKL, UNet2DConditionModel
         from diffusers import DDPMScheduler as Scheduler
         from transformers import AutoTokenizer, SpeechT5HifiGan, T5EncoderModel
 
         def part(cls, folder: str):
-            found = self._read(cls.from_pretrained, subfolder=folder)
+            found = self._read(cls.from_pretrained, subfolder=folder, use_safetensors=True)
             return found.eval().requires_grad_(False).to(self.device)
 
         self.unet, self.vae = part(UNet2DConditionModel, "unet"), part(AutoencoderKL, "vae")
@@ -162,7 +174,9 @@ class TangoGenerator(_Baseline):
             part(T5EncoderModel, "text_encoder"),
             part(SpeechT5HifiGan, "vocoder"),
         )
-        self.tokenizer = self._read(AutoTokenizer.from_pretrained, subfolder="tokenizer")
+        self.tokenizer = self._read(
+            AutoTokenizer.from_pretrained, subfolder="tokenizer", trust_remote_code=False
+        )
         self.scheduler = self._read(Scheduler.from_pretrained, subfolder="scheduler")
         self.sample_rate = self.vocoder.config.sampling_rate
 
@@ -221,12 +235,12 @@ class AudioGenGenerator(_Baseline):
         from transformers import AutoTokenizer, MusicgenForConditionalGeneration
 
         model = (
-            self._read(MusicgenForConditionalGeneration.from_pretrained)
+            self._read(MusicgenForConditionalGeneration.from_pretrained, **_SAFE)
             .eval()
             .requires_grad_(False)
             .to(self.device)
         )
-        tokenizer = self._read(AutoTokenizer.from_pretrained)
+        tokenizer = self._read(AutoTokenizer.from_pretrained, trust_remote_code=False)
         codec = model.config.audio_encoder
         self.sample_rate = codec.sampling_rate
         # The codebooks are delayed against each other, which takes as many steps more.

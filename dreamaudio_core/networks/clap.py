@@ -13,22 +13,25 @@ from torch import Tensor, nn
 
 from ..errors import AudioError, CheckpointError, InputError
 from ..files import folder_digest
-from ..weights.checkpoint import read_pickle
+from .pretrained import quiet_transformers, read_model, read_pretrained
 
 PUBLISHED = (
     "CLAP models in transformers' layout are published by LAION at https://huggingface.co/laion, "
-    "such as "
-    "laion/larger_clap_general; name a local folder or a hub id"
+    "such as laion/larger_clap_general; name a local folder or a hub id"
+)
+_EXPECTED = (
+    "config.json, preprocessor_config.json, tokenizer files and safetensors weights in "
+    f"transformers' layout; {PUBLISHED}"
 )
 SECONDS = 10.0
-_FILES = (".json", ".txt", ".safetensors", ".bin", ".model")
+_FILES = (".json", ".txt", ".safetensors", ".model")
 
 
 def load_clap(source: str | Path) -> tuple[nn.Module, object, object]:
     """Model, tokenizer and feature extractor of a CLAP folder, or of a hub id that the user named.
 
-    Local folders are read offline; of a folder that has only `pytorch_model.bin` nothing but
-    tensors is read.
+    Local folders are read offline. Only safetensors are read, and no code that comes with a model
+    is run.
 
     Raises
     ------
@@ -38,40 +41,15 @@ def load_clap(source: str | Path) -> tuple[nn.Module, object, object]:
     from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
 
     source, local = _resolve(source)
-    options = {"local_files_only": local}
-    try:
-        config = ClapConfig.from_pretrained(source, **options)
-        tokenizer = AutoTokenizer.from_pretrained(source, **options)
-        extractor = ClapFeatureExtractor.from_pretrained(source, **options)
-        pickled = Path(source) / "pytorch_model.bin"
-        if local and pickled.is_file() and not any(Path(source).glob("*.safetensors")):
-            model, info = ClapModel.from_pretrained(
-                None, config=config, state_dict=read_pickle(pickled), output_loading_info=True
-            )
-        else:
-            model, info = ClapModel.from_pretrained(source, output_loading_info=True, **options)
-    except CheckpointError:
-        raise
-    # transformers raises OSError, ValueError, KeyError and safetensors' own errors alike.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300]
-        raise CheckpointError(
-            f"CLAP {source!r}: cannot be read ({reason}); expected config.json, "
-            "preprocessor_config.json, "
-            f"tokenizer files and weights in transformers' layout; {PUBLISHED}"
-        ) from error
-    missing = sorted(
-        k
-        for k in info["missing_keys"]
-        if not k.endswith(("position_ids", "relative_position_index"))
+    name, options = f"CLAP {source!r}", {"local_files_only": local}
+    config = read_pretrained(name, _EXPECTED, ClapConfig.from_pretrained, source, **options)
+    tokenizer = read_pretrained(name, _EXPECTED, AutoTokenizer.from_pretrained, source, **options)
+    extractor = read_pretrained(
+        name, _EXPECTED, ClapFeatureExtractor.from_pretrained, source, **options
     )
-    if missing:
-        raise CheckpointError(
-            f"CLAP {source!r}: key {missing[0]!r} is missing (and {len(missing) - 1} more); "
-            "these are not "
-            f"the weights of a CLAP model; {PUBLISHED}"
-        )
-    return model.eval().requires_grad_(False), tokenizer, extractor
+    with quiet_transformers():
+        model, _ = read_model(name, _EXPECTED, ClapModel, source, config=config, **options)
+    return model.float().eval().requires_grad_(False), tokenizer, extractor
 
 
 def _resolve(source: str | Path) -> tuple[str, bool]:
