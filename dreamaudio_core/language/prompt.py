@@ -64,6 +64,8 @@ _ADVERBS_TOGETHER = {
     "at the same time", "simultaneously", "together", "all at once", "both at once", "at once",
     "mixed together", "in parallel", "in unison", "at the same moment", "at the same instant",
 }  # fmt: skip
+# Of what lies below everything else, at the end of its clause.
+_BELOW = {"behind", "underneath", "beneath", "under", "meanwhile"}
 # Words that come with the last sound where it is told last anyway.
 _AT_LAST = {"last of all", "lastly", "finally", "in the end", "at last", "to finish"}
 # A part names a reference from here on: total score, or share of words, or the encoder's cosine.
@@ -747,7 +749,10 @@ class _Builder:
                 cue: Cue = value
                 phrase = " ".join(t.text for t in self.reader.tokens[cue.first : cue.last])
                 if cue.kind in ("forward", "backward", "together"):
-                    opens = phrase in _SUBORDINATE[cue.kind] and not self._part_before(at)
+                    opens = phrase in _SUBORDINATE[cue.kind] and (
+                        not self._part_before(at)
+                        or (cue.kind == "backward" and self._clause_follows(at))
+                    )
                     trailing = cue.kind == "together" and not self._part_after(at)
                     if phrase in _ADVERBS_TOGETHER and (trailing or not self.sentence):
                         if trailing and self.sentence:
@@ -764,7 +769,15 @@ class _Builder:
                         prefix = cue.kind
                         relation = relation or "forward"
                     elif trailing and self.recent is not None:
-                        self.recent.bed = True
+                        following = self.reader.tokens[cue.last : cue.last + 1]
+                        if phrase in _BELOW and not any(t.is_word for t in following):
+                            self.recent.bed = True
+                    elif (
+                        phrase == "before" and not self._part_after(at) and self._ends_sentence(at)
+                    ):
+                        entries = [e for group in self.line for e in group]
+                        if self.recent in entries and len(entries) > 1:
+                            self._before(self.recent, entries[-2])
                     elif phrase == "with" and self._unknown_before(at):
                         pass
                     elif (
@@ -954,6 +967,30 @@ class _Builder:
                 return False
             if kind == "part" and value.group not in (None, part.group):
                 return True
+        return False
+
+    def _ends_sentence(self, at: int) -> bool:
+        """Whether nothing follows in the sentence."""
+        following = self.reader.elements[at + 1 : at + 2]
+        return not following or following[0] == ("break", "hard")
+
+    def _clause_follows(self, at: int) -> bool:
+        """Whether a conjunction in mid-sentence opens a clause that a main clause follows, as in
+        "a dog barks, and once it is quiet, a door slams".
+        """
+        elements = self.reader.elements
+        if not at or elements[at - 1] not in (("break", "comma"), ("break", "and")):
+            return False
+        inner = 0
+        for kind, value in elements[at + 1 :]:
+            if kind == "break" and value == "hard":
+                return False
+            if kind == "break" and value in ("comma", "article"):
+                part = self._next_in_sentence(elements.index((kind, value), at + 1 + inner))
+                plain = value == "comma" and elements[at - 1] == ("break", "and")
+                named = part is not None and part.group is not None
+                return named and (plain or value == "article")
+            inner += 1
         return False
 
     def _unknown_before(self, at: int) -> bool:
