@@ -196,7 +196,13 @@ def test_progress_is_kept_and_answers_can_be_changed(page, browser):
     element(browser, "#next").click()
     second = shown(browser)
     browser.get("about:blank")
-    browser.get(page.as_uri())
+
+    def reloaded():
+        # The browser may write its storage only after the next page has been opened.
+        browser.get(page.as_uri())
+        return browser.execute_script("return state !== null")
+
+    wait(reloaded)
     assert shown(browser) == second and second["position"] == "Sound 2 of 6"
     element(browser, "#back").click()
     assert shown(browser)["item"] == first["item"]
@@ -268,8 +274,12 @@ def test_the_same_input_gives_the_same_page_and_a_draw_depends_on_its_seed(page,
 
 def test_missing_clips_and_wrong_counts_are_refused(page, tmp_path):
     items = {name: Scene(name) for name in (*NAMES, "dog")}
-    with pytest.raises(InputError, match="system ours: 1 of 4 items have no clip.*'dog'"):
-        build_listening_page({"ours": tmp_path / "ours"}, items, tmp_path / "new.html")
+    (tmp_path / "ours" / "dog.wav").write_bytes((tmp_path / "ours" / "crow.wav").read_bytes())
+    both = {system: tmp_path / system for system in ("ours", "theirs")}
+    with pytest.raises(InputError, match="system theirs: 1 of 4 items have no clip.*'dog'"):
+        build_listening_page(both, items, tmp_path / "new.html")
+    with pytest.raises(InputError, match="none of the 1 items has a clip, 'x'"):
+        build_listening_page(both, {"x": Scene("x")}, tmp_path / "new.html")
     with pytest.raises(InputError, match="count: expected 1 to 4"):
         build_listening_page({"ours": tmp_path / "ours"}, items, tmp_path / "new.html", count=5)
     with pytest.raises(InputError, match="at least one system"):
@@ -278,6 +288,15 @@ def test_missing_clips_and_wrong_counts_are_refused(page, tmp_path):
     with pytest.raises(AudioError, match="dog.wav"):
         build_listening_page({"ours": tmp_path / "ours"}, items, tmp_path / "new.html")
     assert not (tmp_path / "new.html").exists()
+
+
+def test_a_test_set_that_was_generated_in_part_is_rated_in_part(page, tmp_path):
+    items = {name: Scene(name) for name in (*NAMES, "dog", "cat")}
+    both = {system: tmp_path / system for system in ("ours", "theirs")}
+    assert build_listening_page(both, items, tmp_path / "new.html") == 6
+    assert build_listening_page(both, items, tmp_path / "new.html", count=3) == 6
+    with pytest.raises(InputError, match="count: expected 1 to 3"):
+        build_listening_page(both, items, tmp_path / "new.html", count=4)
 
 
 def write_ratings(

@@ -484,9 +484,9 @@ def test_the_command_scores_systems_beside_the_paper(folders, weights, tmp_path,
         tmp_path / "ratings.csv",
     )
     assert args.run(args) == 0
-    found = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))["sections"][
-        0
-    ]
+    out = tmp_path / "out"
+    found = json.loads((out / "report-concatenation.json").read_text(encoding="utf-8"))
+    found = found["sections"][0]
     ours, same = found["systems"]
     expected = evaluate.evaluate(generated, target, weights=weights)
     assert (
@@ -498,11 +498,13 @@ def test_the_command_scores_systems_beside_the_paper(folders, weights, tmp_path,
         "kl_sigmoid",
     }
     assert found["paper"]["DreamAudio-L"] == {"fad": 0.46, "kl": 0.92, "clap": 52.5, "clap_a": 87.7}
-    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
+    text = (out / "report-concatenation.md").read_text(encoding="utf-8")
     assert "| DreamAudio (paper) |  | 0.50 | 0.90 |" in text
     assert f"| **ours** | 3 | {expected.scores['fad']:.2f} |" in text
-    plot = tmp_path / "out" / "plots" / "cash_register.png"
-    assert "plots/cash_register.png" in text and plot.read_bytes().startswith(b"\x89PNG")
+    plot = out / "plots" / "concatenation" / "cash_register.png"
+    assert "plots/concatenation/cash_register.png" in text and plot.read_bytes().startswith(
+        b"\x89PNG"
+    )
     assert "ours" in capsys.readouterr().out
 
 
@@ -555,8 +557,35 @@ def test_the_command_generates_and_scores(tmp_path, weights, capsys):
     )
     assert args.run(args) == 0
     assert asked == {"name": "mini", "device": "cpu", "steps": 3}
-    text = (tmp_path / "out" / "report.md").read_text(encoding="utf-8")
-    assert "| **copying** | 2 |" in text and "![item 1: prompt 1](<plots/item 1.png>)" in text
+    text = (tmp_path / "out" / "report-overlay.md").read_text(encoding="utf-8")
+    assert "| **copying** | 2 |" in text
+    assert "![item 1: prompt 1](<plots/overlay/item 1.png>)" in text
+
+
+def test_reports_of_several_test_sets_lie_side_by_side(folders, weights, tmp_path):
+    found = evaluate.evaluate(*folders, weights=weights)
+    for test_set in ("overlay", "concatenation", None):
+        report.write_report(tmp_path, [report.Section(test_set, [found])])
+    texts = {path.name: path.read_text() for path in tmp_path.glob("*.md")}
+    assert set(texts) == {"report.md", "report-overlay.md", "report-concatenation.md"}
+    assert "## Overlay" in texts["report-overlay.md"] and "## Clips" in texts["report.md"]
+    assert len(list(tmp_path.glob("*.json"))) == 3
+
+
+def test_a_device_that_is_not_there_is_named(tmp_path):
+    for device in ("xyz", *(() if torch.cuda.is_available() else ("cuda",))):
+        args = parse(
+            "evaluate",
+            "folders",
+            "--generated",
+            tmp_path,
+            "--out",
+            tmp_path / "out",
+            "--device",
+            device,
+        )
+        with pytest.raises(InputError, match=f"device: '{device}' cannot be used"):
+            args.run(args)
 
 
 def test_mistakes_are_told_before_a_model_is_loaded(tmp_path):

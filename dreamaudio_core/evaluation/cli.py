@@ -12,6 +12,7 @@ from pathlib import Path
 from ..audio.mel import log_mel
 from ..audio.picture import Panel, draw_spectrograms
 from ..config import AudioConfig
+from ..device import resolve_device
 from ..errors import InputError
 from ..files import atomic_write
 from ..scene.scenes import Scene, read_scenes
@@ -68,7 +69,7 @@ def add_parser(
     folders.add_argument(
         "--test-set",
         choices=sorted(TEST_SETS),
-        help="show the paper's figures for this test set beside",
+        help="show the paper's figures for this test set too",
     )
     folders.set_defaults(run=_run_folders)
 
@@ -96,7 +97,7 @@ def add_parser(
         ctta.add_argument(
             f"--{part}",
             metavar="PATH",
-            help=f"another {part.replace('-', ' ')} than the model's own",
+            help=f"use this {part.replace('-', ' ')} instead of the model's own",
         )
     ctta.add_argument(
         "--free", action="store_true", help="leave the placing of references to the network"
@@ -122,7 +123,7 @@ def add_parser(
         required=True,
         metavar="FILE",
         help="scene file or test-set folder, whose references are played too, or JSON "
-        "{stem: prompt}",
+        "{stem: prompt}; items of which no system has a clip are left out",
     )
     listening.add_argument("--count", type=int, metavar="N", help="draw N items")
     listening.add_argument("--seed", type=int, default=0, help="seed of the draw")
@@ -159,7 +160,7 @@ def _add_scoring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", required=True, metavar="FOLDER", help="for the report")
     parser.add_argument("--cache", metavar="FOLDER", help="for features; inside --out by default")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N")
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, mps or auto (default: cpu)")
     parser.add_argument(
         "--plots",
         type=int,
@@ -190,7 +191,7 @@ def _scoring(args: argparse.Namespace) -> tuple[Weights, list[str] | None, Optio
     options = Options(
         args.cache or Path(args.out) / "features",
         args.batch_size,
-        args.device,
+        str(resolve_device(args.device)),
         policy,
         show_progress=True,
     )
@@ -246,7 +247,7 @@ def _run_ctta(args: argparse.Namespace) -> int:
         settings["parts"] = parts
     if args.free:
         settings["free"] = True
-    generator = args.load_generator(args.model, device=args.device, **settings)
+    generator = args.load_generator(args.model, device=options.device, **settings)
     result = run_ctta(
         generator,
         args.data,
@@ -285,7 +286,7 @@ def _finish(
         plots.append(
             (
                 f"{stem}: {prompt}" if prompt else stem,
-                _plot(panels, out / "plots" / f"{stem}.png", prompt),
+                _plot(panels, out / "plots" / (args.test_set or "") / f"{stem}.png", prompt),
             )
         )
     section = Section(args.test_set, evaluations, ratings, plots)

@@ -43,7 +43,8 @@ def build_listening_page(
     systems : dict of str to path
         Folder of clips by name of the system; clips are named after the items.
     scenes : dict of str to Scene
-        By the stem of their clips; their prompts are shown and their references played.
+        By the stem of their clips; their prompts are shown and their references played. Those of
+        which no system has a clip are left out.
     out : str or Path
         The HTML file; it appears whole or not at all.
     count : int, optional
@@ -61,13 +62,24 @@ def build_listening_page(
     Raises
     ------
     InputError
-        If there are no systems or items, or a system lacks clips of some; names and counts them.
+        If there are no systems or items, or a system lacks clips that another has; names and
+        counts them.
     AudioError
         If a sound cannot be read.
     """
     if not systems or not scenes:
         raise InputError("listening test: expected at least one system and one item with a prompt")
-    stems = sorted(scenes)
+    found = {
+        system: {path.stem: path for path in list_clips(folder, f"system {system}")}
+        for system, folder in systems.items()
+    }
+    # A test set that was generated in part is rated in part.
+    stems = sorted(stem for stem in scenes if any(stem in clips for clips in found.values()))
+    if not stems:
+        raise InputError(
+            f"listening test: none of the {len(scenes)} items has a clip, {min(scenes)!r} for one; "
+            "clips are named after the items"
+        )
     if count is not None:
         if not 1 <= count <= len(stems):
             raise InputError(
@@ -76,18 +88,17 @@ def build_listening_page(
         stems = sorted(random.Random(seed).sample(stems, count))
     clips = []
     for system, folder in systems.items():
-        found = {path.stem: path for path in list_clips(folder, f"system {system}")}
-        missing = [stem for stem in stems if stem not in found]
+        missing = [stem for stem in stems if stem not in found[system]]
         if missing:
             raise InputError(
                 f"system {system}: {len(missing)} of {len(stems)} items have no clip in "
-                f"{folder}, {missing[0]!r} for "
-                "one; generate them or leave the items out"
+                f"{folder}, {missing[0]!r} for one; generate them or leave the items out"
             )
         for stem in stems:
             # Keys do not give the system away to a listener who looks at what the browser stores.
             key = hashlib.sha256(f"{system}\0{stem}".encode()).hexdigest()[:16]
-            clips.append({"key": key, "item": stem, "system": system, "audio": _audio(found[stem])})
+            audio = _audio(found[system][stem])
+            clips.append({"key": key, "item": stem, "system": system, "audio": audio})
     shown = {
         stem: {
             "prompt": scenes[stem].prompt,

@@ -143,7 +143,10 @@ def report_markdown(sections: list[Section], folder: Path | None = None) -> str:
 
 
 def write_report(folder: str | Path, sections: list[Section]) -> tuple[Path, Path]:
-    """Write `report.json` and `report.md` into `folder`; each appears whole or not at all.
+    """Write the report into `folder`, as JSON and as Markdown; each appears whole or not at all.
+
+    The files are named after the test set, as `report-overlay.md`, so that reports of several test
+    sets lie side by side; `report.md` is that of clips of no test set.
 
     Returns
     -------
@@ -164,13 +167,11 @@ def write_report(folder: str | Path, sections: list[Section]) -> tuple[Path, Pat
                         f"report: the {key} of {evaluation.name} is {value}; check its clips and "
                         "weights"
                     )
-    texts = {
-        "report.json": json.dumps(report_json(sections), indent=1, ensure_ascii=False) + "\n",
-        "report.md": report_markdown(sections, folder),
-    }
-    for name, text in texts.items():
-        write_text(folder / name, text)
-    return folder / "report.json", folder / "report.md"
+    name = "-".join(["report", *(section.test_set for section in sections if section.test_set)])
+    as_json, as_markdown = folder / f"{name}.json", folder / f"{name}.md"
+    write_text(as_json, json.dumps(report_json(sections), indent=1, ensure_ascii=False) + "\n")
+    write_text(as_markdown, report_markdown(sections, folder))
+    return as_json, as_markdown
 
 
 def write_text(path: Path, text: str) -> None:

@@ -145,7 +145,7 @@ def load_text_encoder(
     if not local and not allow_download:
         raise CheckpointError(
             f"{name}: no such folder; name a local folder in transformers' layout, or "
-            "pass the hub id yourself to have it downloaded"
+            "give the hub id itself as --text-encoder to have it downloaded"
         )
     if config.kind not in _KINDS:
         raise CheckpointError(
