@@ -111,6 +111,7 @@ def test_reads_ldm_safetensors_and_our_own(ours, tmp_path):
         0.9227914214134216
     )
     save_weights(tmp_path / "own.safetensors", ours.state_dict(), "vae", ours.config, torch.float16)
+    assert (tmp_path / "own.safetensors").stat().st_mode & 0o777 == 0o644
     assert load_part("vae", tmp_path / "own.safetensors").config == ours.config
     assert not list(tmp_path.glob("*.part"))
 

@@ -138,6 +138,8 @@ def save_weights(
         except SafetensorError as error:
             # Its messages hold the operating system's, such as that of a full disk.
             raise OSError(None, str(error), str(path)) from error
+        # safetensors writes for the owner alone; a model folder is there to be shared.
+        temporary.chmod(0o644)
 
 
 def load_weights(path: str | Path, part: str, config_class: type) -> tuple[Any, State]:
