@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dreamaudio_core.errors import AudioError, CheckpointError
-from dreamaudio_core.evaluation import aesthetics
-from dreamaudio_core.evaluation.aesthetics import AestheticsExtractor
+from dreamaudio_core.networks import aesthetics
+from dreamaudio_core.networks.aesthetics import AestheticsExtractor
 
 SETTINGS = {
     "proj_num_layer": 1,

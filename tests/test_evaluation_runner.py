@@ -24,8 +24,8 @@ from dreamaudio_core.evaluation import cli, ctta, evaluate, report
 from dreamaudio_core.evaluation.clips import inspect_clip
 from dreamaudio_core.evaluation.evaluate import Options, Weights
 from dreamaudio_core.evaluation.feature_cache import FeatureCache
-from dreamaudio_core.evaluation.frechet import frechet_distance_of_samples
-from dreamaudio_core.evaluation.kl import kl_divergence
+from dreamaudio_core.evaluation.metrics.fad import frechet_distance
+from dreamaudio_core.evaluation.metrics.kl import kl_divergence
 from dreamaudio_core.evaluation.pairs import Policy, pair_folders
 from dreamaudio_core.networks import cnn14 as panns
 from dreamaudio_core.networks import vggish
@@ -90,9 +90,7 @@ def test_scores_are_those_of_the_parts(folders, weights):
         for side in folders:
             clips = [read_audio(p) for p in sorted(side.glob("*.wav"))]
             features[extractor.name, side] = extractor.extract(clips)
-    fad = frechet_distance_of_samples(
-        *(np.concatenate(features["vggish", side]) for side in folders)
-    )
+    fad = frechet_distance(*(np.concatenate(features["vggish", side]) for side in folders))
     assert found.scores["fad"] == pytest.approx(fad, rel=1e-6)
     kl = kl_divergence(np.stack(features["cnn14", target]), np.stack(features["cnn14", generated]))
     assert found.scores["kl_softmax"] == pytest.approx(kl.mean(), rel=1e-6)
@@ -620,6 +618,6 @@ def test_importing_the_command_line_needs_no_optional_package():
         "pandas",
     )
     code = "import sys\n" + "".join(f"sys.modules[{name!r}] = None\n" for name in blocked)
-    code += "import dreamaudio_core.evaluation.cli, dreamaudio_core.evaluation.aesthetics\n"
+    code += "import dreamaudio_core.evaluation.cli, dreamaudio_core.networks.aesthetics\n"
     code += "assert 'transformers' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)

@@ -10,32 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
-from ..networks import clap, vggish
-from ..networks import cnn14 as panns
 from ..networks.extractor import Extractor
-from . import aesthetics
 from .feature_cache import FeatureCache
-from .frechet import frechet_distance_of_samples
-from .kl import kl_divergence
+from .metrics import METRICS, NETWORKS, Clips
 from .pairs import Pairing, Policy, pair_folders
-
-METRICS = ("fad", "kl", "clap", "clap_a", "pq", "cu")
-"""Names for `--metrics`; `kl` gives both activations."""
-_NEEDS = {
-    "fad": "vggish",
-    "kl": "cnn14",
-    "clap": "clap",
-    "clap_a": "clap",
-    "pq": "aesthetics",
-    "cu": "aesthetics",
-}
-_PUBLISHED = {
-    "vggish": vggish.PUBLISHED,
-    "cnn14": panns.PUBLISHED,
-    "clap": clap.PUBLISHED,
-    "aesthetics": aesthetics.PUBLISHED,
-}
-_PAIRED = ("fad", "kl", "clap_a")
 
 
 @dataclass(frozen=True)
@@ -135,36 +113,35 @@ def choose_metrics(
     """
     if wanted is None:
         chosen = [
-            m
-            for m in METRICS
-            if getattr(weights, _NEEDS[m]) is not None
-            and (has_target or m not in _PAIRED)
-            and (has_prompts or m != "clap")
+            name
+            for name, metric in METRICS.items()
+            if getattr(weights, metric.network) is not None
+            and (has_target or not metric.with_target)
+            and (has_prompts or not metric.with_prompts)
         ]
         if not chosen:
+            published = ". ".join(published for _, published in NETWORKS.values())
             raise InputError(
-                "no metric can be computed: name weights (vggish, cnn14, clap, aesthetics) for "
-                "metrics whose "
-                "targets or prompts are given. " + ". ".join(dict.fromkeys(_PUBLISHED.values()))
+                f"no metric can be computed: give weights ({', '.join(f'--{n}' for n in NETWORKS)}) "
+                f"for metrics whose targets or prompts are given. {published}"
             )
         return chosen
-    for metric in wanted:
-        if metric not in METRICS:
+    for name in wanted:
+        if name not in METRICS:
+            raise InputError(f"metrics: expected names out of {', '.join(METRICS)}, found {name!r}")
+        metric = METRICS[name]
+        if getattr(weights, metric.network) is None:
             raise InputError(
-                f"metrics: expected names out of {', '.join(METRICS)}, found {metric!r}"
+                f"metrics: {name} needs weights, give --{metric.network}; "
+                f"{NETWORKS[metric.network][1]}"
             )
-        if getattr(weights, _NEEDS[metric]) is None:
+        if metric.with_target and not has_target:
             raise InputError(
-                f"metrics: {metric} needs weights, give --{_NEEDS[metric]}; "
-                f"{_PUBLISHED[_NEEDS[metric]]}"
+                f"metrics: {name} compares with targets; give a target folder or leave it out"
             )
-        if metric in _PAIRED and not has_target:
+        if metric.with_prompts and not has_prompts:
             raise InputError(
-                f"metrics: {metric} compares with targets; give a target folder or leave it out"
-            )
-        if metric == "clap" and not has_prompts:
-            raise InputError(
-                "metrics: clap compares with prompts; give a file of prompts or leave it out"
+                f"metrics: {name} compares with prompts; give a file of prompts or leave it out"
             )
     return list(dict.fromkeys(wanted))
 
@@ -228,57 +205,43 @@ def score(
     """
     stems = pairing.stems
     check_count(metrics, len(stems))
-    if "clap" in metrics:
-        without = [stem for stem in stems if not (prompts or {}).get(stem, "").strip()]
+    by_stem = prompts or {}
+    if any(METRICS[metric].with_prompts for metric in metrics):
+        without = [stem for stem in stems if not by_stem.get(stem, "").strip()]
         if without:
             raise InputError(
                 f"prompts: {len(without)} clips have none, {without[0]!r} for one; add them or "
-                "leave clap out of "
-                "--metrics"
+                "leave clap out of --metrics"
             )
     if options.cache is None:
         raise InputError("cache: expected a folder for features, found none")
     cache = FeatureCache(options.cache)
 
-    def features(network: str, side: dict) -> list[np.ndarray]:
-        return cache.features(
-            [side[s] for s in stems], extractors[network], options.batch_size, options.show_progress
-        )
+    def clips_for(network: str) -> Clips:
+        def features(side: dict) -> list[np.ndarray]:
+            clips = [side[stem] for stem in stems]
+            return cache.features(
+                clips, extractors[network], options.batch_size, options.show_progress
+            )
+
+        def vectors() -> np.ndarray:
+            texts = [by_stem[stem] for stem in stems]
+            size = options.batch_size
+            batches = [texts[i : i + size] for i in range(0, len(texts), size)]
+            return np.concatenate([extractors[network].embed_texts(batch) for batch in batches])
+
+        return Clips(lambda: features(pairing.generated), lambda: features(pairing.target), vectors)
 
     scores: dict[str, float] = {}
     columns: dict[str, np.ndarray] = {}
     notes = list(pairing.notes)
-    if "fad" in metrics:
-        ours, theirs = (
-            np.concatenate(features("vggish", side)) for side in (pairing.generated, pairing.target)
-        )
-        scores["fad"] = frechet_distance_of_samples(theirs, ours)
-        fewest = min(len(ours), len(theirs))
-        if fewest <= ours.shape[1]:
-            notes.append(
-                f"FAD: {fewest} patches for a covariance of {ours.shape[1]} dimensions; with so "
-                "few the distance "
-                "depends on their number, so compare it only with sets of this size"
-            )
-    if "kl" in metrics:
-        ours, theirs = (
-            np.stack(features("cnn14", side)) for side in (pairing.generated, pairing.target)
-        )
-        for activation in ("softmax", "sigmoid"):
-            columns[f"kl_{activation}"] = kl_divergence(theirs, ours, activation)
-    if "clap" in metrics or "clap_a" in metrics:
-        ours = np.stack(features("clap", pairing.generated))
-        if "clap" in metrics:
-            columns["clap"] = clap.clap_score(
-                _embed_prompts(extractors["clap"], [prompts[s] for s in stems], options), ours
-            )
-        if "clap_a" in metrics:
-            columns["clap_a"] = clap.clap_score(np.stack(features("clap", pairing.target)), ours)
-    if "pq" in metrics or "cu" in metrics:
-        ours = np.stack(features("aesthetics", pairing.generated))
-        for axis, column in zip(("pq", "cu"), ours.T, strict=True):
-            if axis in metrics:
-                columns[axis] = column
+    for name_of_metric in METRICS:
+        if name_of_metric in metrics:
+            metric = METRICS[name_of_metric]
+            found = metric.score(clips_for(metric.network))
+            scores.update(found.whole)
+            columns.update(found.per_clip)
+            notes += found.notes
     scores.update({key: float(np.mean(column)) for key, column in columns.items()})
     clips = {
         stem: {key: float(column[i]) for key, column in columns.items()}
@@ -292,36 +255,20 @@ def score(
 
 
 def check_count(metrics: list[str], count: int) -> None:
-    """Refuse FAD on fewer than two clips, which have no covariance."""
-    if "fad" in metrics and count < 2:
-        raise InputError(
-            f"FAD needs at least 2 clips in each folder for a covariance, found {count}; add "
-            "clips or leave fad "
-            "out of --metrics"
-        )
+    """Refuse metrics that need more clips; FAD needs two for a covariance."""
+    for name in metrics:
+        if count < METRICS[name].least:
+            raise InputError(
+                f"{name.upper()} needs at least {METRICS[name].least} clips in each folder, found "
+                f"{count}; add clips or leave {name} out of --metrics"
+            )
 
 
 def load_extractors(metrics: list[str], weights: Weights, device: str) -> dict[str, Extractor]:
     """The networks that the metrics need, by name; a missing weight file is reported here, before
     any work.
     """
-    classes = {
-        "vggish": vggish.VGGishExtractor,
-        "cnn14": panns.Cnn14Extractor,
-        "clap": clap.ClapExtractor,
-        "aesthetics": aesthetics.AestheticsExtractor,
-    }
     return {
-        network: classes[network](getattr(weights, network), device)
-        for network in dict.fromkeys(_NEEDS[m] for m in metrics)
+        network: NETWORKS[network][0](getattr(weights, network), device)
+        for network in dict.fromkeys(METRICS[metric].network for metric in metrics)
     }
-
-
-def _embed_prompts(
-    extractor: clap.ClapExtractor, prompts: list[str], options: Options
-) -> np.ndarray:
-    parts = [
-        extractor.embed_texts(prompts[i : i + options.batch_size])
-        for i in range(0, len(prompts), options.batch_size)
-    ]
-    return np.concatenate(parts)

@@ -1,4 +1,4 @@
-"""Divergence between the classes heard in a target and in the generated clip (paper, section
+"""Divergence between the classes recognised in a target and in the generated clip (paper, section
 IV-C).
 """
 
@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..errors import InputError
+from ...errors import InputError
+from .metric import Clips, Metric, Scores
 
 EPSILON = 1e-6
 """Added to the generated probabilities before the logarithm, as is usual for audio."""
@@ -60,3 +61,14 @@ def _log_probabilities(logits: np.ndarray, activation: str) -> tuple[np.ndarray,
     else:
         raise InputError(f"KL: activation: expected softmax or sigmoid, found {activation!r}")
     return log_p, np.exp(log_p)
+
+
+def _score(clips: Clips) -> Scores:
+    generated, target = np.stack(clips.generated()), np.stack(clips.target())
+    return Scores(
+        {f"kl_{name}": kl_divergence(target, generated, name) for name in ("softmax", "sigmoid")}
+    )
+
+
+KL = Metric("kl", "cnn14", _score, with_target=True)
+"""Gives both activations."""
