@@ -5,9 +5,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+# A killed process cannot delete its temporary files; no write takes as long as a day.
+STALE_SECONDS = 86_400.0
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.part")
+_swept: set[Path] = set()
 
 
 @contextlib.contextmanager
@@ -15,7 +22,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """Write a file that appears complete or not at all.
 
     Yields a temporary path in the same folder (created if missing). On success it replaces `path`;
-    on any exception, also Ctrl-C, it is deleted and `path` stays as it was.
+    on any exception, also Ctrl-C, it is deleted and `path` stays as it was. What killed processes
+    left in the folder is deleted once it is older than `STALE_SECONDS`.
 
     Parameters
     ----------
@@ -29,6 +37,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(path.parent)
     # The name does not grow with that of the file, which may already have the longest one allowed.
     temporary = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
@@ -36,6 +45,21 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Delete stale temporary files of a folder, once in the life of this process."""
+    # Listing a large folder, such as a feature cache, for each of its files would be slow.
+    if folder.absolute() in _swept:
+        return
+    _swept.add(folder.absolute())
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name):
+                # Another process may finish or delete it at the same moment.
+                with contextlib.suppress(OSError):
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS:
+                        os.unlink(entry.path)
 
 
 def file_digest(path: str | Path) -> str:

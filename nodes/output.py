@@ -13,6 +13,7 @@ from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.audio.picture import Panel, draw_spectrograms
 from ..dreamaudio_core.errors import InputError
+from ..dreamaudio_core.files import atomic_write
 from .audio import sounds
 from .types import CATEGORY, Mel
 
@@ -105,10 +106,8 @@ def save_wav(audio: dict, filename_prefix: str, cls: type[io.ComfyNode]) -> list
         # ComfyUI counts on from files whose number is followed by an underscore.
         file = f"{name.replace('%batch_num%', str(index))}_{counter + index:05}_.wav"
         data = wav_bytes(waveform, audio["sample_rate"], json.dumps(notes) if notes else "")
-        beside = os.path.join(folder, f".{file}.part")
-        with open(beside, "wb") as out:
-            out.write(data)
-        os.replace(beside, os.path.join(folder, file))
+        with atomic_write(os.path.join(folder, file)) as temporary:
+            temporary.write_bytes(data)
         results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
     return results
 

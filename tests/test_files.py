@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import hashlib
+import os
 
 import pytest
 
 from dreamaudio_core.files import atomic_write, file_digest, folder_digest
+
+
+def test_leftovers_of_killed_processes_are_deleted_when_stale(tmp_path):
+    stale, recent, other = (
+        tmp_path / name for name in (f".{'a' * 16}.part", f".{'b' * 16}.part", "audio.bin.part")
+    )
+    for path in (stale, recent, other):
+        path.write_bytes(b"x")
+    for path in (stale, other):
+        os.utime(path, (1.0, 1.0))
+    with atomic_write(tmp_path / "new") as temporary:
+        temporary.write_bytes(b"y")
+    assert sorted(tmp_path.iterdir()) == sorted([recent, other, tmp_path / "new"])
 
 
 def test_a_file_appears_complete_or_not_at_all(tmp_path):

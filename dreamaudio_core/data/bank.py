@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -169,8 +170,9 @@ class BankWriter:
     def __init__(self, directory: str | os.PathLike):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._partial = self.directory / (PACKED_NAME + ".part")
-        self._file = open(self._partial, "wb")
+        self._files = contextlib.ExitStack()
+        partial = self._files.enter_context(atomic_write(self.directory / PACKED_NAME))
+        self._file = self._files.enter_context(open(partial, "wb"))
         self._written = 0
         self._entries: list[BankEntry] = []
 
@@ -178,12 +180,9 @@ class BankWriter:
         return self
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        self._file.close()
-        if kind is not None:
-            self._partial.unlink(missing_ok=True)
-            return
-        os.replace(self._partial, self.directory / PACKED_NAME)
-        write_manifest(self.directory / "manifest.jsonl", self._entries)
+        self._files.__exit__(kind, error, trace)
+        if kind is None:
+            write_manifest(self.directory / "manifest.jsonl", self._entries)
 
     def add(
         self, waveform: np.ndarray, sample_rate: int = AudioConfig.sample_rate, **fields: Any
