@@ -126,8 +126,8 @@ def main() -> None:
         library.search(PROMPTS[0])
         print(
             f"clips {len(library)}, threads {torch.get_num_threads()}, "
-            f"{library.path.stat().st_size / 2**20:.0f} MiB; first search, which reads the vectors, "
-            f"{1000 * (time.perf_counter() - start):.0f} ms"
+            f"{library.path.stat().st_size / 2**20:.0f} MiB; first search, which reads the "
+            f"vectors, {1000 * (time.perf_counter() - start):.0f} ms"
         )
         for prompt in PROMPTS:
             search = measure(lambda p=prompt: library.search(p), args.runs)

@@ -8,7 +8,8 @@ from functools import lru_cache
 from .captions import parse_sentence, present_participle, third_person, word_tables
 
 _PAUSE = (
-    r"(?:(?:and|but|then)\s+)*(?:after (?:a|some)\s+(?:\w+\s+)?(?:pause|silence|while|moment|break|time)"
+    r"(?:(?:and|but|then)\s+)*(?:after (?:a|some)\s+(?:\w+\s+)?(?:pause|silence|while|moment"
+    r"|break|time)"
     r"|(?:a|some) (?:\w+ )?(?:moments?|while|time|pause|seconds?) later)"
 )
 _BETWEEN = "|".join(
@@ -18,7 +19,8 @@ _BETWEEN = "|".join(
         r"at the very moment (?:when|that)",
         r"(?:(?:and|just) )*at the same time as",
         r"as well as",
-        r"(?:is |are )?(?:immediately |directly |closely )?(?:followed|preceded|accompanied|interrupted)(?=\s+by\b|,)",
+        r"(?:is |are )?(?:immediately |directly |closely )?(?:followed|preceded|accompanied"
+        r"|interrupted)(?=\s+by\b|,)",
         r"(?:comes?|is heard|are heard|heard) (?:right |just |only )?(?:before|after)",
         r"precedes?",
         r"follow(?:s|ing)?",
@@ -26,7 +28,8 @@ _BETWEEN = "|".join(
         r"(?:do )?we (?:can )?hear|there (?:is|are)|(?:first|last) and",
         r"(?:and )?a little (?:later|earlier)",
         r"(?:it )?(?:starts?|begins?|goes on|continues?|ends?) with",
-        r"(?:(?:and|but|right|just|only|first|soon|shortly|immediately|is heard) )*(?:before|after|until|till)(?: that| which)?",
+        r"(?:(?:and|but|right|just|only|first|soon|shortly|immediately|is heard) )*(?:before"
+        r"|after|until|till)(?: that| which)?",
         r"prior to",
         r"(?:(?:and|but|only|right) )*(?:then|afterwards|later|meanwhile|subsequently)",
         r"while|whilst|whereas|during|when|whenever|once",
@@ -38,22 +41,33 @@ _BETWEEN = "|".join(
 )
 _SEPARATOR = re.compile(rf"[;:!?\n]+|\.(?!\d)|\b(?:{_BETWEEN})\b", re.IGNORECASE)
 _SOFT = re.compile(r"\s*,\s*(?:(?:and|but|or|plus)\b)?|\b(?:and|plus)\b", re.IGNORECASE)
-_TIMES = r"(?:twice|thrice|once|(?:\d+|two|three|four|five|six|several|many|a few|a couple of) (?:more )?times)"
+_TIMES = (
+    r"(?:twice|thrice|once|(?:\d+|two|three|four|five|six|several|many|a few"
+    r"|a couple of) (?:more )?times)"
+)
 _LEADING = re.compile(
-    r"^(?:(?:and|but|or|by|plus|both|also|at last|last of all|first of all|first comes?|at first|first|to begin with|"
-    r"to start with|in the beginning|at the beginning|in the end|at the end|finally|lastly|next comes?|next|then|later|"
-    r"afterwards|after|before|suddenly|again|only|simultaneously|all at once|all|at the same time|at once|together|"
-    r"we (?:can )?hear|you (?:can )?hear|one hears|i hear|there (?:is|are|comes?)|(?:this|that|it|which) is|which|that|"
-    r"in the (?:background|foreground)|a (?:sound|noise|recording) of|the (?:sounds?|noise|recording) of|sounds? of"
+    r"^(?:(?:and|but|or|by|plus|both|also|at last|last of all|first of all|first comes?|at first"
+    r"|first|to begin with|"
+    r"to start with|in the beginning|at the beginning|in the end|at the end|finally|lastly"
+    r"|next comes?|next|then|later|"
+    r"afterwards|after|before|suddenly|again|only|simultaneously|all at once|all"
+    r"|at the same time|at once|together|"
+    r"we (?:can )?hear|you (?:can )?hear|one hears|i hear|there (?:is|are|comes?)|(?:this|that"
+    r"|it|which) is|which|that|"
+    r"in the (?:background|foreground)|a (?:sound|noise|recording) of|the (?:sounds?|noise"
+    r"|recording) of|sounds? of"
     rf"|comes?|is|are)\b|{_TIMES}|[\s,'\"-])+",
     re.IGNORECASE,
 )
 _TRAILING = re.compile(
-    r"(?:(?:\b(?:and|but|or|comes?|comes? (?:first|last|next)|(?:is|are|can be) heard(?: (?:first|last|next|too))?|"
-    r"last of all|at first|first|last|next|then|later|afterwards|again|at last|simultaneously|all at once|at once|together|"
+    r"(?:(?:\b(?:and|but|or|comes?|comes? (?:first|last|next)|(?:is|are"
+    r"|can be) heard(?: (?:first|last|next|too))?|"
+    r"last of all|at first|first|last|next|then|later|afterwards|again|at last|simultaneously"
+    r"|all at once|at once|together|"
     r"mixed together|all at the same time|at the same time|all|both|"
     r"(?:quietly |softly |loudly )?in the "
-    rf"(?:background|foreground)|at the (?:end|beginning|start)|towards? the end|right|just|only|is|are|it|"
+    rf"(?:background|foreground)|at the (?:end|beginning|start)|towards? the end|right|just|only"
+    rf"|is|are|it|"
     rf"this|which|that|{_TIMES}"
     r"|(?:for|at|within) (?:about )?[\d.]+ ?(?:s|sec|secs|seconds?|minutes?))\b)|[\s,'\"-])+$",
     re.IGNORECASE,

@@ -535,14 +535,17 @@ def together_text(rng: np.random.Generator, phrases: Sequence[Phrase]) -> str:
     if len(phrases) == 2:
         return _pick(rng, TOGETHER).format(**_fields(*phrases))
     if rng.random() < 0.4:
-        return f"{phrases[0].clause} {_pick(rng, ('while', 'as'))} {listed([p.clause for p in phrases[1:]])}"
+        others = listed([p.clause for p in phrases[1:]])
+        return f"{phrases[0].clause} {_pick(rng, ('while', 'as'))} {others}"
     return _pick(rng, ALL_TOGETHER).format(
         clauses=listed([p.clause for p in phrases]), nouns=listed([p.noun for p in phrases])
     )
 
 
 def behind_text(rng: np.random.Generator, base: Phrase, foreground: str, level: str) -> str:
-    """Words for `foreground` (a finished text) before a background; `level` is a key of `BEHIND`."""
+    """Words for `foreground` (a finished text) before a background; `level` is a key of
+    `BEHIND`.
+    """
     fields = {"b": base.clause, "B": base.noun, "f": foreground}
     templates = BEHIND[level]
     if re.search(r"[.;,]| and | before | after | then ", foreground):
