@@ -219,3 +219,14 @@ def test_evaluate_arranger_counts_prompts(tmp_path, capsys):
     assert main(["evaluate", "arranger", "--prompts", str(path), "--faults"]) == 0
     shown = capsys.readouterr().out
     assert "50.0 % of 2 prompts" in shown and "expected [4]" in shown
+
+
+def test_words_of_a_caption_are_no_pause(arrange):
+    prompt = "A tom is hit, almost drowned out by a drum kit playing a long break beat."
+    drums, tom = ("a drum kit plays a long break beat", 5.0), ("a tom is hit", 0.3)
+    found = arrange(prompt, drums, tom)
+    assert len(found.places[0]) >= 1 and found.places[0][0].start < 0.2
+    assert not any("silence" in reason for reason in found.reasons)
+    # The same words outside of a caption are one.
+    paused = arrange("A dog barks. After a long break a crow caws.", DOG, CROW)
+    assert paused.places[1][0].start - paused.places[0][-1].start > 2.0

@@ -222,9 +222,12 @@ class _Reader:
                     "gap",
                     "bed",
                 )
-                and c.last - c.first == 1
-                and stem(self.tokens[c.first].text) in stems
-                and self._neighbour(c, stems)
+                and (
+                    self._in_caption(c)
+                    or c.last - c.first == 1
+                    and stem(self.tokens[c.first].text) in stems
+                    and self._neighbour(c, stems)
+                )
             )
             and not (
                 c.kind == "backward"
@@ -239,6 +242,17 @@ class _Reader:
         self.parts: list[_Part] = []
         self.elements: list[tuple[str, object]] = []
         self._split()
+
+    def _in_caption(self, cue: Cue) -> bool:
+        """Whether the cue's words, such as "a long break" in "a long break beat", are a caption's
+        own.
+        """
+        words = [token.text for token in self.tokens[cue.first : cue.last]]
+        while words and words[0] in ("a", "an", "some", "after"):
+            words = words[1:]
+        phrase = re.escape(" ".join(words))
+        found = (re.search(rf"\b{phrase}\b", text) for text in self.matcher.captions)
+        return len(words) > 1 and any(found)
 
     def _neighbour(self, cue: Cue, stems: set[str]) -> bool:
         """Whether a caption goes on with the next word of the prompt too."""
