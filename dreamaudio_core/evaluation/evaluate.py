@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
-from ..networks.extractor import Extractor
 from .feature_cache import FeatureCache
 from .metrics import METRICS, NETWORKS, Clips
 from .pairs import Pairing, Policy, pair_folders
@@ -122,8 +122,8 @@ def choose_metrics(
         if not chosen:
             published = ". ".join(published for _, published in NETWORKS.values())
             raise InputError(
-                f"no metric can be computed: give weights ({', '.join(f'--{n}' for n in NETWORKS)}) "
-                f"for metrics whose targets or prompts are given. {published}"
+                f"no metric can be computed: give weights (--{', --'.join(NETWORKS)}) for "
+                f"metrics whose targets or prompts are given. {published}"
             )
         return chosen
     for name in wanted:
@@ -196,7 +196,7 @@ def score(
     pairing: Pairing,
     prompts: dict[str, str] | None,
     metrics: list[str],
-    extractors: dict[str, Extractor],
+    extractors: dict[str, Any],
     options: Options,
     name: str = "ours",
 ) -> Evaluation:
@@ -264,7 +264,7 @@ def check_count(metrics: list[str], count: int) -> None:
             )
 
 
-def load_extractors(metrics: list[str], weights: Weights, device: str) -> dict[str, Extractor]:
+def load_extractors(metrics: list[str], weights: Weights, device: str) -> dict[str, Any]:
     """The networks that the metrics need, by name; a missing weight file is reported here, before
     any work.
     """

@@ -83,8 +83,8 @@ def _resolve(source: str | Path | None) -> tuple[Path, TextConfig]:
     if source is None:
         if not EMBEDDED.is_dir():
             raise CheckpointError(
-                f"text encoder {EMBEDDED}: no such folder; install the embedded model or name another "
-                "text encoder"
+                f"text encoder {EMBEDDED}: no such folder; install the embedded model or name "
+                "another text encoder"
             )
         return EMBEDDED, PRESETS["mini"].text
     folder = Path(source).expanduser()
@@ -92,10 +92,10 @@ def _resolve(source: str | Path | None) -> tuple[Path, TextConfig]:
         folder = model_folder(source)
     try:
         values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            f"{folder / 'config.json'}: cannot be read; expected a text encoder in transformers' layout, or "
-            "a DreamAudio model folder"
+            f"{folder / 'config.json'}: cannot be read; expected a text encoder in transformers' "
+            "layout, or a DreamAudio model folder"
         ) from error
     if isinstance(values, dict) and values.get("format") == "dreamaudio":
         config = read_config(folder).text
@@ -105,9 +105,9 @@ def _resolve(source: str | Path | None) -> tuple[Path, TextConfig]:
             )
         return folder / config.source, config
     kinds = {"bert": "minilm", "t5": "t5", "mt5": "t5"}
-    kind = kinds.get(values.get("model_type")) if isinstance(values, dict) else None
+    kind = kinds.get(str(values.get("model_type"))) if isinstance(values, dict) else None
     size = (values.get("hidden_size") or values.get("d_model")) if kind else None
-    if not isinstance(size, int):
+    if kind is None or not isinstance(size, int):
         raise CheckpointError(
             f"{folder / 'config.json'}: expected a bert or t5 text encoder, found "
             f"{values.get('model_type') if isinstance(values, dict) else type(values).__name__!r}"
