@@ -14,7 +14,7 @@ from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.scene.reference import Reference
 from ..dreamaudio_core.scene.timeline import MISSING, Arrangement
 from .parts import PatchedModel, vae_memory
-from .types import CATEGORY, Conditioning, Model
+from .types import CATEGORY, Conditioning, Model, aliases
 from .types import Arrangement as ArrangementType
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class ArrangeReferences(io.ComfyNode):
             category=CATEGORY,
             description="Reads from the prompt when each reference sounds, and says so, before "
             "anything is sampled.",
-            search_aliases=["timeline", "placement", "sequence", "arrange"],
+            **aliases("timeline", "placement", "sequence", "arrange"),
             inputs=[
                 Model.Input("model", tooltip="Its arranger reads the prompt, its VAE encodes."),
                 Conditioning.Input(

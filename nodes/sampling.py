@@ -10,7 +10,7 @@ from ..dreamaudio_core.sampling.solvers import SOLVERS
 from .arranging import check_conditioning
 from .latents import check_latent, latent_of
 from .parts import flow_memory
-from .types import CATEGORY, Arrangement, Conditioning, Model
+from .types import CATEGORY, Arrangement, Conditioning, Model, aliases
 
 OWN = "model's own"
 
@@ -24,7 +24,7 @@ class MRCFlowSampler(io.ComfyNode):
             category=CATEGORY,
             description="Generates the latent of a scene: prompt and references, each at its time, "
             "become one sound.",
-            search_aliases=["sound effect", "sfx", "foley", "text to audio", "sampler"],
+            **aliases("sound effect", "sfx", "foley", "text to audio", "sampler"),
             inputs=[
                 Model.Input("model", tooltip="Its network samples."),
                 Conditioning.Input(
