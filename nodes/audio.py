@@ -1,45 +1,79 @@
 """ComfyUI's AUDIO at the boundary of the core."""
 
+from collections.abc import Mapping
+
 import torch
 
+from ..dreamaudio_core.audio.checks import MAX_CHANNELS, check_rate
+from ..dreamaudio_core.audio.levels import check_output
 from ..dreamaudio_core.errors import AudioError
 
 
-def sounds(audio, what: str) -> tuple[torch.Tensor, int]:
-    """Waveforms [B, 1 or 2, T] and rate of an AUDIO.
+def sounds(audio, what: str, *, channels: int = MAX_CHANNELS) -> tuple[torch.Tensor, int]:
+    """Waveforms [B, C, T] and rate in Hz of an AUDIO.
+
+    Parameters
+    ----------
+    audio
+        Any mapping with `waveform` and `sample_rate`, lazy ones included.
+    what
+        How messages call it.
+    channels
+        The most that the caller can use.
 
     Raises
     ------
     AudioError
-        If it is missing or has another shape.
+        If it is missing, has another type or shape, is empty, or holds NaN or infinite samples.
     """
+    waveform, rate = _fields(audio, what)
+    if waveform.dim() != 3 or waveform.shape[0] == 0:
+        raise AudioError(
+            f"{what}: expected a waveform [batch, channels, samples], found "
+            f"{list(waveform.shape)}; repair the node that made it"
+        )
+    if not 1 <= waveform.shape[1] <= channels:
+        expected = "mono or stereo" if channels == 2 else f"1 to {channels} channels"
+        raise AudioError(
+            f"{what}: expected {expected}, found {waveform.shape[1]} channels; mix it down first"
+        )
+    if waveform.shape[2] == 0:
+        raise AudioError(f"{what} holds no samples: connect another source")
+    check_output(waveform, what)
+    return waveform.detach().cpu().float(), rate
+
+
+def _fields(audio, what: str) -> tuple[torch.Tensor, int]:
+    """Waveform and rate as the mapping gives them, of the right types."""
     if audio is None:
         raise AudioError(
             f"{what}: there is no sound in it (a video without an audio track, say); connect "
             "another source"
         )
-    waveform = audio.get("waveform") if isinstance(audio, dict) else None
-    if not isinstance(waveform, torch.Tensor) or "sample_rate" not in audio:
+    wrong = (
+        f"{what}: expected ComfyUI's AUDIO with a waveform and a sample rate; connect another "
+        "source"
+    )
+    if not isinstance(audio, Mapping):
+        raise AudioError(wrong)
+    try:
+        waveform, rate = audio["waveform"], audio["sample_rate"]
+    except KeyError as error:
+        raise AudioError(wrong) from error
+    except Exception as error:  # A lazy mapping decodes its file here, by another pack's code.
         raise AudioError(
-            f"{what}: expected ComfyUI's AUDIO with a waveform and a sample rate; connect "
-            "another source"
-        )
-    if waveform.dim() != 3:
-        raise AudioError(
-            f"{what}: expected a waveform [batch, channels, samples], found "
-            f"{list(waveform.shape)}; repair the "
-            "node that made it"
-        )
-    if waveform.shape[0] == 0 or waveform.shape[1] not in (1, 2):
-        raise AudioError(
-            f"{what}: expected mono or stereo, found {waveform.shape[1]} channels in a batch of "
-            f"{waveform.shape[0]}; mix it down first"
-        )
-    return waveform.detach().cpu(), int(audio["sample_rate"])
+            f"{what}: there is no sound in it that can be read ({error}); connect another source"
+        ) from error
+    if not isinstance(waveform, torch.Tensor):
+        raise AudioError(wrong)
+    try:
+        return waveform, check_rate(rate, what)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise AudioError(f"{what}: expected a sample rate in Hz, found {rate!r}") from error
 
 
 def one_sound(audio, what: str) -> tuple[torch.Tensor, int]:
-    """Waveform [1 or 2, T] and rate of an AUDIO that holds one sound."""
+    """Waveform [C, T] and rate of an AUDIO that holds one sound."""
     waveform, rate = sounds(audio, what)
     if len(waveform) != 1:
         raise AudioError(

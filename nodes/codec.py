@@ -4,6 +4,7 @@ import comfy.model_management
 import torch
 from comfy_api.latest import io
 
+from ..dreamaudio_core.audio.downmix import downmix
 from ..dreamaudio_core.audio.levels import keep_headroom
 from ..dreamaudio_core.audio.resample import to_mono
 from .audio import sounds
@@ -45,7 +46,8 @@ class VAEEncode(io.ComfyNode):
     def execute(cls, model, audio, seconds) -> io.NodeOutput:
         batch, rate = sounds(audio, "audio")
         mono = [
-            to_mono(sound, rate, model.config.audio.sample_rate, what="audio") for sound in batch
+            to_mono(downmix(sound), rate, model.config.audio.sample_rate, what="audio")
+            for sound in batch
         ]
         core = model.load("vae", memory_required=vae_memory(model, seconds, 1))
         return io.NodeOutput(

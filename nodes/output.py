@@ -12,12 +12,19 @@ from comfy.cli_args import args
 from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.audio.picture import Panel, draw_spectrograms
+from ..dreamaudio_core.audio.resample import resample
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.files import atomic_write
 from .audio import sounds
 from .types import CATEGORY, Mel
 
 FORMATS = ("flac", "wav", "mp3", "opus")
+# Sample rates that the lossy codecs take; other sounds are resampled to the next higher one.
+CODEC_RATES = {
+    "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
+    "opus": (8000, 12000, 16000, 24000, 48000),
+}
+FLAC_MAX_RATE = 655_350
 
 
 class MelPreview(io.ComfyNode):
@@ -78,38 +85,70 @@ class SaveAudio(io.ComfyNode):
 
     @classmethod
     def execute(cls, audio, filename_prefix, format) -> io.NodeOutput:
-        waveform, rate = sounds(audio, "audio")
+        waveform, rate = sounds(audio, "audio", channels=2)
         if format not in FORMATS:
             raise InputError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
-        audio = {"waveform": waveform, "sample_rate": rate}
-        if format == "wav":
-            return io.NodeOutput(ui=ui.SavedAudios(save_wav(audio, filename_prefix, cls)))
-        quality = "V0" if format == "mp3" else "128k"
-        saved = ui.AudioSaveHelper.get_save_audio_ui(
-            audio, filename_prefix=filename_prefix, cls=cls, format=format, quality=quality
-        )
-        return io.NodeOutput(ui=saved)
+        if format == "flac" and rate > FLAC_MAX_RATE:
+            raise InputError(
+                f"audio: flac holds up to {FLAC_MAX_RATE} Hz, found {rate}; choose wav"
+            )
+        target = codec_rate(format, rate)
+        waveform = resample(waveform, rate, target)
+        saved = []
+        try:
+            for index, item in enumerate(waveform):
+                # Replaced here, so that the counter goes on from files of the final name.
+                prefix = filename_prefix.replace("%batch_num%", str(index))
+                saved.append(save(item, target, prefix, format, cls))
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(
+                f"filename_prefix: {filename_prefix!r} cannot be saved ({reason}); choose "
+                "another, or check space and permissions of the output folder"
+            ) from error
+        return io.NodeOutput(ui=ui.SavedAudios(saved))
 
 
-def save_wav(audio: dict, filename_prefix: str, cls: type[io.ComfyNode]) -> list[ui.SavedResult]:
-    """Write each sound of an AUDIO as 16-bit WAV, prompt and workflow as JSON in the comment of its
+def codec_rate(format: str, rate: int) -> int:
+    """The lowest sample rate of a format that loses nothing of a sound, else its highest."""
+    rates = CODEC_RATES.get(format, (rate,))
+    return next((r for r in rates if r >= rate), rates[-1])
+
+
+def save(
+    waveform: torch.Tensor, rate: int, prefix: str, format: str, cls: type[io.ComfyNode]
+) -> ui.SavedResult:
+    """Write one sound [1 or 2, T] to the output folder, with the workflow inside."""
+    if format == "wav":
+        return save_wav(waveform, rate, prefix, cls)
+    return ui.AudioSaveHelper.save_audio(
+        {"waveform": waveform[None], "sample_rate": rate},
+        filename_prefix=prefix,
+        folder_type=io.FolderType.output,
+        cls=cls,
+        format=format,
+        quality="V0" if format == "mp3" else "128k",
+    )[0]
+
+
+def save_wav(
+    waveform: torch.Tensor, rate: int, prefix: str, cls: type[io.ComfyNode]
+) -> ui.SavedResult:
+    """Write a sound [channels, T] as 16-bit WAV, prompt and workflow as JSON in the comment of its
     INFO list.
     """
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        filename_prefix, folder_paths.get_output_directory()
+        prefix, folder_paths.get_output_directory()
     )
     notes = {}
     if not args.disable_metadata:
         notes = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})}
-    results = []
-    for index, waveform in enumerate(audio["waveform"]):
-        # ComfyUI counts on from files whose number is followed by an underscore.
-        file = f"{name.replace('%batch_num%', str(index))}_{counter + index:05}_.wav"
-        data = wav_bytes(waveform, audio["sample_rate"], json.dumps(notes) if notes else "")
-        with atomic_write(os.path.join(folder, file)) as temporary:
-            temporary.write_bytes(data)
-        results.append(ui.SavedResult(file, subfolder, io.FolderType.output))
-    return results
+    # ComfyUI counts on from files whose number is followed by an underscore.
+    file = f"{name}_{counter:05}_.wav"
+    data = wav_bytes(waveform, rate, json.dumps(notes) if notes else "")
+    with atomic_write(os.path.join(folder, file)) as temporary:
+        temporary.write_bytes(data)
+    return ui.SavedResult(file, subfolder, io.FolderType.output)
 
 
 def wav_bytes(waveform: torch.Tensor, sample_rate: int, comment: str) -> bytes:

@@ -36,6 +36,14 @@ app.registerExtension({
     if (upload) required.upload = upload;
   },
 
+  nodeCreated(node) {
+    if (node.comfyClass !== "DreamAudioSaveAudio") return;
+    // ComfyUI replaces %date:..% and %Node.widget% in the names of its own save nodes only.
+    const prefix = node.widgets?.find((widget) => widget.name === "filename_prefix");
+    const replaced = window.comfyAPI?.utils?.applyTextReplacements;
+    if (prefix && replaced) prefix.serializeValue = () => replaced(app.graph, prefix.value);
+  },
+
   setup() {
     // ComfyUI opens the workflow of flac, mp3 and ogg files by itself, but not that of wav files.
     const handleFile = app.handleFile;

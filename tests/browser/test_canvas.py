@@ -5,6 +5,7 @@ workflows.
 import base64
 import io
 import json
+import re
 import time
 
 import numpy as np
@@ -187,6 +188,18 @@ def test_a_saved_file_dropped_on_the_canvas_opens_its_workflow(canvas, server, f
     time.sleep(1)
     assert graph_of(canvas.prompt()) == graph_of(prompt)
     assert complaints(canvas) == []
+
+
+def test_tokens_of_a_file_name_are_replaced(canvas):
+    canvas.load(tiny_quick_start())
+    canvas.run("""
+        const save = app.graph.nodes.find(n => n.type === 'DreamAudioSaveAudio');
+        save.widgets.find(w => w.name === 'filename_prefix').value =
+          'take/%date:yyyy%_%DreamAudioMRCFlowSampler.steps%';
+    """)
+    nodes = canvas.prompt().values()
+    save = next(n for n in nodes if n["class_type"] == "DreamAudioSaveAudio")
+    assert re.fullmatch(r"take/20\d\d_5", save["inputs"]["filename_prefix"])
 
 
 def test_a_new_reference_input_appears(canvas):

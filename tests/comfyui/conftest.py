@@ -13,23 +13,51 @@ from tiny_model import make_tiny_model  # noqa: E402
 
 # Gives the malformed AUDIO that other packs may give.
 ODD_AUDIO = """
+from collections.abc import Mapping
+
 import torch
+
+
+class Lazy(Mapping):
+    def __init__(self, values):
+        self.values_ = values
+
+    def __getitem__(self, key):
+        return self.values_[key]
+
+    def __iter__(self):
+        return iter(("waveform", "sample_rate"))
+
+    def __len__(self):
+        return 2
+
 
 class OddAudio:
     CATEGORY, RETURN_TYPES, FUNCTION = "test", ("AUDIO",), "make"
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"kind": (["none", "three channels", "no batch", "silent", "nan", "batch", "stereo 44100"],)}}
+        return {"required": {"kind": ("STRING",)}}
+
+    @classmethod
+    def VALIDATE_INPUTS(cls, kind):
+        return True
 
     def make(self, kind):
-        sound = torch.sin(torch.arange(16000) / 10)
-        shapes = {"three channels": sound.expand(1, 3, -1), "no batch": sound[None], "silent": 0 * sound.expand(1, 1, -1),
-                  "nan": sound.expand(1, 1, -1) * float("nan"), "batch": sound.expand(2, 1, -1),
-                  "stereo 44100": sound.expand(1, 2, -1)}
         if kind == "none":
             return (None,)
-        return ({"waveform": shapes[kind], "sample_rate": 44100 if kind == "stereo 44100" else 16000},)
+        sound = torch.sin(torch.arange(16000) / 10)
+        mono = sound.expand(1, 1, -1)
+        kinds = {"three channels": sound.expand(1, 3, -1), "no batch": sound[None],
+                 "silent": 0 * mono, "nan": mono * float("nan"), "batch": sound.expand(2, 1, -1),
+                 "stereo 44100": sound.expand(1, 2, -1), "int16": (mono * 32767).short(),
+                 "empty": mono[..., :0], "5.1": sound.expand(1, 6, -1),
+                 "antiphase": torch.stack([sound, -sound])[None]}
+        rates = {"stereo 44100": 44100, "rate 0": 0, "rate text": "fast"}
+        rate = int(kind[5:]) if kind[5:].isdigit() and kind[:5] == "rate " else 16000
+        audio = {"waveform": kinds.get(kind, mono), "sample_rate": rates.get(kind, rate)}
+        return (Lazy(audio) if kind == "lazy" else audio,)
+
 
 NODE_CLASS_MAPPINGS = {"TestOddAudio": OddAudio}
 """

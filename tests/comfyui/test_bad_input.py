@@ -2,6 +2,8 @@
 on.
 """
 
+import io
+
 import pytest
 import soundfile
 from graphs import node, reference, scene
@@ -104,8 +106,11 @@ def test_a_part_of_another_kind(server):
     "kind, word",
     [
         ("none", "no sound"),
-        ("three channels", "mono or stereo"),
         ("no batch", "[batch, channels, samples]"),
+        ("int16", "floating-point"),
+        ("empty", "no samples"),
+        ("rate 0", "sample rate"),
+        ("rate text", "'fast'"),
         ("silent", "silent"),
         ("nan", "NaN"),
         ("batch", "batch of 2"),
@@ -127,14 +132,69 @@ def test_odd_audio(server, kind, word):
 
 @pytest.mark.parametrize(
     "kind, word",
-    [("none", "no sound"), ("three channels", "mono or stereo"), ("no batch", "[batch")],
+    [
+        ("none", "no sound"),
+        ("three channels", "mono or stereo"),
+        ("no batch", "[batch"),
+        ("int16", "floating-point"),
+        ("nan", "NaN"),
+        ("empty", "no samples"),
+        ("rate 0", "sample rate"),
+    ],
 )
-def test_odd_audio_is_not_saved_or_encoded(server, kind, word):
-    graph = {
-        "odd": node("TestOddAudio", kind=kind),
-        "save": node("DreamAudioSaveAudio", audio=["odd", 0], filename_prefix="odd", format="wav"),
-    }
-    assert word in failed(server, graph, "save")
+@pytest.mark.parametrize("format", ["wav", "mp3"])
+def test_odd_audio_is_not_saved(server, kind, word, format):
+    assert word in failed(server, saving(kind, format), "save")
+
+
+def saving(kind, format, prefix="odd"):
+    """A graph that saves odd audio."""
+    save = node("DreamAudioSaveAudio", audio=["odd", 0], filename_prefix=prefix, format=format)
+    return {"odd": node("TestOddAudio", kind=kind), "save": save}
+
+
+@pytest.mark.parametrize("kind", ["lazy", "5.1", "antiphase", "three channels"])
+def test_any_audio_is_a_reference_and_a_start(server, kind):
+    graph = scene(references=0)
+    graph["odd"] = node("TestOddAudio", kind=kind)
+    graph["from_audio"] = node(
+        "DreamAudioReferenceFromAudio",
+        audio=["odd", 0],
+        caption="a bell",
+        strength=1.0,
+        start="auto",
+    )
+    graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
+    seconds = graph["arrange"]["inputs"]["seconds"]
+    graph["encode"] = node(
+        "DreamAudioVAEEncode", model=["model", 0], audio=["odd", 0], seconds=seconds
+    )
+    graph["sampler"]["inputs"].update(start_latent=["encode", 0], denoise=0.5)
+    assert server.run(graph).error is None
+
+
+@pytest.mark.parametrize("format", ["mp3", "opus", "flac", "wav"])
+@pytest.mark.parametrize("rate", [16000, 40000, 96000])
+def test_sounds_of_any_rate_are_saved(server, format, rate):
+    run = server.run(saving(f"rate {rate}", format, f"rates/{format}"))
+    assert run.error is None
+    sound, saved = soundfile.read(io.BytesIO(server.fetch(run.outputs["save"]["audio"][0])))
+    assert saved == rate if format in ("flac", "wav") else saved <= 48000
+    # Encoders pad by up to a few frames.
+    assert abs(len(sound) / saved - 16000 / rate) < 0.12
+
+
+@pytest.mark.parametrize("format", ["wav", "flac"])
+def test_a_name_with_the_number_of_the_item_never_overwrites(server, format):
+    names = set()
+    for kind in ("batch", "stereo 44100"):
+        run = server.run(saving(kind, format, "items/take_%batch_num%"))
+        names.update(saved["filename"] for saved in run.outputs["save"]["audio"])
+    assert len(names) == 3
+
+
+def test_a_file_that_cannot_be_written_is_told_in_words(server):
+    assert "filename_prefix" in failed(server, saving("rate 16000", "wav", "n" * 300), "save")
 
 
 def test_saving_outside_the_output_folder(server):
