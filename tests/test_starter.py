@@ -18,7 +18,7 @@ MINI = (MODELS / "mini" / "text_encoder" / "model.safetensors").exists()
 
 def test_sounds_are_small_free_captioned_and_audible():
     sounds = starter_sounds()
-    assert 60 <= len(sounds) <= 120
+    assert len(sounds) >= 10
     assert len({s.caption for s in sounds}) == len(sounds)
     on_disk = {p.name for p in FOLDER.iterdir()} - {"sounds.json", "README.md"}
     assert on_disk == {s.path.name for s in sounds}
@@ -42,22 +42,23 @@ def words(texts):
 
 
 def test_only_open_parts_are_filled():
-    parts = ["a dog barks", "thunder rumbles", "qwerty zzz"]
+    parts = ["a bell rings", "someone burps", "qwerty zzz"]
     found = fitting_sounds(parts, [], words)
-    assert [f.sound.caption for f in found] == ["a dog barks", "thunder rumbles"]
-    assert [f.part for f in found] == ["a dog barks", "thunder rumbles"]
-    found = fitting_sounds(parts, ["a dog barks"], words)
-    assert [f.part for f in found] == ["thunder rumbles"]
+    assert [f.sound.caption for f in found] == ["a bell rings", "someone burps"]
+    assert [f.part for f in found] == ["a bell rings", "someone burps"]
+    found = fitting_sounds(parts, ["a bell rings"], words)
+    assert [f.part for f in found] == ["someone burps"]
     assert fitting_sounds([], [], words) == []
 
 
 @pytest.mark.skipif(not MINI, reason="the embedded model's weights are not here")
 def test_mini_prefers_the_library_where_a_sound_fits():
     model = load_model("mini")
-    prompt = "a dog barks while rain falls"
+    prompt = "someone burps while a bell rings"
     references, missing = model.add_library_sounds(prompt, ())
-    assert [r.caption for r in references] == ["a dog barks", "rain falls"] and missing == "auto"
-    assert [r.name for r in references] == ["dog_bark.ogg", "rain_medium.ogg"]
+    assert [r.caption for r in references] == ["someone burps", "a bell rings"]
+    assert missing == "auto"
+    assert [r.name for r in references] == ["misc_burp.ogg", "perc_bell.ogg"]
     assert model.add_library_sounds(prompt, (), "generate") == ((), "generate")
     assert model.add_library_sounds("a woman says hello", ()) == ((), "auto")
     again, missing = model.add_library_sounds(prompt, references, "library")
