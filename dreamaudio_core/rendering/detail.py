@@ -134,7 +134,8 @@ def render_detail(
     stems = [network_mix(group, len(network), audio.sample_rate) for group in references]
     mix = torch.stack(stems).sum(0)
     reference_mel = codec(mix).cpu()
-    mel = mel.cpu()[: len(reference_mel)]
+    frames = min(len(mel), len(reference_mel))
+    mel, reference_mel = mel.cpu()[:frames], reference_mel[:frames]
     change = _smooth(mel - reference_mel, *SMOOTHING)
     change = LIMIT * torch.tanh(change / LIMIT)
     shares = _shares(stems, audio, len(mel))
