@@ -326,16 +326,13 @@ class DreamAudio:
         )
 
     def _similarity(self) -> Similarity:
-        """Cosines of texts by their mean token features."""
+        """Cosines of texts by `embed`, each text encoded once."""
         known: dict[str, Tensor] = {}
 
         def vectors(texts: Sequence[str]) -> Tensor:
             unknown = [t for t in dict.fromkeys(texts) if t not in known]
             if unknown:
-                tokens, mask = self.text_encoder.encode(unknown, self.device)
-                weights = mask[..., None].float()
-                mean = (tokens.float() * weights).sum(1) / weights.sum(1)
-                known.update(zip(unknown, nn.functional.normalize(mean, dim=-1)))
+                known.update(zip(unknown, self.embed(unknown)))
             return torch.stack([known[t] for t in texts])
 
         return lambda a, b: (vectors(a) @ vectors(b).T).tolist()

@@ -106,15 +106,15 @@ class ArrangeReferences(io.ComfyNode):
     @classmethod
     def execute(cls, model, conditioning, seconds, missing, timeline) -> io.NodeOutput:
         check_conditioning(conditioning, model)
-        core = model.load("vae", "arranger", memory_required=vae_memory(model, seconds, 1))
-        conditioning = conditioning.to(core.device)
         if timeline.strip():
             given = replace(Arrangement.from_json(timeline, "timeline"), seconds=seconds)
             if missing != "auto":
                 given = replace(given, missing=missing)
             arrangement = check_arrangement(given, conditioning.references, "timeline")
         else:
-            arrangement = core.arrange(conditioning, seconds, missing=missing)
+            reader = model.load("text_encoder", "arranger")
+            arrangement = reader.arrange(conditioning.to(reader.device), seconds, missing=missing)
+        core = model.load("vae", memory_required=vae_memory(model, seconds, 1))
         latents = core.encode_references(conditioning.references, arrangement)
         log.info(
             "DreamAudio: arranged and encoded %d references for %g s",

@@ -14,6 +14,8 @@ from ..dreamaudio_core.loading import check_parts
 from ..dreamaudio_core.pipeline import DreamAudio
 
 PARTS = ("flow", "vae", "vocoder", "text_encoder", "arranger")
+# Arranging runs both at once, so they share a device, which need not be the network's.
+READS_TEXT = ("text_encoder", "arranger")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -28,7 +30,7 @@ def part_dtype(part: str, choice: str) -> torch.dtype:
 
 def offload_device(part: str) -> torch.device:
     """Where a part's weights wait."""
-    if part == "text_encoder":
+    if part in READS_TEXT:
         return comfy.model_management.text_encoder_offload_device()
     return comfy.model_management.unet_offload_device()
 
@@ -38,10 +40,9 @@ def _patcher(part: str, module: nn.Module):
     patcher_class = getattr(
         comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher
     )
-    text = part == "text_encoder"
     load_device = (
         comfy.model_management.text_encoder_device()
-        if text
+        if part in READS_TEXT
         else comfy.model_management.get_torch_device()
     )
     if hasattr(comfy.model_management, "archive_model_dtypes"):

@@ -201,10 +201,12 @@ class ComfyServer:
         assert answer.status_code == 200, answer.text
         return answer.content
 
-    def free(self) -> None:
-        """Ask for all memory back, and wait until the queue has seen to it."""
+    def free(self, outputs: bool = True) -> None:
+        """Ask for the models' memory back, and that of cached outputs, and wait until the queue has
+        seen to it.
+        """
         requests.post(
-            self.url("free"), json={"unload_models": True, "free_memory": True}, timeout=30
+            self.url("free"), json={"unload_models": True, "free_memory": outputs}, timeout=30
         )
         time.sleep(2)
 

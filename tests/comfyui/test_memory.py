@@ -57,6 +57,24 @@ def test_a_new_prompt_loads_nothing(server):
     assert LOADS not in run.log
 
 
+def test_a_stage_loads_every_part_that_it_uses(server):
+    """Captions cached and no model loaded: arranging loads the text encoder it reads with."""
+    graph = scene(prefix="unloaded")
+    server.run(graph)
+    server.free(outputs=False)
+    graph["arrange"]["inputs"]["seconds"] = 2.5
+    run = server.run(graph)
+    assert set(run.executed) == AFTER_THE_SAMPLER | {"arrange"}
+    for part in ("TextEncoder", "Arranger", "AutoencoderKL"):
+        assert f"{LOADS} {part}" in run.log
+    server.free(outputs=False)
+    graph["arrange"]["inputs"]["timeline"] = json.dumps(
+        {"seconds": 2.5, "references": [{"placements": [{"start": 0.5, "duration": 1.0}]}]}
+    )
+    again = server.run(graph)
+    assert f"{LOADS} TextEncoder" not in again.log and f"{LOADS} AutoencoderKL" in again.log
+
+
 def test_a_changed_file_of_the_same_name_is_read_again(server, base):
     target = base / "input" / "mine.wav"
     tone = np.sin(np.arange(8000) * 0.3)
