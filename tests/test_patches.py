@@ -119,7 +119,8 @@ def test_weights_travel_with_their_configuration(tmp_path):
     again = load_part("vae", tmp_path / "vae.safetensors")
     assert again.config == SMALL
     mel = tones(1)
-    assert torch.equal(again.decode(again.encode(mel)), vae.decode(vae.encode(mel)))
+    decoded = (part.decode(part.encode(mel)) for part in (again, vae))
+    torch.testing.assert_close(*decoded, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["quant_conv.weight", "encoder.down.0.block.0.conv1.weight"])

@@ -224,7 +224,8 @@ def test_seed_decides_whatever_the_place_in_a_batch(model, references):
     alone = model.sample(conditioning, arrangement, [7], setting(model, steps=4))
     torch.testing.assert_close(batch[2:], alone, atol=1e-4, rtol=1e-4)
     assert (batch[0] - batch[1]).abs().mean() > 0.1
-    assert torch.equal(alone, model.sample(conditioning, arrangement, [7], setting(model, steps=4)))
+    again = model.sample(conditioning, arrangement, [7], setting(model, steps=4))
+    torch.testing.assert_close(alone, again, atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)

@@ -61,7 +61,7 @@ def test_noise_goes_on_after_its_period():
     vocoder = network()
     first, second = vocoder(mel, 0), vocoder(mel, NOISE_FRAMES - 16)
     assert (first - second).abs().max() > 1e-4
-    assert torch.equal(vocoder(mel, NOISE_FRAMES * 2), first)
+    torch.testing.assert_close(vocoder(mel, NOISE_FRAMES * 2), first, atol=1e-5, rtol=1e-4)
 
 
 def test_every_weight_learns():
@@ -88,7 +88,7 @@ def test_the_file_says_which_vocoder_it_is(tmp_path):
     again = load_part("vocoder", tmp_path / "v.safetensors")
     mel, _ = sweep_mel(0.3)
     assert isinstance(again, Vocos) and again.config == SMALL
-    assert torch.equal(again.vocode(mel), vocoder.vocode(mel))
+    torch.testing.assert_close(again.vocode(mel), vocoder.vocode(mel), atol=1e-5, rtol=1e-4)
     config = VocoderConfig(upsample_initial_channel=32)
     save_weights(tmp_path / "b.safetensors", BigVGAN(config).state_dict(), "vocoder", config)
     assert isinstance(load_part("vocoder", tmp_path / "b.safetensors"), BigVGAN)
