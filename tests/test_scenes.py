@@ -1,5 +1,6 @@
 """Scene files: what they say in each layout, what is written back, and what errors tell."""
 
+import inspect
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +9,11 @@ import pytest
 
 import dreamaudio_core
 from dreamaudio_core.errors import AudioError, InputError
+from dreamaudio_core.pipeline import DreamAudio
 from dreamaudio_core.scene.scenes import (
+    SETTINGS,
     Scene,
+    SceneFileError,
     SceneReference,
     parse_scenes,
     read_scenes,
@@ -76,6 +80,42 @@ def test_decimal_commas_where_semicolons_separate():
     assert (scene.references[0].strength, scene.references[0].gain) == (1.5, -3.5)
 
 
+def test_tables_of_a_spreadsheet(tmp_path):
+    """Capitals, decimal commas, byte order marks, Excel's own first line, and its UTF-16."""
+    path = tmp_path / "scenes.csv"
+    table = "Prompt;Seed;Steps;Reference Guidance;Free;Sample Rate;Audio 1;Seconds 1\r\n"
+    table += "Krähe;3;8.0;2,5;TRUE;44100;;1,5\r\n"
+    for data in (
+        table.encode("utf-8-sig"),
+        ("sep=;\r\n" + table).encode(),
+        table.replace(";", "\t").encode("utf-16"),
+    ):
+        path.write_bytes(data)
+        (scene,) = read_scenes(path)
+        assert (scene.prompt, scene.seed, scene.steps, scene.free) == ("Krähe", 3, 8, True)
+        assert (scene.reference_guidance, scene.sample_rate) == (2.5, "44100")
+        assert scene.seconds is None and scene.references[0].seconds == 1.5
+    path.write_text("sep=,\nprompt\n,\nrain\n" + "x" * 9 + ",y\n")
+    with pytest.raises(SceneFileError, match="line 5: 2 cells"):
+        read_scenes(path)
+
+
+def test_arguments_are_those_of_generate():
+    known = set(inspect.signature(DreamAudio.generate).parameters)
+    given = Scene("rain", seed=3, steps=5, missing="silence").arguments()
+    assert set(given) <= known and set(SETTINGS) <= set(given)
+    assert (given["seeds"], given["steps"], given["missing"]) == ((3,), 5, "silence")
+
+
+def test_errors_tell_the_place_and_the_field():
+    rows = [{"prompt": "x", "references": [{"audio": "missing.wav"}]}, {"prompt": "x", "seed": -1}]
+    with pytest.raises(SceneFileError) as caught:
+        parse("\n".join(map(json.dumps, rows)))
+    found = [(problem.place, problem.field) for problem in caught.value.problems]
+    assert found == [("line 1", "reference 1: audio"), ("line 2", "seed")]
+    assert caught.value.file == "scenes"
+
+
 def test_prompts_by_name_are_scenes_too():
     assert [(s.name, s.prompt) for s in parse('{"x": "rain", "y": "a | $b"}')] == [
         ("x", "rain"),
@@ -103,6 +143,15 @@ def test_a_separator_of_unicode_within_a_text_ends_no_line():
         ({"prompt": "x", "seconds": "long"}, "seconds"),
         ({"prompt": "x", "name": "../x"}, "name: expected a plain file name"),
         ({"prompt": "x", "name": "fine"}, "name: 'fine' is already that of line 1"),
+        ({"prompt": "x", "name": "con.1"}, "name: expected a plain file name"),
+        ({"prompt": "x", "name": "ü" * 101}, "name: expected a plain file name"),
+        ({"prompt": "x", "name": "FINE"}, "name: 'FINE' is already that of line 1"),
+        ({"prompt": "\ud800"}, "prompt: expected a text"),
+        ({"prompt": "x", "steps": 2.5}, "steps: expected a whole number from 1 to 1000"),
+        ({"prompt": "x", "guidance": -1}, "guidance: expected a number from 0 to 30"),
+        ({"prompt": "x", "missing": "noise"}, "missing: expected one of auto, "),
+        ({"prompt": "x", "free": "maybe"}, "free: expected true or false"),
+        ({"prompt": "x", "step": 2}, "unknown field 'step'; write 'steps'"),
         ({"prompt": "x", "target": 3}, "target"),
         ({"prompt": "x", "references": {"audio": "a"}}, "list"),
         ({"prompt": "x", "references": ["a.wav"]}, "reference 1"),
@@ -119,6 +168,15 @@ def test_a_separator_of_unicode_within_a_text_ends_no_line():
         (
             {"prompt": "x", "references": [{"audio": "a", "placements": [{"start": 1}]}]},
             "start and duration",
+        ),
+        (
+            {
+                "prompt": "x",
+                "references": [
+                    {"audio": "a", "placements": [{"start": 1, "duration": 1, "gain": "loud"}]}
+                ],
+            },
+            "reference 1: placements.gain: expected a number from -120 to 60",
         ),
         ([1], "object"),
     ],
@@ -173,19 +231,20 @@ def test_written_scenes_are_read_back(tmp_path):
         Scene("rain, \u2028 then", (placed, replace(placed, placements=None, start=(0.0,))), "one"),
         Scene("wind", name="two", seconds=5.0, seed=9, negative_prompt="hiss", extra={"x": [1]}),
         Scene("snow", name="three", target=tmp_path / "target.wav"),
-        Scene("hail", (SceneReference(None, "hail", extra={"label": "p/hail"}),), "four"),
+        Scene("hail", (SceneReference(None, "hail", label="p/hail"),), "four", detail=0.5),
+        Scene(
+            "fog", (SceneReference(None, seconds=2.0),), "five", steps=8, expected={"counts": [1]}
+        ),
     ]
     write_scenes(tmp_path / "scenes.jsonl", scenes)
-    # Seeds of 0 are defaults, which a file leaves out: they count up.
-    expected = [replace(s, seed=s.seed or k) for k, s in enumerate(scenes)]
-    assert read_scenes(tmp_path) == read_scenes(tmp_path / "scenes.jsonl") == expected
+    assert read_scenes(tmp_path) == read_scenes(tmp_path / "scenes.jsonl") == scenes
     first = json.loads((tmp_path / "scenes.jsonl").read_text(encoding="utf-8").split("\n")[0])
     assert first["references"][0]["audio"] == "a.flac" and "target" not in first
     assert not list(tmp_path.glob("*.part"))
     (tmp_path / "a.flac").unlink()
     with pytest.raises(InputError, match="line 1: reference 1: audio: .*a.flac does not exist"):
         read_scenes(tmp_path)
-    assert read_scenes(tmp_path, check_files=False) == expected
+    assert read_scenes(tmp_path, check_files=False) == scenes
 
 
 def test_files_that_are_no_text(tmp_path):
@@ -201,8 +260,8 @@ def test_references_load_at_their_times_and_gains():
     loaded = Scene("x", (plain, replace(plain, start=(0.5, 1.5), gain=-6.0, strength=2.0))).load()
     assert [r.caption for r in loaded] == ["a crow caws"] * 2 and loaded[1].strength == 2.0
     assert [p.start for p in loaded[1].placements] == [0.5, 1.5]
-    ratio = loaded[1].waveform.abs().max() / loaded[0].waveform.abs().max()
-    assert float(ratio) == pytest.approx(10 ** (-6 / 20), rel=1e-5)
+    # As `--gain` of the command line: it adds to the level of each placement.
+    assert [r.gain for r in loaded] == [0.0, -6.0]
     places = (Placement(0.25, 0.5),)
     assert replace(plain, placements=places).load().placements == places
     with pytest.raises(InputError, match="s: reference 1: audio"):

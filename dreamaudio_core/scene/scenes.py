@@ -11,56 +11,108 @@ or as CSV with a header, separated by commas, semicolons or tabs:
     prompt,seed,audio1,caption1,start1,audio2,caption2
     "a dog barks, then a bell rings",1,dog.wav,a dog barks,0.5,bell.wav,a bell rings
 
-Only `prompt` is required. Paths are relative to the file. Fields of other names are kept in
-`extra`.
+Only `prompt` is required. Paths are relative to the file. Settings of `DreamAudio.generate`, such
+as `steps` and `guidance`, are fields of a scene too. Fields of other names are kept in `extra`.
+docs/batch.md lists all fields.
 """
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import difflib
-import io
 import json
 import math
 import re
+import unicodedata
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Callable, Iterable
+from typing import Any, Callable, Iterable, Iterator
 
 from ..errors import DreamAudioError, InputError
 from ..files import atomic_write
-from .reference import Reference, load_reference
-from .timeline import Placement, parse_starts
+from .reference import GAIN_RANGE, MAX_STRENGTH, Reference, load_reference
+from .rows import Columns, read_rows
+from .timeline import MISSING_CHOICES, Placement, parse_placement, parse_starts
 
 SCENES = "scenes.jsonl"
 """Name of the scene file in the folder of a test set."""
 MAX_SEED = 2**64 - 1
 MAX_REPORTED = 10
+MAX_NAME = 200
+"""Bytes of a name; file systems allow 255 with a suffix."""
+MAX_GUIDANCE = 30.0
 _NOT_IN_NAMES = set('/\\:*?"<>|')
+_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 Resolve = Callable[[str, str], Path]
 """From a file name and the field that holds it to a file that exists."""
 
 
 @dataclass(frozen=True)
+class SceneProblem:
+    """Why a scene of a file cannot be used.
+
+    Parameters
+    ----------
+    place
+        Where in the file, such as `line 3`.
+    field
+        Its field, such as `reference 1: gain`; empty where none is to blame.
+    message
+        What was expected and found; begins with the field.
+    """
+
+    place: str
+    field: str
+    message: str
+
+
+class SceneFileError(InputError):
+    """Scenes of a file that cannot be used; `file` and `problems` name each."""
+
+    def __init__(self, file: str, problems: list[SceneProblem], count: int):
+        shown = [f"{problem.place}: {problem.message}" for problem in problems[:MAX_REPORTED]]
+        more = len(problems) - len(shown)
+        super().__init__(
+            f"{file}: {len(problems)} of {count} scenes cannot be used: {'; '.join(shown)}"
+            + (f"; and {more} more" if more else "")
+        )
+        self.file, self.problems = file, tuple(problems)
+
+
+class _FieldError(InputError):
+    """A value that does not fit its field."""
+
+    def __init__(self, field: str, message: str):
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+@dataclass(frozen=True)
 class SceneReference:
-    """A sound file with its caption.
+    """A reference of a scene: a sound file with its caption, or what stands for the file.
 
     Parameters
     ----------
     audio
-        The file; None in scenes that describe a sound otherwise, in `extra`.
+        The file; None where `label` or `seconds` stands for it.
     caption
-        What is heard in it.
+        What it sounds like.
     start
         Seconds at which it sounds, once at each; None leaves that to the arranger.
     placements
         A whole timeline instead of `start`.
     gain
-        Level against other references, in dB.
+        Level in the result against the file, in dB.
     strength
         Guidance scale of this reference alone.
+    label
+        Label of a sound bank, of which any recording will do.
+    seconds
+        Length of the sound, all that an arranger knows of it.
+    name
+        What it is called, such as the name of the file.
     extra
         Further fields of the file.
     """
@@ -71,6 +123,9 @@ class SceneReference:
     placements: tuple[Placement, ...] | None = None
     gain: float = 0.0
     strength: float = 1.0
+    label: str = ""
+    seconds: float | None = None
+    name: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
     def load(self, label: str = "reference") -> Reference:
@@ -83,20 +138,19 @@ class SceneReference:
         """
         if self.audio is None:
             raise InputError(f"{label}: audio: expected a sound file, found none")
-        reference = load_reference(self.audio, self.caption, self.strength, label=label)
+        reference = load_reference(
+            self.audio, self.caption, self.strength, label=label, gain=self.gain
+        )
         if self.placements is not None:
             reference = replace(reference, placements=self.placements)
         elif self.start is not None:
             reference = reference.at(self.start)
-        if self.gain:
-            waveform = reference.waveform * 10 ** (self.gain / 20)
-            reference = replace(reference, waveform=waveform)
-        return reference
+        return replace(reference, name=self.name) if self.name else reference
 
 
 @dataclass(frozen=True)
 class Scene:
-    """One sound to generate.
+    """One sound to generate; what is None is the model's own.
 
     Parameters
     ----------
@@ -107,13 +161,22 @@ class Scene:
     name
         Distinguishes it from the others of its file, and names the files made from it.
     seconds
-        Length; None takes the model's own.
+        Length.
     seed
         Random seed.
     negative_prompt
         What to avoid.
+    missing
+        What becomes of parts of the prompt without a reference: `auto`, `generate`, `silence` or
+        `library`.
+    free
+        Whether the network places the references, as in the paper.
+    steps, solver, guidance, reference_guidance, shift, detail, sample_rate, variation
+        See `DreamAudio.generate`.
     target
         The true sound that an evaluation compares with, where there is one.
+    expected
+        What an evaluation expects of the timeline, see `evaluation.timelines`.
     extra
         Further fields of the file.
     """
@@ -124,7 +187,18 @@ class Scene:
     seconds: float | None = None
     seed: int = 0
     negative_prompt: str = ""
+    missing: str = "auto"
+    free: bool = False
+    steps: int | None = None
+    solver: str | None = None
+    guidance: float | None = None
+    reference_guidance: float | None = None
+    shift: float | None = None
+    detail: float | None = None
+    sample_rate: str = "auto"
+    variation: float = 0.0
     target: Path | None = None
+    expected: dict[str, Any] | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def load(self) -> tuple[Reference, ...]:
@@ -132,11 +206,31 @@ class Scene:
         prefix = f"{self.name}: " if self.name else ""
         return tuple(r.load(f"{prefix}reference {k}") for k, r in enumerate(self.references, 1))
 
+    def arguments(self) -> dict[str, Any]:
+        """Keywords of `DreamAudio.generate`, with the references loaded."""
+        given = {name: getattr(self, name) for name in (*_PLAIN, *SETTINGS)}
+        return {**given, "references": self.load(), "seeds": (self.seed,)}
 
+
+_PLAIN = ("prompt", "seconds", "negative_prompt")
+SETTINGS = ("missing", "free", "steps", "solver", "guidance", "reference_guidance", "shift")
+SETTINGS += ("detail", "sample_rate", "variation")
+"""Fields of a scene that are settings of `DreamAudio.generate`."""
 SCENE_FIELDS = tuple(f.name for f in dataclasses.fields(Scene) if f.name != "extra")
 REFERENCE_FIELDS = tuple(f.name for f in dataclasses.fields(SceneReference) if f.name != "extra")
-_COLUMNS = tuple(name for name in REFERENCE_FIELDS if name != "placements")
-_EXPECTED = f"prompt, seed, {', '.join(f'{name}1' for name in _COLUMNS)}, audio2, ..."
+# Smallest and largest value of settings that are one number.
+_RANGES = {
+    "guidance": (0.0, MAX_GUIDANCE),
+    "reference_guidance": (0.0, MAX_GUIDANCE),
+    "shift": (0.0, math.inf),
+    "detail": (0.0, 1.0),
+    "variation": (0.0, 1.0),
+}
+_COLUMNS = Columns(
+    SCENE_FIELDS,
+    tuple(name for name in REFERENCE_FIELDS if name != "placements"),
+    ("seconds", "gain", "strength", *_RANGES),
+)
 
 
 def read_scenes(path: str | Path, check_files: bool = True) -> list[Scene]:
@@ -152,14 +246,21 @@ def read_scenes(path: str | Path, check_files: bool = True) -> list[Scene]:
     Raises
     ------
     InputError
-        If the file cannot be read; names every broken scene by its line, up to ten.
+        If the file cannot be read.
+    SceneFileError
+        If scenes are broken; `problems` has the place, the field and the fault of each, the message
+        the first ten.
     """
     path = Path(path).expanduser()
     path = path / SCENES if path.is_dir() else path
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    # Excel's "Unicode text" is UTF-16 with a mark of its byte order.
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = data.decode(encoding)
     except UnicodeDecodeError as error:
         raise InputError(f"{path}: expected UTF-8 text; save it as CSV UTF-8") from error
 
@@ -179,34 +280,32 @@ def parse_scenes(text: str, resolve: Resolve, label: str = "scenes") -> list[Sce
     ----------
     text
         See `read_scenes`. A scene without a seed takes its number, counted from 0; one without a
-        name that of its target, or else its number, counted from 1.
+        name that of its target, or else its number, counted from 1. Names differ by more than
+        capitals, which some file systems do not tell apart.
     resolve
         Finds a sound file by its name.
     label
         What errors call the text.
     """
     text = text.lstrip("\ufeff")
-    rows = _rows(text, label)
+    rows = read_rows(text, label, _COLUMNS)
     if not rows:
         raise InputError(f"{label}: no scenes; write one a line, as JSON or as CSV with a header")
     scenes: list[Scene] = []
     names: dict[str, str] = {}
-    broken: list[str] = []
+    broken: list[SceneProblem] = []
     for index, (line, row) in enumerate(rows):
         try:
             scene = _scene(row, index, resolve)
-            if scene.name in names:
-                raise InputError(f"name: {scene.name!r} is already that of {names[scene.name]}")
-            names[scene.name] = line
+            key = unicodedata.normalize("NFC", scene.name).casefold()
+            if key in names:
+                raise _FieldError("name", f"{scene.name!r} is already that of {names[key]}")
+            names[key] = line
             scenes.append(scene)
         except DreamAudioError as error:
-            broken.append(f"{line}: {error}")
+            broken.append(SceneProblem(line, getattr(error, "field", ""), str(error)))
     if broken:
-        more = f"; and {len(broken) - MAX_REPORTED} more" if len(broken) > MAX_REPORTED else ""
-        raise InputError(
-            f"{label}: {len(broken)} of {len(rows)} scenes cannot be used: "
-            f"{'; '.join(broken[:MAX_REPORTED])}{more}"
-        )
+        raise SceneFileError(label, broken, len(rows))
     return scenes
 
 
@@ -218,109 +317,6 @@ def write_scenes(path: str | Path, scenes: Iterable[Scene]) -> None:
         partial.write_text("".join(lines), encoding="utf-8")
 
 
-# Rows of the three layouts
-
-
-def _rows(text: str, label: str) -> list[tuple[str, Any]]:
-    """(place in the file, row) of every scene; a row that cannot be read is an error object."""
-    start = text.lstrip()[:1]
-    if start not in ("{", "["):
-        return _csv_rows(text, label) if text.strip() else []
-    try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
-        if start == "[":
-            raise InputError(f"{label}: not readable as a JSON array of scenes") from None
-        # Split at line feeds alone: within a JSON text other separators are ordinary characters.
-        lines = [(f"line {n}", line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
-        return [(place, _json(line)) for place, line in lines]
-    if isinstance(whole, dict) and "prompt" not in whole and _all_texts(whole):
-        whole = [{"name": name, "prompt": prompt} for name, prompt in whole.items()]
-    rows = whole if isinstance(whole, list) else [whole]
-    unit = "scene" if isinstance(whole, list) else "line"
-    return [(f"{unit} {number}", row) for number, row in enumerate(rows, 1)]
-
-
-def _all_texts(values: dict[str, Any]) -> bool:
-    return bool(values) and all(isinstance(value, str) for value in values.values())
-
-
-def _json(line: str) -> Any:
-    try:
-        return json.loads(line)
-    except json.JSONDecodeError as error:
-        return InputError(f"not readable JSON ({error.msg} at character {error.colno})")
-    except (ValueError, RecursionError) as error:
-        return InputError(f"not readable JSON ({error})")
-
-
-def _csv_rows(text: str, label: str) -> list[tuple[str, Any]]:
-    first = text.lstrip().split("\n", 1)[0]
-    delimiter = max(",;\t", key=first.count)
-    table = csv.reader(
-        io.StringIO(text, newline=""), delimiter=delimiter, skipinitialspace=True, strict=True
-    )
-    header: list[str] = []
-    rows: list[tuple[str, Any]] = []
-    while True:
-        begin = table.line_num + 1
-        try:
-            cells = [cell.strip() for cell in next(table)]
-        except StopIteration:
-            return rows
-        except csv.Error as error:
-            raise InputError(
-                f"{label}: line {begin}: not readable CSV ({error}); a quoted text ends with a "
-                "quotation mark, and one inside it is written twice"
-            ) from error
-        if not any(cells):
-            continue
-        if not header:
-            header = _header(cells, label)
-        else:
-            rows.append((f"line {begin}", _csv_row(header, cells, delimiter)))
-
-
-def _header(cells: list[str], label: str) -> list[str]:
-    names = [cell.lower().replace(" ", "_") for cell in cells]
-    if "prompt" not in names:
-        raise InputError(
-            f"{label}: expected JSON lines, or CSV whose first line names the columns {_EXPECTED}; "
-            f"found the columns {', '.join(cells)}"
-        )
-    twice = next((name for name in names if name and names.count(name) > 1), None)
-    if twice:
-        raise InputError(f"{label}: the column {twice!r} occurs twice; give each its own name")
-    return names
-
-
-def _csv_row(header: list[str], cells: list[str], delimiter: str) -> Any:
-    if any(cells[len(header) :]):
-        return InputError(
-            f"{len(cells)} cells, but the header names {len(header)} columns; put a text that "
-            f'holds {delimiter!r} in quotation marks: "a dog barks{delimiter} then a crow caws"'
-        )
-    row: dict[str, Any] = {}
-    references: dict[int, dict[str, Any]] = {}
-    for name, cell in zip(header, cells):
-        match = re.fullmatch(r"([a-z_]+?)_?([1-9][0-9]?)?", name)
-        column, number = (match[1], match[2]) if match else (name, None)
-        if not cell or not name:
-            continue
-        if column in _COLUMNS or number and difflib.get_close_matches(column, _COLUMNS, 1, 0.8):
-            references.setdefault(int(number or 1), {})[column] = _decimal(column, cell, delimiter)
-        else:
-            row[name] = _decimal(name, cell, delimiter)
-    return {**row, "references": [references[k] for k in sorted(references)]}
-
-
-def _decimal(name: str, cell: str, delimiter: str) -> str:
-    """Where semicolons separate cells, commas are the decimal signs of numbers."""
-    if delimiter == ";" and name in ("seconds", "gain", "strength"):
-        return cell.replace(",", ".")
-    return cell
-
-
 # Fields
 
 
@@ -330,9 +326,9 @@ def _scene(row: Any, index: int, resolve: Resolve) -> Scene:
     if not isinstance(row, dict):
         raise _unexpected("a JSON object", row)
     extra = _extra(row, SCENE_FIELDS, "")
-    prompt = row.get("prompt")
-    if not isinstance(prompt, str) or not prompt.strip():
-        raise _unexpected("a text", prompt, "prompt")
+    prompt = _text(row.get("prompt"), "prompt").strip()
+    if not prompt:
+        raise _unexpected("a text", row.get("prompt"), "prompt")
     listed = row.get("references") or []
     if not isinstance(listed, list):
         raise _unexpected("a list", listed, "references")
@@ -341,15 +337,42 @@ def _scene(row: Any, index: int, resolve: Resolve) -> Scene:
         target = _file(target, "target", resolve)
     name = row.get("name") or (target.stem if target else f"{index + 1:05d}")
     return Scene(
-        prompt.strip(),
+        prompt,
         tuple(_reference(r, f"reference {k}", resolve) for k, r in enumerate(listed, 1)),
         _file_name(name),
         None if row.get("seconds") is None else _number(row["seconds"], "seconds"),
         _seed(row.get("seed"), index),
         _text(row.get("negative_prompt"), "negative_prompt"),
-        target,
-        extra,
+        **_settings(row),
+        target=target,
+        expected=_expected(row.get("expected")),
+        extra=extra,
     )
+
+
+def _settings(row: dict[str, Any]) -> dict[str, Any]:
+    """Settings that a row gives."""
+    given = {name: row[name] for name in SETTINGS if row.get(name) is not None}
+    for name, value in given.items():
+        if name in _RANGES:
+            given[name] = _number(value, name, *_RANGES[name])
+    if "steps" in given:
+        given["steps"] = _whole(given["steps"], "steps", 1, 1000)
+    if "free" in given:
+        given["free"] = _flag(given["free"], "free")
+    if "missing" in given and given["missing"] not in MISSING_CHOICES:
+        raise _unexpected(f"one of {', '.join(MISSING_CHOICES)}", given["missing"], "missing")
+    if "solver" in given:
+        given["solver"] = _text(given["solver"], "solver")
+    if given.get("sample_rate", "auto") != "auto":
+        given["sample_rate"] = str(_whole(given["sample_rate"], "sample_rate", 1, 10**6))
+    return given
+
+
+def _expected(value: Any) -> dict[str, Any] | None:
+    if value is not None and not isinstance(value, dict):
+        raise _unexpected("a JSON object", value, "expected")
+    return value
 
 
 def _reference(row: Any, label: str, resolve: Resolve) -> SceneReference:
@@ -357,7 +380,7 @@ def _reference(row: Any, label: str, resolve: Resolve) -> SceneReference:
         raise _unexpected("an object with audio and caption", row, label)
     extra = _extra(row, REFERENCE_FIELDS, f"{label}: ")
     audio = row.get("audio")
-    if audio is not None or not extra:
+    if audio is not None or not (extra or row.get("label") or row.get("seconds")):
         audio = _file(audio, f"{label}: audio", resolve)
     placements = row.get("placements")
     return SceneReference(
@@ -365,8 +388,11 @@ def _reference(row: Any, label: str, resolve: Resolve) -> SceneReference:
         _text(row.get("caption"), f"{label}: caption"),
         _starts(row.get("start"), f"{label}: start"),
         None if placements is None else _placements(placements, f"{label}: placements"),
-        _number(row.get("gain", 0.0), f"{label}: gain", -60.0, 60.0),
-        _number(row.get("strength", 1.0), f"{label}: strength", 0.0, 10.0),
+        _number(row.get("gain", 0.0), f"{label}: gain", *GAIN_RANGE),
+        _number(row.get("strength", 1.0), f"{label}: strength", 0.0, MAX_STRENGTH),
+        _text(row.get("label"), f"{label}: label"),
+        None if row.get("seconds") is None else _number(row["seconds"], f"{label}: seconds"),
+        _text(row.get("name"), f"{label}: name"),
         extra,
     )
 
@@ -377,18 +403,19 @@ def _extra(row: dict[str, Any], known: tuple[str, ...], prefix: str) -> dict[str
     for name in extra:
         close = difflib.get_close_matches(name.lower(), known, 1, 0.8)
         if close:
-            raise InputError(f"{prefix}unknown field {name!r}; write {close[0]!r}")
+            raise _FieldError("", f"{prefix}unknown field {name!r}; write {close[0]!r}")
     return extra
 
 
-def _unexpected(expected: str, found: Any, label: str = "") -> InputError:
+def _unexpected(expected: str, found: Any, label: str = "") -> _FieldError:
     shown = repr(found)
     shown = shown if len(shown) < 60 else shown[:57] + "..."
-    return InputError(f"{label}{': ' if label else ''}expected {expected}, found {shown}")
+    return _FieldError(label, f"expected {expected}, found {shown}")
 
 
 def _text(value: Any, label: str) -> str:
-    if value is not None and not isinstance(value, str):
+    # JSON can hold halves of characters, which no file can.
+    if value is not None and (not isinstance(value, str) or re.search("[\ud800-\udfff]", value)):
         raise _unexpected("a text", value, label)
     return value or ""
 
@@ -404,28 +431,40 @@ def _number(value: Any, label: str, low: float = 0.0, high: float = math.inf) ->
     return number
 
 
-def _seed(value: Any, default: int) -> int:
-    if value is None:
-        return default
+def _whole(value: Any, label: str, low: int, high: int) -> int:
     try:
         # Spreadsheets write whole numbers as 1.0.
-        seed = int(value.removesuffix(".0")) if isinstance(value, str) else int(value)
+        number = int(value.removesuffix(".0")) if isinstance(value, str) else int(value)
     except (TypeError, ValueError, OverflowError):
-        seed = -1
-    whole = not isinstance(value, float) or value.is_integer()
-    if isinstance(value, bool) or not whole or not 0 <= seed <= MAX_SEED:
-        raise _unexpected("a whole number from 0 to 2**64 - 1", value, "seed")
-    return seed
+        number = low - 1
+    fraction = isinstance(value, float) and not value.is_integer()
+    if isinstance(value, bool) or fraction or not low <= number <= high:
+        top = "2**64 - 1" if high == MAX_SEED else high
+        raise _unexpected(f"a whole number from {low} to {top}", value, label)
+    return number
+
+
+def _seed(value: Any, default: int) -> int:
+    return default if value is None else _whole(value, "seed", 0, MAX_SEED)
+
+
+def _flag(value: Any, label: str) -> bool:
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if str(value).lower() not in known:
+        raise _unexpected("true or false", value, label)
+    return known[str(value).lower()]
 
 
 def _starts(value: Any, label: str) -> tuple[float, ...] | None:
     if isinstance(value, str):
         if re.fullmatch(r"\d+,\d+", value.strip()):
-            raise InputError(
-                f"{label}: {value!r} is ambiguous; write a decimal with a point as in '0.5', and "
-                "several starts with a space after the comma as in '0, 5'"
+            raise _FieldError(
+                label,
+                f"{value!r} is ambiguous; write a decimal with a point as in '0.5', and several "
+                "starts with a space after the comma as in '0, 5'",
             )
-        return parse_starts(value, label)
+        with _named(label):
+            return parse_starts(value, label)
     if value is None:
         return None
     values = value if isinstance(value, list) else [value]
@@ -438,25 +477,39 @@ def _placements(value: Any, label: str) -> tuple[Placement, ...]:
     for entry in value if isinstance(value, list) else [value]:
         if not isinstance(entry, dict) or not {"start", "duration"} <= set(entry) <= known:
             raise _unexpected("a list of objects with start and duration in seconds", value, label)
-        for name in ("start", "duration"):
-            _number(entry[name], f"{label}: {name}")
-        places.append(Placement(**entry))
+        with _named(label):
+            places.append(parse_placement(entry, label))
     return tuple(places)
 
 
 def _file(value: Any, label: str, resolve: Resolve) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
         raise _unexpected("the path of a sound file", value, label)
-    return resolve(value, label)
+    with _named(label):
+        return resolve(value, label)
+
+
+@contextlib.contextmanager
+def _named(label: str) -> Iterator[None]:
+    """Errors of others' checks get the field they are about."""
+    try:
+        yield
+    except DreamAudioError as error:
+        text = str(error)
+        wrong = _FieldError("" if text.startswith(label) else label, text)
+        wrong.field = label
+        raise wrong from error
 
 
 def _file_name(name: Any) -> str:
     if (
         not isinstance(name, str)
-        or not 0 < len(name) <= 200
         or not name.isprintable()
+        or not 0 < len(name.encode()) <= MAX_NAME
         or _NOT_IN_NAMES & set(name)
+        or _RESERVED.fullmatch(name)
         or name.startswith(".")
+        or name.endswith(".")
         or name != name.strip()
     ):
         raise _unexpected("a plain file name without suffix", name, "name")
@@ -478,7 +531,10 @@ def _changed(value: Scene | SceneReference, folder: Path) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for f in dataclasses.fields(value):
         given = getattr(value, f.name)
-        if f.name in ("extra", "references") or given is None or given == f.default:
+        if f.name in ("extra", "references") or given is None:
+            continue
+        # A scene without a seed gets one by its place in the file, so that 0 has to be written.
+        if given == f.default and f.name != "seed":
             continue
         if f.name == "placements":
             given = [dataclasses.asdict(place) for place in given]

@@ -190,7 +190,15 @@ def _number(values: dict[str, Any], key: str, name: str) -> float:
     return float(value)
 
 
-def _placement(values: Any, name: str) -> Placement:
+def parse_placement(values: Any, name: str) -> Placement:
+    """A placement from its JSON object.
+
+    Raises
+    ------
+    InputError
+        If a field is unknown or absent, or a value out of range; `name` is how the message names
+        the object.
+    """
     _object(values, name, {"start", "duration"}, _PLACEMENT)
     pinned = values.get("pinned", False)
     if not isinstance(pinned, bool):
@@ -212,7 +220,9 @@ def _arranged_reference(values: Any, name: str) -> ArrangedReference:
         raise InputError(f"{name}.placements: expected a list or null, found {places!r:.60}")
     placements = None
     if places is not None:
-        placements = tuple(_placement(p, f"{name}.placements[{i}]") for i, p in enumerate(places))
+        placements = tuple(
+            parse_placement(p, f"{name}.placements[{i}]") for i, p in enumerate(places)
+        )
     used = values.get("used", placements != ())
     texts = {key: values.get(key, "") for key in ("caption", "reason")}
     for key, text in texts.items():
