@@ -24,7 +24,7 @@ from dreamaudio_core.data.datasets import (
     CustomizedFantasy,
     CustomizedOverlay,
     as_clause,
-    fantasy_table,
+    fantasy_scenes,
 )
 from dreamaudio_core.data.export import write_test_set
 from dreamaudio_core.data.shards import LatentShard
@@ -81,7 +81,7 @@ def bank(tmp_path_factory):
                 )
                 fields.pop("seconds")
                 writer.add(noise(11.0), **fields)
-        for label in fantasy_table()["events"]:
+        for label in {r.label for scene in fantasy_scenes() for r in scene.references}:
             fields = entry(
                 caption=caption_from_label(label), label=label, split="test", source="ESC-50"
             )
@@ -221,18 +221,18 @@ def test_general_has_no_references(bank):
 
 
 def test_fantasy_has_25_scenarios_of_60_events(bank):
-    table = fantasy_table()
-    assert len(table["scenarios"]) == 25 and len(table["events"]) == 60
-    assert {e for s in table["scenarios"] for e in s["events"]} == set(table["events"])
-    assert all(1 <= len(s["events"]) <= 3 for s in table["scenarios"])
+    scenes = fantasy_scenes()
+    events = {(r.label, r.caption) for scene in scenes for r in scene.references}
+    assert len(scenes) == 25 and len(events) == len(dict(events)) == 60
+    assert all(1 <= len(scene.references) <= 3 for scene in scenes)
     assert all(
         caption == caption_from_label(label) and "makes a sound" not in caption
-        for label, caption in table["events"].items()
+        for label, caption in events
     )
     dataset = CustomizedFantasy(bank, "test")
     assert len(dataset) == 25 and dataset[0].target is None
     captions = [group.caption() for group in dataset[0].groups]
-    assert captions == [table["events"][label] for label in table["scenarios"][0]["events"]]
+    assert captions == [reference.caption for reference in scenes[0].references]
 
 
 def test_captions_stand_within_a_sentence():

@@ -11,16 +11,17 @@ import dreamaudio_core
 from dreamaudio_core.cli import main
 from dreamaudio_core.config import TextConfig
 from dreamaudio_core.evaluation.timelines import (
-    PromptItem,
     evaluate_prompts,
     faults,
-    read_prompt_items,
+    lengths,
+    read_prompts,
 )
 from dreamaudio_core.language.layout import lay_out
 from dreamaudio_core.language.merge import merge
 from dreamaudio_core.language.numbers import tokenize
 from dreamaudio_core.language.prompt import read_prompt
 from dreamaudio_core.networks.text_encoder import load_text_encoder
+from dreamaudio_core.scene.scenes import Scene
 from dreamaudio_core.scene.timeline import Placement
 from dreamaudio_core.weights.folder import model_folder, read_config
 
@@ -188,7 +189,7 @@ def test_the_network_fills_what_the_prompt_leaves_open(arrange):
 
 
 def test_faults_are_found():
-    item = PromptItem("", 10.0, ("a", "b"), (1.0, 1.0), ("", ""), {"starts": {"1": [2]}})
+    item = Scene("", seconds=10.0, expected={"starts": {"1": [2]}})
     right = [[Placement(2.0, 1.0)], [Placement(4.0, 1.0)]]
     assert faults(item, right, []) == []
     assert faults(item, [[Placement(3.0, 1.0)], [Placement(4.0, 1.0)]], [])
@@ -197,12 +198,13 @@ def test_faults_are_found():
 
 
 def test_the_open_set_of_prompts(similarity):
-    items = read_prompt_items(PACKAGE / "evaluation/prompts.jsonl")
+    items = read_prompts(PACKAGE / "evaluation/prompts.jsonl")
     assert len(items) >= 200
 
     def run(item):
-        reading = read_prompt(item.prompt, item.captions, item.seconds, similarity, item.names)
-        layout = merge(reading, lay_out(reading, item.lengths), None, item.lengths)
+        captions, names = zip(*((r.caption, r.name) for r in item.references))
+        reading = read_prompt(item.prompt, captions, item.seconds, similarity, names)
+        layout = merge(reading, lay_out(reading, lengths(item)), None, lengths(item))
         return layout.places, layout.warnings
 
     assert evaluate_prompts(items, run)["right"] >= 95.0

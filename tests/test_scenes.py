@@ -9,6 +9,7 @@ import pytest
 
 import dreamaudio_core
 from dreamaudio_core.errors import AudioError, InputError
+from dreamaudio_core.evaluation.timelines import read_prompts
 from dreamaudio_core.pipeline import DreamAudio
 from dreamaudio_core.scene.scenes import (
     SETTINGS,
@@ -100,6 +101,11 @@ def test_tables_of_a_spreadsheet(tmp_path):
         read_scenes(path)
 
 
+def test_references_may_say_it_all():
+    (scene,) = parse('{"prompt": "", "references": [{"audio": "a.wav"}]}')
+    assert scene.prompt == "" and len(scene.references) == 1
+
+
 def test_arguments_are_those_of_generate():
     known = set(inspect.signature(DreamAudio.generate).parameters)
     given = Scene("rain", seed=3, steps=5, missing="silence").arguments()
@@ -135,6 +141,7 @@ def test_a_separator_of_unicode_within_a_text_ends_no_line():
     [
         ({"seed": 1}, "prompt"),
         ({"prompt": "  "}, "prompt"),
+        ({"references": [{"audio": "a.wav"}]}, "prompt: expected a text, found None"),
         ({"prompt": "x", "seed": -1}, "seed"),
         ({"prompt": "x", "seed": 1.5}, "seed"),
         ({"prompt": "x", "seed": True}, "seed"),
@@ -274,3 +281,25 @@ def test_starts():
     for text in ("soon", "1;2", "-1", "nan", "inf", "1,,2"):
         with pytest.raises(InputError, match="start"):
             parse_starts(text)
+
+
+PROJECT = Path(dreamaudio_core.__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    "name, count",
+    [
+        ("dreamaudio_core/evaluation/prompts.jsonl", 256),
+        ("dreamaudio_core/evaluation/prompts_locked.jsonl", 128),
+        ("dreamaudio_core/data/fantasy.jsonl", 25),
+        ("recipes/mini/arranger_prompts.jsonl", 50),
+        ("recipes/mini/arranger_prompts_2.jsonl", 50),
+        ("recipes/mini/scenarios.jsonl", 10),
+    ],
+)
+def test_every_list_of_prompts_is_a_scene_file(name, count):
+    scenes = read_scenes(PROJECT / name)
+    assert len(scenes) == count and not any(s.extra for s in scenes)
+    assert not any(r.extra for s in scenes for r in s.references)
+    if "prompts" in name:
+        assert read_prompts(PROJECT / name)

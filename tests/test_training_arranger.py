@@ -18,8 +18,8 @@ from dreamaudio_core.evaluation.arranger_metrics import (
     measure_compositions,
     measure_prompts,
     prompt_texts,
-    read_prompts,
 )
+from dreamaudio_core.evaluation.timelines import read_prompts
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.networks.arranger import Arranger, ArrangerOutput
 from dreamaudio_core.training.loop import train
@@ -312,12 +312,11 @@ def test_measures_of_compositions_reward_the_truth(monkeypatch, encoded, folder,
 def test_measures_of_written_prompts(folder, tmp_path):
     path = tmp_path / "prompts.jsonl"
     references = [{"caption": "a bell", "seconds": 1.0}, {"caption": "a crow", "seconds": 0.5}]
-    expected = [{"asked": True, "order": 1}, {"asked": True, "order": 2}]
     item = {"prompt": "a bell rings then a crow caws", "references": references}
-    path.write_text(json.dumps({**item, "expected": expected}) + "\n")
-    items, model = read_prompts(path), load_model(folder)
+    path.write_text(json.dumps({**item, "expected": {"order": [[1, 2]]}}) + "\n")
+    items, model = read_prompts(path, 2.56), load_model(folder)
     features = TextFeatures.encode(prompt_texts(items), model.text_encoder)
-    found = measure_prompts(model.arranger, features, items, 0.08, 2.56)
+    found = measure_prompts(model.arranger, features, items, 0.08)
     assert set(found) == {
         "order",
         "asked",
@@ -328,6 +327,7 @@ def test_measures_of_written_prompts(folder, tmp_path):
         "wrong",
     }
     assert (found["whole"] == 100.0) == (not found["wrong"])
-    path.write_text(json.dumps({**item, "expected": expected[:1]}) + "\n")
-    with pytest.raises(InputError, match="line 1"):
-        read_prompts(path)
+    for wrong, word in ((None, "found none"), ({"oder": []}, "unknown expectation 'oder'")):
+        path.write_text(json.dumps({**item, "expected": wrong}) + "\n")
+        with pytest.raises(InputError, match=f"scene 00001: expected: .*{word}"):
+            read_prompts(path)

@@ -8,7 +8,6 @@ class here, and a name in `DATASETS`.
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ..audio.edit import normalize_reference, trim_silence
 from ..errors import InputError
+from ..scene.scenes import Scene, read_scenes
 from ..scene.timeline import Placement
 from .bank import Bank
 from .compose.composer import Composer
@@ -333,11 +333,9 @@ class CustomizedOverlay(CompositionDataset):
 
 
 @lru_cache(maxsize=1)
-def fantasy_table() -> dict[str, Any]:
-    """`fantasy.json`: the events, by label, with their captions, and the scenarios: a prompt and
-    its events.
-    """
-    return json.loads(Path(__file__).with_name("fantasy.json").read_text(encoding="utf-8"))
+def fantasy_scenes() -> tuple[Scene, ...]:
+    """Scenes of `fantasy.jsonl`: a prompt, and references by label and caption."""
+    return tuple(read_scenes(Path(__file__).with_name("fantasy.jsonl")))
 
 
 class CustomizedFantasy(CompositionDataset):
@@ -353,8 +351,8 @@ class CustomizedFantasy(CompositionDataset):
         by_label: dict[str, list[int]] = {}
         for i, entry in enumerate(self.bank.entries):
             by_label.setdefault(entry.label, []).append(i)
-        self._scenarios = fantasy_table()["scenarios"]
-        for label in fantasy_table()["events"]:
+        self._scenes = fantasy_scenes()
+        for label in sorted({r.label for scene in self._scenes for r in scene.references}):
             if label not in by_label:
                 raise InputError(
                     f"{self.bank.manifest}: fantasy needs a sound with the label {label!r}, "
@@ -368,19 +366,19 @@ class CustomizedFantasy(CompositionDataset):
         }
 
     def __len__(self) -> int:
-        return min(self._count, len(self._scenarios))
+        return min(self._count, len(self._scenes))
 
     def __getitem__(self, index: int) -> Composition:
         rng = self._rng(index)
-        scenario = self._scenarios[index]
+        scene = self._scenes[index]
         events = []
-        for label in scenario["events"]:
-            pool = self._by_label[label]
+        for reference in scene.references:
+            pool = self._by_label[reference.label]
             entry = pool[int(rng.integers(len(pool)))]
-            words = fantasy_table()["events"][label]
-            events.append(self._event(entry, self._clip(entry, SECONDS), words, start=None))
+            clip = self._clip(entry, SECONDS)
+            events.append(self._event(entry, clip, reference.caption, start=None))
         groups = tuple(ReferenceGroup((event,)) for event in events)
-        return Composition(scenario["prompt"], SECONDS, None, tuple(events), groups, self.name)
+        return Composition(scene.prompt, SECONDS, None, tuple(events), groups, self.name)
 
 
 class Composed(CompositionDataset):

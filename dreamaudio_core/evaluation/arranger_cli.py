@@ -6,7 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from .timelines import PromptItem, Timeline, evaluate_prompts, read_prompt_items
+from ..scene.scenes import Scene
+from .timelines import Timeline, evaluate_prompts, read_prompts
 
 PROMPTS = Path(__file__).with_name("prompts.jsonl")
 
@@ -21,7 +22,7 @@ def add_arranger(commands) -> None:
         type=Path,
         default=PROMPTS,
         metavar="FILE",
-        help="JSON lines with expectations (default: the open set of the package)",
+        help="scenes with expectations (default: the open set of the package)",
     )
     parser.add_argument("--model", default="mini", help="embedded model or model folder")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -33,7 +34,7 @@ def add_arranger(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Arrange every prompt and print the figures."""
-    items = read_prompt_items(args.prompts)
+    items = read_prompts(args.prompts)
     import torch
 
     from ..loading import load_model
@@ -41,12 +42,12 @@ def run(args: argparse.Namespace) -> int:
 
     model = load_model(args.model)
 
-    def arrange(item: PromptItem) -> tuple[Timeline, tuple[str, ...]]:
+    def arrange(item: Scene) -> tuple[Timeline, tuple[str, ...]]:
         # Only lengths count here, so that silence stands for the sounds.
         rate = model.config.audio.sample_rate
         references = [
-            Reference(torch.zeros(round(seconds * rate)), caption, name=name)
-            for caption, seconds, name in zip(item.captions, item.lengths, item.names)
+            Reference(torch.zeros(round((r.seconds or 0.0) * rate)), r.caption, name=r.name)
+            for r in item.references
         ]
         arrangement = model.arrange(model.condition(item.prompt, references), item.seconds)
         return [r.placements or () for r in arrangement.references], arrangement.warnings

@@ -4,16 +4,15 @@ written by hand, of which the order of the events is known.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import torch
 
 from ..data.arranger_items import Item, TextFeatures, is_complete
-from ..errors import InputError
 from ..networks.arranger import Arranger, decode_timeline, nothing_missing, predict
+from ..scene.scenes import Scene
 from ..scene.timeline import Placement
+from .timelines import lengths
 
 # Seconds within which a start or a duration counts as right.
 START_WITHIN, DURATION_WITHIN = 0.5, 0.25
@@ -157,48 +156,30 @@ def _is_whole_sequence(item: Item) -> bool:
     return item["kind"] == "sequence" and len(asked) > 1 and referenced
 
 
-def read_prompts(path: Path) -> list[Item]:
-    """Prompts written by hand, one JSON object a line: `prompt`, `references` (`caption`,
-    `seconds`), and for each reference in `expected` whether it is `asked` for and its `order`.
-
-    Raises
-    ------
-    InputError
-        If a line is no such object.
-    """
-    items = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            item = json.loads(line)
-            references = [(str(r["caption"]), float(r["seconds"])) for r in item["references"]]
-            if len(references) != len(item["expected"]):
-                raise ValueError("one entry of `expected` for each reference")
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path}: line {number}: not a prompt with answers ({error})"
-            ) from error
-        items.append(item)
-    return items
-
-
-def prompt_texts(items: list[Item]) -> list[str]:
-    """Texts of `read_prompts`, each once."""
-    texts = [item["prompt"] for item in items]
-    texts += [reference["caption"] for item in items for reference in item["references"]]
+def prompt_texts(scenes: list[Scene]) -> list[str]:
+    """Prompts and captions of scenes, each once."""
+    texts = [scene.prompt for scene in scenes]
+    texts += [reference.caption for scene in scenes for reference in scene.references]
     return list(dict.fromkeys(texts))
 
 
 @torch.inference_mode()
 def measure_prompts(
-    arranger: Arranger, features: TextFeatures, items: list[Item], grid: float, seconds: float
+    arranger: Arranger, features: TextFeatures, scenes: list[Scene], grid: float
 ) -> dict[str, float | list[str]]:
     """Shares in percent over prompts written by hand.
+
+    Parameters
+    ----------
+    scenes
+        Of `timelines.read_prompts`; what they expect are `counts` (0 where a reference is not asked
+        for), `order` and `overlap`.
 
     Returns
     -------
     dict[str, float | list[str]]
-        `order`: all pairs are in the right order; `asked`: over references; `together`: events of
-        one place in the order overlap; `whole`: everything of a prompt is right; `complete`: it is
+        `order`: all pairs are in the right order; `asked`: over references; `together`: events that
+        are to overlap do; `whole`: everything of a prompt is right; `complete`: it is
         known that the references are all that is asked for, and `incomplete`: that they are not,
         after any one of them was taken away. `wrong` lists the prompts that are not `whole`, with
         the timeline found.
@@ -208,36 +189,29 @@ def measure_prompts(
         name: [] for name in ("order", "asked", "together", "whole", "complete", "incomplete")
     }
     wrong = []
-    for item in items:
-        captions = [r["caption"] for r in item["references"]]
-        lengths = [r["seconds"] for r in item["references"]]
-        reading = reader(item["prompt"], captions, lengths, seconds)
+    for scene in scenes:
+        captions, seconds = [r.caption for r in scene.references], scene.seconds or 0.0
+        expected, durations = scene.expected or {}, lengths(scene)
+        wanted = [count != 0 for count in expected.get("counts", [None] * len(captions))]
+        reading = reader(scene.prompt, captions, durations, seconds)
         votes["complete"].append(reading.complete)
-        for k, expected in enumerate(item["expected"]):
-            if expected["asked"] and len(captions) > 1:
-                fewer = captions[:k] + captions[k + 1 :], lengths[:k] + lengths[k + 1 :]
-                votes["incomplete"].append(not reader(item["prompt"], *fewer, seconds).complete)
-        answers = list(zip(reading.timeline, item["expected"]))
-        asked = [bool(places) == expected["asked"] for places, expected in answers]
-        wanted = [(places, e["order"]) for places, e in answers if e["asked"]]
-        order = [
-            bool(a and b) and a[0].start < b[0].start
-            for a, first in wanted
-            for b, second in wanted
-            if first < second
-        ]
-        votes["together"] += [
-            bool(a and b) and _overlap(a[0], b[0])
-            for i, (a, first) in enumerate(wanted)
-            for j, (b, second) in enumerate(wanted)
-            if i != j and first == second
-        ]
+        for k in range(len(captions)):
+            if wanted[k] and len(captions) > 1:
+                fewer = captions[:k] + captions[k + 1 :], durations[:k] + durations[k + 1 :]
+                votes["incomplete"].append(not reader(scene.prompt, *fewer, seconds).complete)
+        asked = [bool(places) == want for places, want in zip(reading.timeline, wanted)]
+
+        def pairs(name: str) -> list[Timeline]:
+            return [[reading.timeline[k - 1] for k in pair] for pair in expected.get(name, [])]
+
+        order = [bool(a and b) and a[0].start < b[0].start for a, b in pairs("order")]
+        votes["together"] += [bool(a and b) and _overlap(a[0], b[0]) for a, b in pairs("overlap")]
         votes["asked"] += asked
         if order:
             votes["order"].append(all(order))
         votes["whole"].append(all(asked) and all(order))
         if not votes["whole"][-1]:
-            wrong.append(f"{item['prompt']}: {_shown(captions, reading.timeline)}")
+            wrong.append(f"{scene.prompt}: {_shown(captions, reading.timeline)}")
     return {**{name: percent(values) for name, values in votes.items()}, "wrong": wrong}
 
 

@@ -1,9 +1,9 @@
 """Whether timelines are what their prompts ask for: prompts as people write them, with expectations
 that a program can check.
 
-A file holds one JSON object a line: `prompt`, `seconds` (of the target), `references` (each with
-`caption`, `seconds` and sometimes the `name` of its file) and `expected`. References are numbered
-from 1. The keys of `expected`, of which most prompts have one or two:
+A file holds scenes (`scene.scenes`) with `expected`, and references with `seconds` in place of a
+sound. References are numbered from 1. The keys of `expected`, of which most prompts have one or
+two:
 
 - `counts` one entry a reference: a number (0 is "not used"), `[least, most]`, or null (at least 1).
 - `starts` {reference: [seconds, ...]} of all its occurrences; `first_start` {reference: seconds}.
@@ -28,13 +28,13 @@ the target.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..scene.scenes import Scene, read_scenes
 from ..scene.timeline import Placement
 
 Timeline = Sequence[Sequence[Placement]]
@@ -48,46 +48,48 @@ _KEYS = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class PromptItem:
-    """A prompt, its references (captions, lengths, file names) and what is expected of them."""
+def read_prompts(path: str | Path, seconds: float = 10.24) -> list[Scene]:
+    """Scenes of a file with expectations.
 
-    prompt: str
-    seconds: float
-    captions: tuple[str, ...]
-    lengths: tuple[float, ...]
-    names: tuple[str, ...]
-    expected: dict[str, Any]
-
-
-def read_prompt_items(path: str | Path) -> list[PromptItem]:
-    """Items of a file.
+    Parameters
+    ----------
+    seconds
+        Length of targets for which the file gives none.
 
     Raises
     ------
     InputError
-        If a line is no such object, or expects something unknown.
+        If a scene has no `expected`, expects something unknown, or one of its references no
+        `seconds`.
     """
-    items = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-        try:
-            row = json.loads(line)
-            references = row["references"]
-            item = PromptItem(
-                row["prompt"],
-                float(row.get("seconds", 10.24)),
-                tuple(r["caption"] for r in references),
-                tuple(float(r["seconds"]) for r in references),
-                tuple(r.get("name", "") for r in references),
-                row["expected"],
-            )
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{path}, line {number}: not a prompt with expectations") from error
-        unknown = sorted(set(item.expected) - _KEYS)
+    scenes = read_scenes(path)
+    for scene in scenes:
+        label = f"{path}: scene {scene.name}"
+        if scene.expected is None:
+            raise InputError(f"{label}: expected: expected a JSON object, found none")
+        unknown = sorted(set(scene.expected) - _KEYS)
         if unknown:
-            raise InputError(f"{path}, line {number}: unknown expectation {unknown[0]!r}")
-        items.append(item)
-    return items
+            raise InputError(f"{label}: expected: unknown expectation {unknown[0]!r}")
+        for number, reference in enumerate(scene.references, 1):
+            if not reference.seconds:
+                raise InputError(
+                    f"{label}: reference {number}: seconds: expected its length, found none"
+                )
+    return [replace(s, seconds=seconds) if s.seconds is None else s for s in scenes]
+
+
+def lengths(scene: Scene) -> list[float]:
+    """Seconds of a scene's references."""
+    return [reference.seconds or 0.0 for reference in scene.references]
+
+
+def _expected(item: Scene) -> dict[str, Any]:
+    return item.expected or {}
+
+
+def _seconds(item: Scene) -> float:
+    assert item.seconds is not None
+    return item.seconds
 
 
 def _end(place: Placement) -> float:
@@ -113,9 +115,9 @@ def _covered(places: Sequence[Placement], start: float, end: float) -> float:
     return total
 
 
-def _common(item: PromptItem, timeline: Timeline) -> Iterable[str]:
+def _common(item: Scene, timeline: Timeline) -> Iterable[str]:
     """What holds of every timeline, and how often each reference sounds."""
-    counts = item.expected.get("counts") or [None] * len(timeline)
+    counts = _expected(item).get("counts") or [None] * len(timeline)
     for number, (places, count) in enumerate(zip(timeline, counts), 1):
         least, most = count if isinstance(count, list) else (count, count)
         if count is None:
@@ -123,12 +125,12 @@ def _common(item: PromptItem, timeline: Timeline) -> Iterable[str]:
         if not least <= len(places) <= most:
             yield f"reference {number} sounds {len(places)} times, expected {count or 'it'}"
         for place in places:
-            if place.start < 0 or place.duration < 0.03 or _end(place) > item.seconds + 0.05:
+            if place.start < 0 or place.duration < 0.03 or _end(place) > _seconds(item) + 0.05:
                 yield f"reference {number} does not lie in the target"
         for earlier, later in zip(places, places[1:]):
             if later.start < _end(earlier) - 0.02:
                 yield f"reference {number} overlaps itself at {later.start:.2f}"
-    total = item.expected.get("total")
+    total = _expected(item).get("total")
     if total is not None and sum(map(len, timeline)) != total:
         yield f"{sum(map(len, timeline))} occurrences, expected {total}"
 
@@ -142,8 +144,8 @@ def _follows(timeline: Timeline, wanted: Sequence[int]) -> bool:
     return apart and [k for *_, k in events] == list(wanted)
 
 
-def _sequences(item: PromptItem, timeline: Timeline) -> Iterable[str]:
-    expected = item.expected
+def _sequences(item: Scene, timeline: Timeline) -> Iterable[str]:
+    expected = _expected(item)
     for key in ("sequence", "sequence_of"):
         for wanted in [expected[key]] if key in expected else []:
             rows = wanted if isinstance(wanted[0], list) else [wanted]
@@ -172,8 +174,8 @@ def _sequences(item: PromptItem, timeline: Timeline) -> Iterable[str]:
             yield "references do not take turns"
 
 
-def _times(item: PromptItem, timeline: Timeline) -> Iterable[str]:
-    expected, tolerance = item.expected, item.expected.get("tolerance", TOLERANCE)
+def _times(item: Scene, timeline: Timeline) -> Iterable[str]:
+    expected, tolerance = _expected(item), _expected(item).get("tolerance", TOLERANCE)
     for k, starts in _numbers(expected, "starts"):
         found = [p.start for p in timeline[k]]
         if len(found) != len(starts) or any(
@@ -194,23 +196,23 @@ def _times(item: PromptItem, timeline: Timeline) -> Iterable[str]:
         elif _covered(places, start, end) < 0.9 * (end - start):
             yield f"reference {k + 1} has holes between {start} and {end}"
     for k, wanted in _numbers(expected, "lasts"):
-        found = _covered(timeline[k], 0.0, item.seconds)
+        found = _covered(timeline[k], 0.0, _seconds(item))
         if abs(found - wanted) > max(0.3, 0.08 * wanted):
             yield f"reference {k + 1} lasts {found:.2f} s, expected {wanted}"
     for k in expected.get("begins", []):
         if not timeline[k - 1] or timeline[k - 1][0].start > 0.35:
             yield f"reference {k} does not begin at the beginning"
     for k in expected.get("ends", []):
-        if not timeline[k - 1] or _end(timeline[k - 1][-1]) < item.seconds - 0.35:
+        if not timeline[k - 1] or _end(timeline[k - 1][-1]) < _seconds(item) - 0.35:
             yield f"reference {k} does not end at the end"
     for k in expected.get("middle", []):
         places = timeline[k - 1]
-        if not places or not places[0].start - 0.1 <= item.seconds / 2 <= _end(places[-1]) + 0.1:
+        if not places or not places[0].start - 0.1 <= _seconds(item) / 2 <= _end(places[-1]) + 0.1:
             yield f"reference {k} does not lie in the middle"
 
 
-def _distances(item: PromptItem, timeline: Timeline) -> Iterable[str]:
-    expected = item.expected
+def _distances(item: Scene, timeline: Timeline) -> Iterable[str]:
+    expected = _expected(item)
     for key, kinds in (("gaps", "e"), ("later", "se")):
         for a, b, wanted in expected.get(key, []):
             before, after = timeline[a - 1], timeline[b - 1]
@@ -241,8 +243,8 @@ def _pan(place: Placement) -> tuple[float, float]:
     return (float(pan[0]), float(pan[-1])) if isinstance(pan, (tuple, list)) else (pan, pan)
 
 
-def _levels(item: PromptItem, timeline: Timeline) -> Iterable[str]:
-    expected = item.expected
+def _levels(item: Scene, timeline: Timeline) -> Iterable[str]:
+    expected = _expected(item)
     for k, sign in _numbers(expected, "gain"):
         if not timeline[k] or any(p.gain * sign < 1.0 for p in timeline[k]):
             yield f"reference {k + 1} is not {'louder' if sign > 0 else 'quieter'}"
@@ -266,7 +268,7 @@ def _levels(item: PromptItem, timeline: Timeline) -> Iterable[str]:
             yield f"reference {k + 1} does not move to the {'right' if side > 0 else 'left'}"
 
 
-def faults(item: PromptItem, timeline: Timeline, warnings: Sequence[str]) -> list[str]:
+def faults(item: Scene, timeline: Timeline, warnings: Sequence[str]) -> list[str]:
     """What is wrong with a timeline, one sentence each; empty where it is wholly right.
 
     Parameters
@@ -280,14 +282,14 @@ def faults(item: PromptItem, timeline: Timeline, warnings: Sequence[str]) -> lis
     found: list[str] = []
     for check in (_common, _sequences, _times, _distances, _levels):
         found += check(item, timeline)
-    if item.expected.get("warning") and not warnings:
+    if _expected(item).get("warning") and not warnings:
         found.append("the user is not told anything")
     return found
 
 
 def evaluate_prompts(
-    items: Sequence[PromptItem],
-    arrange: Callable[[PromptItem], tuple[Timeline, Sequence[str]]],
+    items: Sequence[Scene],
+    arrange: Callable[[Scene], tuple[Timeline, Sequence[str]]],
 ) -> dict[str, Any]:
     """Share of prompts, in percent, whose timeline is wholly right, and the faults of the others.
 

@@ -11,9 +11,9 @@ or as CSV with a header, separated by commas, semicolons or tabs:
     prompt,seed,audio1,caption1,start1,audio2,caption2
     "a dog barks, then a bell rings",1,dog.wav,a dog barks,0.5,bell.wav,a bell rings
 
-Only `prompt` is required. Paths are relative to the file. Settings of `DreamAudio.generate`, such
-as `steps` and `guidance`, are fields of a scene too. Fields of other names are kept in `extra`.
-docs/batch.md lists all fields.
+Only `prompt` is required; it may be empty where there are references. Paths are relative to the
+file. Settings of `DreamAudio.generate`, such as `steps` and `guidance`, are fields of a scene too.
+Fields of other names are kept in `extra`. docs/batch.md lists all fields.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class Scene:
     Parameters
     ----------
     prompt
-        Description of the whole sound.
+        Description of the whole sound; may be empty where references say it all.
     references
         Its references, in any order.
     name
@@ -326,12 +326,12 @@ def _scene(row: Any, index: int, resolve: Resolve) -> Scene:
     if not isinstance(row, dict):
         raise _unexpected("a JSON object", row)
     extra = _extra(row, SCENE_FIELDS, "")
-    prompt = _text(row.get("prompt"), "prompt").strip()
-    if not prompt:
-        raise _unexpected("a text", row.get("prompt"), "prompt")
     listed = row.get("references") or []
     if not isinstance(listed, list):
         raise _unexpected("a list", listed, "references")
+    prompt = _text(row.get("prompt"), "prompt").strip()
+    if not prompt and not (listed and "prompt" in row):
+        raise _unexpected("a text", row.get("prompt"), "prompt")
     target = row.get("target")
     if target is not None:
         target = _file(target, "target", resolve)

@@ -21,11 +21,11 @@ from dreamaudio_core.evaluation.arranger_metrics import (
     measure_compositions,
     measure_prompts,
     prompt_texts,
-    read_prompts,
 )
 from dreamaudio_core.evaluation.customization_cli import PARTS as CUSTOMIZATION
 from dreamaudio_core.evaluation.customization_cli import Results
 from dreamaudio_core.evaluation.reconstruction import measure_reconstruction
+from dreamaudio_core.evaluation.timelines import read_prompts
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.pipeline import DreamAudio
 
@@ -72,24 +72,25 @@ def measure_arranger(model: DreamAudio, bank: Bank, items: int, folder: Path) ->
     path = folder / "items_test.jsonl"
     compose_items(bank, "test", items, path)
     composed, grid = read_items(folder, "test"), model.config.frame_seconds
-    prompts = {name: read_prompts(Path(__file__).with_name(file)) for name, file in PROMPTS.items()}
+    seconds = model.config.seconds
+    prompts = {
+        name: read_prompts(Path(__file__).with_name(file), seconds)
+        for name, file in PROMPTS.items()
+    }
     texts = dict.fromkeys(texts_of(composed))
     for found in prompts.values():
         texts.update(dict.fromkeys(prompt_texts(found)))
     features = TextFeatures.encode(list(texts), model.text_encoder)
     kinds = {entry.label: entry.kind for entry in bank.entries}
     similar = with_similar_captions(composed, features, kinds)
-    reader, seconds = model.arranger, model.config.seconds
+    reader = model.arranger
     return {
         "held_out": {
             "compositions": len(composed),
             **measure_compositions(reader, features, composed, grid),
         },
         "similar_captions": measure_compositions(reader, features, similar, grid),
-        **{
-            name: measure_prompts(reader, features, found, grid, seconds)
-            for name, found in prompts.items()
-        },
+        **{name: measure_prompts(reader, features, found, grid) for name, found in prompts.items()},
     }
 
 

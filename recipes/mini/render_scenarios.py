@@ -12,7 +12,6 @@ from pathlib import Path
 
 from dreamaudio_core.audio.picture import Panel, draw_spectrograms
 from dreamaudio_core.audio.write import write_audio
-from dreamaudio_core.cli.options import describe
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.scene.reference import prepare_reference
@@ -35,9 +34,7 @@ def main() -> None:
     model = load_model(args.model)
     for number, scene in enumerate(read_scenes(SCENARIOS), 1):
         references = [
-            prepare_reference(
-                bank.waveform(recordings[r.extra["label"]][0]), bank.sample_rate, r.caption
-            )
+            prepare_reference(bank.waveform(recordings[r.label][0]), bank.sample_rate, r.caption)
             for r in scene.references
         ]
         result = model.generate(scene.prompt, references)
@@ -50,7 +47,7 @@ def main() -> None:
         panels.append(Panel(output, "output", result.arrangement.seconds))
         picture = draw_spectrograms(panels, model.config.audio, scene.prompt, size=(720, 140))
         picture.save(args.out / f"{stem}.png")
-        print("\n".join(f"{stem}: {line}" for line in describe(result.arrangement)), flush=True)
+        print("\n".join(f"{stem}: {line}" for line in result.arrangement.describe()), flush=True)
 
 
 if __name__ == "__main__":

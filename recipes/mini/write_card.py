@@ -231,7 +231,7 @@ def scenarios(scenes: list[Scene]) -> str:
     """Numbered list of the prompts with their references."""
     lines = []
     for number, scene in enumerate(scenes, 1):
-        references = "; ".join(f"{r.caption} (`{r.extra['label']}`)" for r in scene.references)
+        references = "; ".join(f"{r.caption} (`{r.label}`)" for r in scene.references)
         lines.append(f'{number}. {scene.name}: "{scene.prompt}" References: {references}.')
     return "\n".join(lines)
 
