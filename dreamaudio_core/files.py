@@ -83,3 +83,11 @@ def folder_digest(folder: str | Path, suffixes: tuple[str, ...]) -> str:
     for name, path in sorted(files.items()):
         digest.update(f"{name}\0{file_digest(path)}\0".encode())
     return digest.hexdigest()
+
+
+def content_digest(path: str | Path) -> str:
+    """Digest of a weight file or model folder; what is neither, such as a hub id, is its own."""
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return folder_digest(path, (".json", ".safetensors", ".model", ".bin"))
+    return file_digest(path) if path.is_file() else str(path)

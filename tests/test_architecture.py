@@ -27,6 +27,7 @@ ROOMS = (
     ("data",),
     ("evaluation",),
     ("training",),
+    ("batch",),
     ("cli",),
     ("__init__", "__main__"),
 )

@@ -337,7 +337,18 @@ def test_embedded_model_fits_the_repository():
 
 @pytest.mark.parametrize(
     "command",
-    ["generate", "arrange", "roundtrip", "info", "convert", "data", "train", "evaluate", "library"],
+    [
+        "generate",
+        "batch",
+        "arrange",
+        "roundtrip",
+        "info",
+        "convert",
+        "data",
+        "train",
+        "evaluate",
+        "library",
+    ],
 )
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as stopped:

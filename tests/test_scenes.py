@@ -12,6 +12,8 @@ from dreamaudio_core.errors import AudioError, InputError
 from dreamaudio_core.evaluation.timelines import read_prompts
 from dreamaudio_core.pipeline import DreamAudio
 from dreamaudio_core.scene.scenes import (
+    REFERENCE_FIELDS,
+    SCENE_FIELDS,
     SETTINGS,
     Scene,
     SceneFileError,
@@ -22,6 +24,7 @@ from dreamaudio_core.scene.scenes import (
 )
 from dreamaudio_core.scene.timeline import Placement, parse_starts
 
+PROJECT = Path(dreamaudio_core.__file__).parents[1]
 CROW = Path(list(dreamaudio_core.__path__)[0]) / "examples" / "crow.flac"
 
 
@@ -111,6 +114,11 @@ def test_arguments_are_those_of_generate():
     given = Scene("rain", seed=3, steps=5, missing="silence").arguments()
     assert set(given) <= known and set(SETTINGS) <= set(given)
     assert (given["seeds"], given["steps"], given["missing"]) == ((3,), 5, "silence")
+
+
+def test_the_page_of_scenes_names_every_field():
+    page = (PROJECT / "docs" / "batch.md").read_text(encoding="utf-8")
+    assert not [name for name in (*SCENE_FIELDS, *REFERENCE_FIELDS) if f"`{name}`" not in page]
 
 
 def test_errors_tell_the_place_and_the_field():
@@ -281,9 +289,6 @@ def test_starts():
     for text in ("soon", "1;2", "-1", "nan", "inf", "1,,2"):
         with pytest.raises(InputError, match="start"):
             parse_starts(text)
-
-
-PROJECT = Path(dreamaudio_core.__file__).parents[1]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
-from ..files import file_digest, folder_digest
+from ..files import content_digest
 from ..scene.scenes import SceneReference
 
 if TYPE_CHECKING:
@@ -101,15 +101,7 @@ def load_pipeline_generator(
     options.update({name: value for name, value in scales.items() if value is not None})
     model = load_model(name, device=device, **(parts or {}))
     identity = [
-        _identity(model_folder(name)),
-        *(f"{k}={_identity(Path(v))}" for k, v in sorted((parts or {}).items())),
+        content_digest(model_folder(name)),
+        *(f"{k}={content_digest(v)}" for k, v in sorted((parts or {}).items())),
     ]
     return PipelineGenerator(model, Path(name).name, "\0".join(identity), **options)
-
-
-def _identity(path: Path) -> str:
-    path = path.expanduser()
-    if path.is_dir():
-        return folder_digest(path, (".json", ".safetensors", ".model", ".bin"))
-    # What is no file is a hub id.
-    return file_digest(path) if path.is_file() else str(path)

@@ -312,7 +312,7 @@ def parse_scenes(text: str, resolve: Resolve, label: str = "scenes") -> list[Sce
 def write_scenes(path: str | Path, scenes: Iterable[Scene]) -> None:
     """Write scenes as JSON lines; paths within the file's folder become relative to it."""
     path = Path(path)
-    lines = [json.dumps(_plain(s, path.parent), ensure_ascii=False) + "\n" for s in scenes]
+    lines = [json.dumps(to_row(s, path.parent), ensure_ascii=False) + "\n" for s in scenes]
     with atomic_write(path) as partial:
         partial.write_text("".join(lines), encoding="utf-8")
 
@@ -519,8 +519,10 @@ def _file_name(name: Any) -> str:
 # Writing
 
 
-def _plain(scene: Scene, folder: Path) -> dict[str, Any]:
-    """JSON-ready values of a scene, without those that are the defaults."""
+def to_row(scene: Scene, folder: Path) -> dict[str, Any]:
+    """JSON-ready values of a scene, without those that are the defaults; paths within `folder`
+    become relative to it.
+    """
     values = _changed(scene, folder)
     if scene.references:
         values["references"] = [_changed(reference, folder) for reference in scene.references]
