@@ -14,18 +14,26 @@ FOLDER = Path(__file__).parents[1] / "library_sounds"
 # Cosine similarities of mean token features. A part of the prompt is covered by a reference whose
 # caption comes so near, and a sound of the library fits from the higher one on.
 COVERED = 0.5
-FITS = 0.65
+FITS = 0.66
 
 
 @dataclass(frozen=True)
 class StarterSound:
-    """One sound of the library, with what `sounds.json` says of it."""
+    """One sound of the library, with what `sounds.json` says of it.
+
+    `package` is the Debian package and its version, `paths` its files in there (`ARCHIVE!MEMBER`
+    where they lie in an archive), `license_stated_in` the file of the package that names their
+    licence, and `source` the page where the author published the sound.
+    """
 
     path: Path
     caption: str
     license: str
     author: str
     source: str
+    package: str
+    paths: tuple[str, ...]
+    license_stated_in: str
 
 
 class Fit(NamedTuple):
@@ -40,7 +48,9 @@ class Fit(NamedTuple):
 def starter_sounds() -> tuple[StarterSound, ...]:
     """All sounds of the library, by caption."""
     rows = json.loads((FOLDER / "sounds.json").read_text(encoding="utf-8"))
-    return tuple(StarterSound(FOLDER / row.pop("file"), **row) for row in rows)
+    return tuple(
+        StarterSound(FOLDER / row.pop("file"), paths=tuple(row.pop("paths")), **row) for row in rows
+    )
 
 
 def fitting_sounds(
