@@ -340,6 +340,7 @@ def test_embedded_model_fits_the_repository():
     [
         "generate",
         "batch",
+        "comfyui-batch",
         "arrange",
         "roundtrip",
         "info",

@@ -16,6 +16,10 @@ from .config_file import expand_config
 COMMANDS = {
     "generate": (".cli.generate", "generate audio from a prompt and reference sounds"),
     "batch": (".batch.cli", "generate every scene of a file; can be stopped and taken up again"),
+    "comfyui-batch": (
+        ".batch.comfyui_cli",
+        "run every scene of a file through a workflow on ComfyUI servers",
+    ),
     "arrange": (".cli.arrange", "show where each reference would sound, without generating"),
     "roundtrip": (".cli.roundtrip", "pass a sound through a model's mel, VAE and vocoder"),
     "info": (".cli.info", "sizes of a preset, model folder or weight file"),

@@ -74,9 +74,9 @@ class ComfyServer:
         self.client_id = uuid.uuid4().hex
         self.log_file = base / "server.log"
 
-    def start(self) -> "ComfyServer":
-        """Start and wait until it answers."""
-        self.port = free_port()
+    def start(self, port: int = 0) -> "ComfyServer":
+        """Start, on a free port unless one is given, and wait until it answers."""
+        self.port = port or free_port()
         command = [
             interpreter(self.comfyui),
             str(self.comfyui / "main.py"),
