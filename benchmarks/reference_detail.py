@@ -83,7 +83,7 @@ class MelNearest:
 
     def distances(self, waveform: Tensor, start: float) -> Tensor:
         mel = self.log_mel(waveform[None])[0, 0]
-        silence = torch.full((400, mel.shape[1]), math.log(AUDIO.floor))
+        silence = torch.full((1000, mel.shape[1]), math.log(AUDIO.floor))
         mel = torch.cat((silence[:4], mel, silence))
         first = round(start * 100)
         out = []

@@ -88,6 +88,16 @@ def test_what_the_network_changes_is_a_limited_filter(crow):
     assert tilted.diff().abs().max() < 1.6 * plain.diff().abs().max()
 
 
+@pytest.mark.parametrize("frames, bands", [(3, 4), (12, 8), (60, 32)])
+def test_a_sound_alone_stays_above_15_db_whatever_the_network_does(crow, frames, bands):
+    blocks = torch.sign(noise(-(-200 // frames), -(-64 // bands), seed=frames))
+    change = 5.0 * blocks.repeat_interleave(frames, 0).repeat_interleave(bands, 1)[:200, :64]
+    out, rate = render([crow], [(Placement(0.5, crow.seconds),)], change, rest=False)
+    want = crow.original.waveform
+    begin = round(0.5 * rate)
+    assert 15.0 < sdr(out[:, begin : begin + want.shape[-1]], want) < 40.0
+
+
 @pytest.mark.parametrize("offset", [-1.0, 1.0, 2.0])
 def test_levels_are_those_of_the_references_whatever_the_network_does(crow, offset):
     quiet = prepare_reference(0.05 * crow.original.waveform, 44_100, "a crow caws", gain=-6.0)
@@ -249,13 +259,13 @@ def test_variations_differ_audibly_and_keep_level_and_attack():
     distances = [
         float((a[:count] - b[:count]).abs().mean()) for i, a in enumerate(mels) for b in mels[:i]
     ]
-    assert 0.2 < min(distances) and max(distances) < 0.8
+    assert 0.15 < min(distances) and max(distances) < 0.7
     loud = torch.tensor([float(take.square().sum()) for take in takes]).log10() * 10.0
     assert loud.max() - loud.min() < 2.0
     for take in takes:
         # As steep as the original: a quarter of the peak within 2 ms.
         assert int((take[0].abs() > 0.25 * take.abs().max()).nonzero()[0]) < 88
-        assert 0.75 < take.shape[-1] / plain.shape[-1] < 1.3
+        assert 0.85 < take.shape[-1] / plain.shape[-1] < 1.15
 
 
 def test_two_steps_of_one_scene_differ():

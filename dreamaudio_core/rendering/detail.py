@@ -38,8 +38,10 @@ HOPS_PER_SECOND = 100
 WINDOW_HOPS = 6
 # Frames and mel bands over which the network's change is averaged.
 SMOOTHING = (9, 5)
-# Natural logarithm of the largest change, in either direction (0.2 is 1.7 dB).
-LIMIT = 0.2
+# Natural logarithm of the largest change, in either direction (1.5 dB). Gains between exp(-a) and
+# exp(a) leave a sound that lies alone with a signal-to-difference ratio of at least 1 / tanh(a)^2,
+# here 15.5 dB, whatever the network does.
+LIMIT = 0.17
 # Share of the top band's change, in dB, that what lies above it takes.
 BEYOND = 0.5
 # The network's own waveform is let through where it stands so far above the references (20 dB).

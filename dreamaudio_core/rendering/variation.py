@@ -11,13 +11,15 @@ from ..audio.resample import resample
 
 # Largest changes, at a variation of 1: pitch in semitones, length as a share, level in dB, and the
 # filter's gain in dB at each of its points.
-PITCH = 1.5
-STRETCH = 0.1
+PITCH = 1.0
+STRETCH = 0.05
 LEVEL = 0.8
-FILTER = 6.0
+FILTER = 5.0
 FILTER_POINTS = 16
 DRAWS = 3 + FILTER_POINTS
-LOWEST_HZ = 60.0
+# The filter's points lie evenly on the mel scale up to here, so that any two filters differ about
+# equally to the ear; above it the last one holds.
+HIGHEST_HZ = 8000.0
 # Overlap-add of the time stretch.
 GRAIN_SECONDS = 0.04
 SEARCH_SECONDS = 0.01
@@ -68,7 +70,7 @@ def vary(waveform: Tensor, sample_rate: int, amount: float, drawn: Tensor) -> Te
     Returns
     -------
     Tensor
-        [channels, T'], T' up to a quarter longer or shorter than T.
+        [channels, T'], T' up to an eighth longer or shorter than T.
     """
     if amount <= 0.0:
         return waveform
@@ -137,12 +139,12 @@ def _best_match(region: Tensor, target: Tensor) -> int:
 
 
 def _filter(waveform: Tensor, sample_rate: int, points: Tensor) -> Tensor:
-    """Gains in dB at points spread over the octaves, interpolated between them."""
+    """Gains in dB at points spread over the mel scale, interpolated between them."""
     total = waveform.shape[-1]
     size = 2 ** math.ceil(math.log2(max(total, 2)) + 0.2)
-    frequency = torch.fft.rfftfreq(size, 1.0 / sample_rate).clamp(min=LOWEST_HZ)
-    octave = (frequency / LOWEST_HZ).log2()
-    place = octave / octave[-1] * (len(points) - 1)
+    frequency = torch.fft.rfftfreq(size, 1.0 / sample_rate).clamp(max=HIGHEST_HZ)
+    mel = (1.0 + frequency / 700.0).log() / math.log(1.0 + HIGHEST_HZ / 700.0)
+    place = mel * (len(points) - 1)
     left = place.floor().long().clamp(max=len(points) - 2)
     gain = points[left] + (place - left) * (points[left + 1] - points[left])
     # A zero-phase filter would ring before the attack; its minimum-phase form does not.
