@@ -101,7 +101,7 @@ def test_killed_at_every_stage_nothing_is_lost_or_done_twice(tmp_path):
     assert everything(folder) == [f"r{k}.txt" for k in range(COUNT)]
     for k in range(COUNT):
         assert (folder / f"r{k}.txt").read_text() == f"sound of r{k}"
-    assert not list((folder / STAGED).iterdir())
+    assert not (folder / STAGED).exists()
 
 
 def test_a_changed_scene_is_refused_or_redone(tmp_path):
@@ -138,6 +138,37 @@ def test_files_of_others_are_never_overwritten(tmp_path):
         with pytest.raises(InputError, match="r1.txt: is there already"):
             render(batch, rows)
     assert [(tmp_path / f"r{k}.txt").read_text() for k in (0, 1)] == ["mine", "mine too"]
+
+
+def test_a_file_system_without_links_serves_too(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with Batch(tmp_path, MAKER) as batch:
+        render(batch, batch.plan(scenes(2), ".txt"))
+        (tmp_path / "r2.txt").write_text("mine")
+        with pytest.raises(InputError, match="r2.txt: is there already"):
+            render(batch, batch.plan(scenes(3)))
+    assert everything(tmp_path) == ["r0.txt", "r1.txt", "r2.txt"]
+
+
+def test_a_redone_scene_survives_a_kill_before_its_file_is_replaced(tmp_path, monkeypatch):
+    first, second = scenes(1), [replace(scenes(1)[0], steps=5)]
+    with Batch(tmp_path, MAKER) as batch:
+        render(batch, batch.plan(first, ".txt"))
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, Batch(tmp_path, MAKER, redo=True) as batch:
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            render(batch, batch.plan(second, ".txt"), "again {}")
+    assert (tmp_path / "r0.txt").read_text() == "sound of r0"
+    with Batch(tmp_path, MAKER) as batch:
+        assert batch.plan(second, ".txt") == [] and batch.report.before == 1
+    assert (tmp_path / "r0.txt").read_text() == "again r0"
 
 
 def test_a_folder_has_one_process_and_one_maker(tmp_path):

@@ -110,10 +110,6 @@ class Stub:
         outputs = {"9": {"images": [preview], "animated": [False]}, "10": {"audio": [saved]}}
         return {"status": {"status_str": "success"}, "outputs": outputs}
 
-    def restart(self):
-        """Lose the queue and the history."""
-        self.jobs.clear()
-
 
 @pytest.fixture
 def stubs(monkeypatch):
@@ -153,8 +149,6 @@ def test_every_kind_of_trouble_costs_nothing(stubs, tmp_path, capsys):
     write(tmp_path / "scenes.jsonl", prompts)
 
     def trouble(number, graph):
-        if number == 3:
-            first.restart()
         if number == 4:
             first.down = True
             threading.Timer(0.2, setattr, (first, "down", False)).start()

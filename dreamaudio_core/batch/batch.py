@@ -7,6 +7,7 @@ after it leaves a staged file that the next process moves.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -135,6 +136,7 @@ class Batch:
             self.journal = Journal(folder, maker)
             self._done = {r["name"]: r for r in self.journal.records if r.get("event") == "done"}
             self._recover()
+            _sync_folder(folder)
         except BaseException:
             self._lock.release()
             raise
@@ -143,6 +145,8 @@ class Batch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            (self.folder / STAGED).rmdir()
         self._lock.release()
 
     def plan(self, scenes: Iterable[Scene], suffix: str | None = None) -> list[Row]:
