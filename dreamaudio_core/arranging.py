@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from typing import NamedTuple, Sequence
 
+import torch
 from torch import Tensor
 
 from .errors import InputError
@@ -63,7 +64,7 @@ def arrange_references(
     grid
         The arranger's starts are whole multiples of this, in seconds.
     prompt
-        Encoded prompt [L, D]; None if there is none to read.
+        Encoded prompt [n L, D], in n windows of L tokens; None if there is none to read.
     captions
         Encoded captions [K, L, D].
     arranger
@@ -77,13 +78,13 @@ def arrange_references(
     lengths = [references[k].seconds for k in active]
     open_places = any(fixed[k] is None for k in active)
     read: list[tuple] = [()] * len(active)
-    out: ArrangerOutput | None = None
+    complete: bool | None = None
     # One pass of the network answers both questions: where, and whether anything else is wanted.
     if active and arranger is not None and prompt is not None:
         if open_places or missing == "auto":
             rows = Tokens(captions.features[active], captions.mask[active])
-            out = predict(arranger, *prompt, *rows, lengths, seconds)
-            read = decode_timeline(out, lengths, seconds, grid)
+            outs = [predict(arranger, *w, *rows, lengths, seconds) for w in _windows(prompt, rows)]
+            read, complete = _strongest(outs, lengths, seconds, grid)
     elif open_places:
         unset = [k for k in active if fixed[k] is None]
         guess = dict(
@@ -93,7 +94,11 @@ def arrange_references(
     reasons, warnings = [""] * len(references), ()
     if active and open_places and prompt is not None and similarity is not None:
         layout = _read_text(
-            text, [references[k] for k in active], seconds, similarity, read if out else None
+            text,
+            [references[k] for k in active],
+            seconds,
+            similarity,
+            None if complete is None else read,
         )
         read = [tuple(places or ()) for places in layout.places]
         warnings = _renumbered(layout.warnings, active, fixed)
@@ -104,13 +109,31 @@ def arrange_references(
             reference,
             fixed[k],
             read[active.index(k)] if k in active else (),
-            out is not None or bool(reasons[k]),
+            complete is not None or bool(reasons[k]),
             reasons[k],
         )
         for k, reference in enumerate(references)
     ]
-    resolved = _resolve(missing, bool(active), out)
+    resolved = _resolve(missing, bool(active), complete)
     return Arrangement(seconds, tuple(arranged), resolved, warnings)
+
+
+def _windows(prompt: Tokens, captions: Tokens) -> list[Tokens]:
+    """A prompt's windows, each as long as the network was trained on."""
+    size = captions.features.shape[-2]
+    pairs = zip(prompt.features.split(size), prompt.mask.split(size))
+    return [Tokens(features, mask) for features, mask in pairs if mask.any()]
+
+
+def _strongest(
+    outs: Sequence[ArrangerOutput], lengths: Sequence[float], seconds: float, grid: float
+) -> tuple[list[tuple], bool]:
+    """Each reference as in the window that asks for it most, and whether no window asks for more
+    than the references.
+    """
+    timelines = [decode_timeline(out, lengths, seconds, grid) for out in outs]
+    best = torch.stack([out.occurs[0] for out in outs]).argmax(0).tolist()
+    return [timelines[w][k] for k, w in enumerate(best)], all(map(nothing_missing, outs))
 
 
 def _read_text(
@@ -179,10 +202,10 @@ def _arranged(
     return ArrangedReference(caption, bool(read), read, why or reason)
 
 
-def _resolve(missing: str, any_active: bool, out: ArrangerOutput | None) -> str:
+def _resolve(missing: str, any_active: bool, complete: bool | None) -> str:
     """`missing` without `auto`; where no reference is active the network makes everything."""
     if not any_active:
         return "generate"
     if missing != "auto":
         return missing
-    return "silence" if out is None or nothing_missing(out) else "generate"
+    return "generate" if complete is False else "silence"

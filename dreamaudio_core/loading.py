@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from .config import ModelConfig
 from .errors import CheckpointError
-from .networks.text_encoder import load_text_encoder
-from .pipeline import DreamAudio
+from .networks.text_encoder import TextEncoder, load_text_encoder
+from .text_stages import TextStages
 from .weights.folder import model_folder, read_config
 from .weights.load import load_part
+
+if TYPE_CHECKING:
+    from .pipeline import DreamAudio
 
 
 def load_model(
@@ -48,17 +51,37 @@ def load_model(
             if path is None and config.arranger is None:
                 continue
         modules[part] = load_part(part, _part_path(part, path, folder), **options)
-    own_text = folder / config.text.source
-    source = text_encoder or (own_text if own_text.is_dir() else config.text.source)
-    text = load_text_encoder(
-        source,
-        config.text,
-        allow_download=text_encoder is not None,
-        operations=operations,
-        dtype=dtype,
-        device=device,
-    )
+    options["dtype"] = dtype
+    text = _text_encoder(folder, config, text_encoder, options)
     return assemble(config, device=device, text_encoder=text, **modules)
+
+
+def load_text_stages(
+    name: str | Path = "mini", *, device: torch.device | str = "cpu"
+) -> TextStages:
+    """The parts of a model that read texts, without the large ones: enough to arrange.
+
+    Raises
+    ------
+    CheckpointError
+        If a part is missing or damaged.
+    """
+    folder = model_folder(name)
+    config = read_config(folder)
+    arranger = None
+    if config.arranger is not None:
+        path = _part_path("arranger", None, folder)
+        arranger = load_part("arranger", path, device=device)
+    text = _text_encoder(folder, config, None, {"device": device})
+    return TextStages(config, text, arranger, device)
+
+
+def _text_encoder(
+    folder: Path, config: ModelConfig, given: str | Path | None, options: dict[str, Any]
+) -> TextEncoder:
+    own = folder / config.text.source
+    source = given or (own if own.is_dir() else config.text.source)
+    return load_text_encoder(source, config.text, allow_download=given is not None, **options)
 
 
 def _part_path(part: str, given: str | Path | None, folder: Path) -> Path:
@@ -80,6 +103,8 @@ def assemble(
     CheckpointError
         If the parts do not fit each other or the model.
     """
+    from .pipeline import DreamAudio
+
     loaded = replace(
         config,
         vae=modules["vae"].config,

@@ -21,6 +21,7 @@ ROOMS = (
     ("rendering",),
     ("weights",),
     ("arranging",),
+    ("text_stages",),
     ("pipeline",),
     ("loading", "codec"),
     ("retrieval",),

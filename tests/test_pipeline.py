@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from dreamaudio_core.config import TextConfig, VAEConfig
 from dreamaudio_core.errors import CheckpointError, InputError
-from dreamaudio_core.loading import load_model
+from dreamaudio_core.loading import load_model, load_text_stages
 from dreamaudio_core.networks.arranger import Arranger
 from dreamaudio_core.networks.layers import Attention
 from dreamaudio_core.networks.mrc import MRCUNet
@@ -67,6 +67,24 @@ def test_stages_and_shapes(model, references):
     torch.testing.assert_close(result.latents, latent)
     assert result.arrangement == arrangement and result.timeline == arrangement.timeline
     assert (result.sample_rate, result.seeds, result.settings.steps) == (16_000, (1, 2), 3)
+
+
+def test_texts_are_read_without_the_large_parts(model, folder, references):
+    stages = load_text_stages(folder)
+    prompt = "a bell rings twice, then a crow caws"
+    alone = stages.arrange(stages.condition(prompt, references), 4.0)
+    assert alone == model.arrange(model.condition(prompt, references), 4.0)
+
+
+def test_the_end_of_a_long_prompt_reaches_the_network(model, references):
+    start = "rain falls on the roof, and wind blows through the trees. " * 6
+    a, b = (model.condition(start + end, references, "noise") for end in ("a dog", "a bell rings"))
+    assert a.warnings == () and len(a.prompt_tokens.mask) >= 100
+    assert len(a.negative_tokens.mask) == len(a.prompt_tokens.mask)
+    arrangement = model.arrange(a, 2.0)
+    settings = setting(model, steps=1)
+    first, second = (model.sample(c, arrangement, [1], settings) for c in (a, b))
+    assert not torch.allclose(first, second)
 
 
 def test_an_arrangement_is_a_value_that_can_be_given_back(model, references):

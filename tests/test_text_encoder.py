@@ -141,3 +141,13 @@ def test_more_tokens_than_the_encoder_has_positions(folder):
 def test_our_own_mistakes_are_not_called_broken_files(folder):
     with pytest.raises((TypeError, RuntimeError)):
         load_text_encoder(folder, CONFIG, dtype="float32")
+
+
+def test_long_texts_are_cut_into_windows_that_lose_nothing(folder):
+    encoder = load_text_encoder(folder, replace(CONFIG, max_tokens=12))
+    assert encoder.windows("a crow caws") == ["a crow caws"] and encoder.windows("") == [""]
+    text = "a crow caws, a dog barks. " * 6 + "rain " * 30
+    windows = encoder.windows(text)
+    assert len(windows) > 2 and not any(encoder.is_cut(window) for window in windows)
+    assert " ".join(windows).split() == text.split()
+    assert windows[0].endswith((",", "."))

@@ -20,10 +20,10 @@ def add_parser(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Read the prompt and print the timeline."""
     from ..device import resolve_device
-    from ..loading import load_model
+    from ..loading import load_text_stages
 
     references = load_references(args.references)
-    model = load_model(args.model, device=resolve_device(args.device))
+    model = load_text_stages(args.model, device=resolve_device(args.device))
     conditioning = model.condition(args.prompt, references)
     arrangement = model.arrange(conditioning, args.seconds, missing=args.missing)
     print(arrangement.to_json(indent=2) if args.json else "\n".join(arrangement.describe()))

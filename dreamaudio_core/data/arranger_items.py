@@ -164,7 +164,7 @@ class TextFeatures:
     ) -> "TextFeatures":
         """Encode `texts`, in memory or into files of `folder`."""
         most, dim = encoder.config.max_tokens, encoder.config.dim
-        counts = [min(len(ids), most) for ids in encoder.tokenizer(texts)["input_ids"]]
+        counts = [min(len(ids), most) for ids in encoder.token_ids(texts)]
         # Texts of one length share batches, so that little of them is padding.
         order = sorted(range(len(texts)), key=counts.__getitem__)
         texts, counts = [texts[i] for i in order], [counts[i] for i in order]
@@ -213,19 +213,13 @@ def _encode_into(
     progress: Progress | None,
 ) -> None:
     for first in range(0, len(texts), batch):
-        rows = encoder.tokenizer(
-            texts[first : first + batch],
-            padding=True,
-            truncation=True,
-            max_length=encoder.config.max_tokens,
-            return_tensors="pt",
-        )
+        ids, mask = encoder.tokenize(texts[first : first + batch], longest=True)
         with torch.inference_mode():
-            features = encoder(rows["input_ids"], rows["attention_mask"])
-        kept = features[rows["attention_mask"].bool()].half().numpy()
+            features = encoder(ids, mask)
+        kept = features[mask].half().numpy()
         out[offsets[first] : offsets[first] + len(kept)] = kept
         if progress is not None:
-            progress(len(rows["input_ids"]))
+            progress(len(ids))
 
 
 def pad_features(found: list[np.ndarray], dim: int) -> tuple[Tensor, Tensor]:

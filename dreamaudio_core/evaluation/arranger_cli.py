@@ -37,10 +37,10 @@ def run(args: argparse.Namespace) -> int:
     items = read_prompts(args.prompts)
     import torch
 
-    from ..loading import load_model
+    from ..loading import load_text_stages
     from ..scene.reference import Reference
 
-    model = load_model(args.model)
+    model = load_text_stages(args.model)
 
     def arrange(item: Scene) -> tuple[Timeline, tuple[str, ...]]:
         # Only lengths count here, so that silence stands for the sounds.

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..config import TextConfig
 from ..errors import CheckpointError
+from .minilm import Tokenizer, read_config, read_minilm
 from .pretrained import (
     cast,
     check_sizes,
@@ -42,26 +43,57 @@ class TextEncoder(nn.Module):
         self.tokenizer = tokenizer
         self.config = config
 
-    def tokenize(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Token ids and mask (True = token), both [len(texts), max_tokens].
+    def token_ids(self, texts: list[str]) -> list[list[int]]:
+        """Tokens of each text with its boundary tokens, neither cut nor padded."""
+        return self.tokenizer(list(texts))["input_ids"]
+
+    def tokenize(self, texts: list[str], longest: bool = False) -> tuple[Tensor, Tensor]:
+        """Token ids and mask (True = token), both [len(texts), L].
 
         An empty text keeps its end-of-sentence (or boundary) tokens, so that no row of the mask is
-        empty.
+        empty; of a text with more than `max_tokens` the end is left out.
+
+        Parameters
+        ----------
+        longest
+            Pad to the longest of the texts, not to `max_tokens`.
         """
-        batch = self.tokenizer(
-            list(texts),
-            padding="max_length",
-            truncation=True,
-            max_length=self.config.max_tokens,
-            return_tensors="pt",
-        )
-        return batch["input_ids"], batch["attention_mask"].bool()
+        most = self.config.max_tokens
+        rows = [
+            row[: most - 1] + row[-1:] if len(row) > most else row for row in self.token_ids(texts)
+        ]
+        return self._padded(rows, max(map(len, rows), default=0) if longest else most)
+
+    def _padded(self, rows: list[list[int]], length: int) -> tuple[Tensor, Tensor]:
+        ids = torch.full((len(rows), length), self.tokenizer.pad_token_id)
+        mask = torch.zeros(len(rows), length, dtype=torch.bool)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = torch.tensor(row)
+            mask[i, : len(row)] = True
+        return ids, mask
 
     def is_cut(self, text: str) -> bool:
         """Whether `text` has more tokens than the encoder takes."""
-        # A word is at most one token a character, so what lies beyond cannot change the answer.
-        head = text[: 64 * self.config.max_tokens]
-        return len(self.tokenizer(head)["input_ids"]) > self.config.max_tokens
+        return len(self.token_ids([text])[0]) > self.config.max_tokens
+
+    def windows(self, text: str) -> list[str]:
+        """A text in pieces that the encoder takes whole, cut at marks where that is possible."""
+        if not self.is_cut(text):
+            return [text]
+        pieces: list[str] = []
+        for clause in re.split(r"(?<=[,.;:!?\n])(?=\s)|(?<=[。，；！？])", text):
+            joined = pieces[-1] + clause if pieces else clause
+            if pieces and not self.is_cut(joined):
+                pieces[-1] = joined
+                continue
+            words = re.split(r"(?<=\S)(?=\s)", clause)
+            pieces.append(words[0])
+            for word in words[1:]:
+                if self.is_cut(pieces[-1] + word):
+                    pieces.append(word)
+                else:
+                    pieces[-1] += word
+        return [piece.strip() for piece in pieces if piece.strip()]
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Token features [B, L, D]."""
@@ -151,70 +183,100 @@ def load_text_encoder(
         raise CheckpointError(
             f"text.kind: expected one of {', '.join(_KINDS)}, found {config.kind!r}"
         )
-    with quiet_transformers():
-        model, tokenizer = _read(source, config, name, local)
-    model = cast(model, dtype)
-    if operations is not nn:
-        replace_operations(model, operations)
+    if config.kind == "minilm":
+        folder = Path(source) if local else _downloaded(source, name)
+        model, tokenizer = _read_minilm(folder, config, name, operations)
+        model = model.to(dtype)
+    else:
+        with quiet_transformers():
+            model, tokenizer = _read_t5(source, config, name, local)
+        model = cast(model, dtype)
+        if operations is not nn:
+            replace_operations(model, operations)
     return TextEncoder(model.eval().requires_grad_(False).to(device), tokenizer, config)
 
 
-def _read(source: str, config: TextConfig, name: str, local: bool) -> tuple[nn.Module, Any]:
-    """Checked model and tokenizer."""
-    from transformers import (
-        AutoTokenizer,
-        BertConfig,
-        BertModel,
-        MT5Config,
-        T5Config,
-        T5EncoderModel,
-    )
+def _downloaded(source: str, name: str) -> Path:
+    """Local copy of a hub id's files."""
+    from huggingface_hub import snapshot_download
 
-    options = {"local_files_only": local}
-    values, _ = read_pretrained(name, _EXPECTED, BertConfig.get_config_dict, source, **options)
+    files = ["config.json", "tokenizer.json", "model.safetensors"]
+    found = read_pretrained(name, _EXPECTED, _without_code(snapshot_download), source, files)
+    return Path(found)
+
+
+def _without_code(download):
+    return lambda source, files, trust_remote_code: download(source, allow_patterns=files)
+
+
+def _check_kind(name: str, values: dict[str, Any], config: TextConfig) -> str:
+    """The model type that a `config.json` names, its sizes checked."""
     kind = values.get("model_type")
     if kind not in _KINDS[config.kind]:
         raise CheckpointError(f"{name}: expected a {_KINDS[config.kind][0]} model, found {kind!r}")
     check_sizes(name, values, _SIZES[config.kind], limit=1_000_000)
     check_sizes(name, values, ("num_layers", "num_hidden_layers"), limit=200)
-    config_class = {"bert": BertConfig, "t5": T5Config, "mt5": MT5Config}[kind]
-    found = read_pretrained(name, _EXPECTED, config_class.from_pretrained, source, **options)
-    if found.hidden_size != config.dim:
+    return kind
+
+
+def _check_width(name: str, found: int, config: TextConfig) -> None:
+    if found != config.dim:
         raise CheckpointError(
-            f"{name}: expected features of size {config.dim}, found {found.hidden_size}; use the "
+            f"{name}: expected features of size {config.dim}, found {found}; use the "
             "encoder that the model was trained with"
         )
+
+
+def _read_minilm(
+    folder: Path, config: TextConfig, name: str, operations
+) -> tuple[nn.Module, Tokenizer]:
+    """Checked model and tokenizer of a folder."""
+    values = read_config(folder, name)
+    _check_kind(name, values, config)
+    _check_width(name, values["hidden_size"], config)
     tokenizer = read_pretrained(
-        name, _EXPECTED, AutoTokenizer.from_pretrained, source, config=found, **options
+        name, _EXPECTED, lambda path, trust_remote_code: Tokenizer(path), folder / "tokenizer.json"
     )
-    if config.kind == "minilm":
-        model_class, options["add_pooling_layer"] = BertModel, False
-    else:
-        model_class = T5EncoderModel
-    model, unused = read_model(name, _EXPECTED, model_class, source, config=found, **options)
-    # Heads, poolers and decoders of a whole model are left out on purpose; encoder layers are not.
-    foreign = [key for key in unused if re.match(r"(bert\.)?(encoder\.|embeddings\.\w+\.)", key)]
-    if foreign:
-        raise CheckpointError(
-            f"{name}: unexpected key {foreign[0]!r} (and {len(foreign) - 1} more); the weights "
-            "have "
-            "other layers than config.json says"
-        )
-    _check_tokenizer(name, tokenizer, model, config)
+    model = read_minilm(folder, name, values, operations)
+    positions = values.get("max_position_embeddings", config.max_tokens)
+    _check_tokenizer(name, tokenizer, values["vocab_size"], positions, config)
     return model, tokenizer
 
 
-def _check_tokenizer(name: str, tokenizer, model: nn.Module, config: TextConfig) -> None:
+def _read_t5(source: str, config: TextConfig, name: str, local: bool) -> tuple[nn.Module, Any]:
+    """Checked model and tokenizer, read by transformers."""
+    from transformers import AutoTokenizer, MT5Config, T5Config, T5EncoderModel
+
+    options = {"local_files_only": local}
+    values, _ = read_pretrained(name, _EXPECTED, T5Config.get_config_dict, source, **options)
+    config_class = {"t5": T5Config, "mt5": MT5Config}[_check_kind(name, values, config)]
+    found = read_pretrained(name, _EXPECTED, config_class.from_pretrained, source, **options)
+    _check_width(name, found.hidden_size, config)
+    tokenizer = read_pretrained(
+        name, _EXPECTED, AutoTokenizer.from_pretrained, source, config=found, **options
+    )
+    model, unused = read_model(name, _EXPECTED, T5EncoderModel, source, config=found, **options)
+    # Decoders of a whole model are left out on purpose; encoder layers are not.
+    foreign = [key for key in unused if key.startswith("encoder.")]
+    if foreign:
+        raise CheckpointError(
+            f"{name}: unexpected key {foreign[0]!r} (and {len(foreign) - 1} more); the weights "
+            "have other layers than config.json says"
+        )
+    rows = model.get_input_embeddings().num_embeddings
+    _check_tokenizer(name, tokenizer, rows, config.max_tokens, config)
+    return model, tokenizer
+
+
+def _check_tokenizer(name: str, tokenizer, rows: int, positions: int, config: TextConfig) -> None:
     if tokenizer.pad_token_id is None:
         raise CheckpointError(f"{name}: its tokenizer has no padding token; use another encoder")
-    rows = model.get_input_embeddings().num_embeddings
     largest = max(tokenizer.get_vocab().values())
     if largest >= rows:
         raise CheckpointError(
             f"{name}: its tokenizer has token {largest}, its weights only {rows} tokens; these "
             "files belong to different models"
         )
-    positions = getattr(model.config, "max_position_embeddings", config.max_tokens)
     if config.max_tokens > positions:
         raise CheckpointError(
             f"{name}: takes at most {positions} tokens, the model uses {config.max_tokens}"

@@ -64,15 +64,9 @@ class TextEmbedder:
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
         for start in range(0, len(order), batch_size):
             rows = order[start : start + batch_size]
-            batch = encoder.tokenizer(
-                [texts[i] for i in rows],
-                padding=True,
-                truncation=True,
-                max_length=self.config.max_tokens,
-                return_tensors="pt",
-            ).to(self.device)
-            mask = batch["attention_mask"].bool()
-            features = encoder(batch["input_ids"], mask).float()
+            ids, mask = encoder.tokenize([texts[i] for i in rows], longest=True)
+            ids, mask = ids.to(self.device), mask.to(self.device)
+            features = encoder(ids, mask).float()
             weights = mask[..., None].float()
             mean = (features * weights).sum(dim=1) / weights.sum(dim=1)
             found[rows] = torch.nn.functional.normalize(mean, dim=-1).cpu().numpy()

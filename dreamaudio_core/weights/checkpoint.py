@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..config import from_dict, to_dict
 from ..errors import CheckpointError
@@ -159,6 +160,20 @@ def load_weights(path: str | Path, part: str, config_class: type) -> tuple[Any, 
     except (KeyError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path}: its metadata holds no readable config") from error
     return from_dict(config_class, values, f"{path}: config"), state
+
+
+class Uninitialized(TorchFunctionMode):
+    """Modules built within it draw no initial weights: theirs come from a file.
+
+    For modules on the meta device PyTorch would import its compiler to draw them, which takes
+    longer than loading a small model.
+    """
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return kwargs["tensor"] if "tensor" in kwargs else args[0]
+        return func(*args, **kwargs)
 
 
 def load_state(module: nn.Module, state: State, where: str | Path) -> nn.Module:

@@ -15,7 +15,7 @@ from ..networks.mrc import MRCUNet
 from ..networks.vae import AutoencoderKL
 from ..networks.vocoder import build_vocoder
 from .bigvgan import load_bigvgan
-from .checkpoint import load_state, load_weights, require_pickle
+from .checkpoint import Uninitialized, load_state, load_weights, require_pickle
 from .latent_diffusion import load_vae
 
 
@@ -30,10 +30,6 @@ _PARTS = {
     "arranger": _Part(Arranger, ArrangerConfig),
     "vocoder": _Part(build_vocoder, VocoderConfig),
 }
-
-
-def _ready(module: nn.Module, state: dict, path: Path, device) -> nn.Module:
-    return load_state(module, state, path).eval().requires_grad_(False).to(device)
 
 
 def load_part(
@@ -65,14 +61,22 @@ def load_part(
         If the file is damaged, holds another part, or is pickled and that was not allowed.
     """
     path = Path(path)
-    empty = (operations, dtype, torch.device("meta"))
+    with Uninitialized():
+        module, state = _built(part, path, (operations, dtype, torch.device("meta")), allow_pickle)
+    return load_state(module, state, path).eval().requires_grad_(False).to(device)
+
+
+def _built(
+    part: str, path: Path, empty: tuple, allow_pickle: bool
+) -> tuple[nn.Module, dict[str, torch.Tensor]]:
+    """A part without weights, and those of its file."""
     if part == "vae":
         vae_config, state = load_vae(path, allow_pickle)
-        return _ready(AutoencoderKL(vae_config, *empty), state, path, device)
+        return AutoencoderKL(vae_config, *empty), state
     if part == "vocoder" and path.suffix.lower() != ".safetensors":
         require_pickle(path, allow_pickle)
         vocoder_config, state = load_bigvgan(path)
-        return _ready(BigVGAN(vocoder_config, *empty), state, path, device)
+        return BigVGAN(vocoder_config, *empty), state
     build, config_class = _PARTS[part]
     config, state = load_weights(path, part, config_class)
-    return _ready(build(config, *empty), state, path, device)
+    return build(config, *empty), state
