@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from dreamaudio_core.scene.scenes import (
     SceneReference,
     parse_scenes,
     read_scenes,
+    to_row,
     write_scenes,
 )
 from dreamaudio_core.scene.timeline import Placement, parse_starts
@@ -156,6 +158,8 @@ def test_a_separator_of_unicode_within_a_text_ends_no_line():
         ({"prompt": "x", "seed": float("inf")}, "seed"),
         ({"prompt": "x", "sed": 1}, "unknown field 'sed'; write 'seed'"),
         ({"prompt": "x", "seconds": "long"}, "seconds"),
+        ({"prompt": "x", "seconds": 10**400}, "seconds: expected a number"),
+        ({"prompt": "x", "references": [{"seconds": "0"}]}, "reference 1: seconds: expected"),
         ({"prompt": "x", "name": "../x"}, "name: expected a plain file name"),
         ({"prompt": "x", "name": "fine"}, "name: 'fine' is already that of line 1"),
         ({"prompt": "x", "name": "con.1"}, "name: expected a plain file name"),
@@ -308,3 +312,28 @@ def test_every_list_of_prompts_is_a_scene_file(name, count):
     assert not any(r.extra for s in scenes for r in s.references)
     if "prompts" in name:
         assert read_prompts(PROJECT / name)
+
+
+ODD = [None, True, -1, 1.5, 10**400, float("nan"), "", "a", "0,5", "\ud800", "x\0y", [], {}, [1]]
+ODD += [[None], {"a": 1}, "9" * 5000, "\u0661", "auto", "TRUE", [{"start": True, "duration": "a"}]]
+
+
+def test_whatever_a_row_holds_it_is_a_scene_or_an_error_of_input():
+    """What is taken is written and read back as it was."""
+    draw = random.Random(0)
+    taken = 0
+    for _ in range(4_000):
+        row = {"prompt": "x", **{draw.choice(SCENE_FIELDS): draw.choice(ODD) for _ in range(2)}}
+        if draw.random() < 0.5:
+            fields = {draw.choice(REFERENCE_FIELDS): draw.choice(ODD) for _ in range(2)}
+            row["references"] = [{"audio": "a.wav", **fields}]
+        columns = [*row, "audio1", draw.choice(["caption1", "gain 2", "Start"])]
+        cells = [str(draw.choice(ODD)) for _ in columns]
+        for text in (json.dumps(row), ";".join(columns) + "\n" + ";".join(cells)):
+            try:
+                (scene,) = parse(text)
+            except InputError:
+                continue
+            taken += 1
+            assert parse(json.dumps(to_row(scene, Path("/nowhere")))) == [scene]
+    assert taken > 200

@@ -42,6 +42,7 @@ MAX_REPORTED = 10
 MAX_NAME = 200
 """Bytes of a name; file systems allow 255 with a suffix."""
 MAX_GUIDANCE = 30.0
+LENGTHS = (0.001, 3600.0)
 _NOT_IN_NAMES = set('/\\:*?"<>|')
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
@@ -340,7 +341,7 @@ def _scene(row: Any, index: int, resolve: Resolve) -> Scene:
         prompt,
         tuple(_reference(r, f"reference {k}", resolve) for k, r in enumerate(listed, 1)),
         _file_name(name),
-        None if row.get("seconds") is None else _number(row["seconds"], "seconds"),
+        None if row.get("seconds") is None else _number(row["seconds"], "seconds", *LENGTHS),
         _seed(row.get("seed"), index),
         _text(row.get("negative_prompt"), "negative_prompt"),
         **_settings(row),
@@ -391,7 +392,9 @@ def _reference(row: Any, label: str, resolve: Resolve) -> SceneReference:
         _number(row.get("gain", 0.0), f"{label}: gain", *GAIN_RANGE),
         _number(row.get("strength", 1.0), f"{label}: strength", 0.0, MAX_STRENGTH),
         _text(row.get("label"), f"{label}: label"),
-        None if row.get("seconds") is None else _number(row["seconds"], f"{label}: seconds"),
+        None
+        if row.get("seconds") is None
+        else _number(row["seconds"], f"{label}: seconds", *LENGTHS),
         _text(row.get("name"), f"{label}: name"),
         extra,
     )
@@ -423,7 +426,7 @@ def _text(value: Any, label: str) -> str:
 def _number(value: Any, label: str, low: float = 0.0, high: float = math.inf) -> float:
     try:
         number = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not low <= number <= high or number == math.inf:
         limits = f"from {low:g} to {high:g}" if high < math.inf else f"from {low:g}"
