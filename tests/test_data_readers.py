@@ -11,7 +11,7 @@ import torch
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.cli import add_parser
 from dreamaudio_core.data.pack import pack_bank, read_manifests
-from dreamaudio_core.data.readers import scan
+from dreamaudio_core.data.readers import read_urbansound8k, read_wavcaps, scan
 from dreamaudio_core.errors import DreamAudioError, InputError
 
 
@@ -44,20 +44,24 @@ def audiocaps(folder):
 
 
 def wavcaps(folder):
-    for subset, name, identity in (
-        ("FreeSound", "fsd_final", "17"),
-        ("AudioSet_SL", "as_final", "Yabc.wav"),
+    """Two subsets with ids in common, one sound of which is missing, and a published blacklist."""
+    for subset, name, data in (
+        ("FreeSound", "fsd_final", [("17", "Someone is talking."), ("lost", "x"), ("5.wav", "x")]),
+        ("AudioSet_SL", "as_final", [("Yabc.wav", "Someone is talking."), ("lost", "x")]),
+        ("SoundBible", "sb_final", [("17", "A duck quacks."), ("18", "A cow moos.")]),
     ):
         path = folder / "json_files" / subset / f"{name}.json"
         path.parent.mkdir(parents=True)
-        data = [
-            {"id": identity, "caption": "Someone is talking.", "duration": 0.2},
-            {"id": "lost", "caption": "x"},
-        ]
-        path.write_text(json.dumps({"num_captions_per_audio": 1, "data": data}))
-    tone(folder / "Zip_files/FreeSound/17.flac")
-    tone(folder / "Zip_files/AudioSet_SL/Yabc.flac")
-    (folder / "json_files" / "blacklist.json").write_text("{}")
+        rows = [{"id": i, "caption": caption, "duration": 0.2} for i, caption in data]
+        path.write_text(json.dumps({"num_captions_per_audio": 1, "data": rows}))
+    for name in ("FreeSound_flac/17", "FreeSound_flac/5", "AudioSet_SL_flac/Yabc", "other/18"):
+        tone(folder / "Zip_files" / f"{name}.flac")
+    blacklists = folder / "json_files" / "blacklist"
+    blacklists.mkdir()
+    (blacklists / "blacklist_exclude_all_ac.json").write_text('{"AudioSet": ["Yxyz.wav"]}')
+    (blacklists / "blacklist_exclude_ub8k_esc50_vggsound.json").write_text(
+        '{"FreeSound": ["5"], "AudioSet": ["17"]}'
+    )
     return folder
 
 
@@ -112,13 +116,60 @@ def test_audiocaps(tmp_path):
     assert found.entries[-1].seconds == 0.3 and found.entries[0].source == "AudioCaps"
 
 
-def test_wavcaps(tmp_path):
+def test_wavcaps_takes_each_subset_s_own_files_and_honours_the_blacklists(tmp_path):
     found = scan("wavcaps", wavcaps(tmp_path / "wc"), tmp_path)
-    assert [(e.path, e.source, e.split) for e in found.entries] == [
-        ("wc/Zip_files/AudioSet_SL/Yabc.flac", "WavCaps AudioSet_SL", "train"),
-        ("wc/Zip_files/FreeSound/17.flac", "WavCaps FreeSound", "train"),
+    assert [(e.path, e.source, e.caption) for e in found.entries] == [
+        (
+            "wc/Zip_files/AudioSet_SL_flac/Yabc.flac",
+            "WavCaps AudioSet_SL",
+            "Someone is talking.",
+        ),
+        ("wc/Zip_files/FreeSound_flac/17.flac", "WavCaps FreeSound", "Someone is talking."),
+        ("wc/Zip_files/other/18.flac", "WavCaps SoundBible", "A cow moos."),
     ]
-    assert found.problems == ["AudioSet_SL/lost: no such file", "FreeSound/lost: no such file"]
+    assert found.problems == [
+        "AudioSet_SL/lost: no such file",
+        "FreeSound/lost: no such file",
+        "FreeSound/5: named by a blacklist of WavCaps",
+        "SoundBible/17: no such file",
+    ]
+
+
+def test_wavcaps_holds_a_twentieth_out_and_a_damaged_blacklist_is_named(tmp_path):
+    table = tmp_path / "fsd.json"
+    rows = [{"id": str(i), "caption": "x"} for i in range(4000)]
+    table.write_text(json.dumps({"data": rows}))
+    splits = [row.split for row in read_wavcaps(tmp_path)]
+    assert splits == [row.split for row in read_wavcaps(tmp_path)]
+    assert 0.04 < splits.count("test") / len(splits) < 0.06
+    (tmp_path / "blacklist.json").write_text('{"FreeSound": 3}')
+    with pytest.raises(InputError, match="blacklist.json: expected an object of lists"):
+        list(read_wavcaps(tmp_path))
+
+
+def test_urbansound8k_holds_out_whole_recordings_in_the_paper_s_number(tmp_path):
+    (tmp_path / "metadata").mkdir()
+    recordings = [number for number in range(1_400) for _ in range(1 + number % 12)][:8732]
+    rows = [
+        f"{number}-{i}.wav,{number},{1 + number % 10},dog_bark"
+        for i, number in enumerate(recordings)
+    ]
+    table = ["slice_file_name,fsID,fold,class", *rows]
+    (tmp_path / "metadata/UrbanSound8K.csv").write_text("\n".join(table))
+    found = list(read_urbansound8k(tmp_path))
+    of_split = {
+        split: {row.name.split("-")[0] for row in found if row.split == split}
+        for split in ("train", "test")
+    }
+    assert sum(row.split == "test" for row in found) == 732 * len(found) // 8732
+    assert not of_split["train"] & of_split["test"]
+
+
+def test_sounds_that_are_too_long_are_left_out_and_not_cut(tmp_path):
+    folder = esc50(tmp_path / "esc")
+    found = scan("esc50", folder, tmp_path, longest=5.0)
+    assert [e.path for e in found.entries] == ["esc/audio/5-2-A-9.wav"]
+    assert found.problems == ["1-1-A-0.wav: 5 s, and only sounds under 5 s are wanted"]
 
 
 @pytest.mark.parametrize(
@@ -128,10 +179,11 @@ def test_wavcaps(tmp_path):
         ("esc50", esc50, ["a dog barks", "a baby cries"]),
     ],
 )
-def test_labels_become_sentences_and_the_last_fold_is_the_test(tmp_path, layout, make, captions):
+def test_labels_become_sentences(tmp_path, layout, make, captions):
     found = scan(layout, make(tmp_path / "set"), tmp_path)
     assert [e.caption for e in found.entries] == captions
-    assert [e.split for e in found.entries] == ["train", "test"]
+    if layout == "esc50":
+        assert [e.split for e in found.entries] == ["train", "test"]
     assert found.entries[0].label.startswith(f"{layout}/") and found.entries[0].kind == "event"
     assert found.entries[0].seconds == pytest.approx(5.0 if layout == "esc50" else 0.5)
 

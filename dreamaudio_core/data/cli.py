@@ -29,6 +29,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     scan.add_argument(
         "--out", type=Path, required=True, metavar="MANIFEST", help="JSON-lines file to write"
     )
+    scan.add_argument(
+        "--longest",
+        type=float,
+        metavar="SECONDS",
+        help="leave out sounds of this length or more (the paper: 10 for WavCaps)",
+    )
     scan.add_argument("--license", help="license of the sounds, instead of the collection's own")
     scan.set_defaults(run=_scan)
 
@@ -131,7 +137,15 @@ def _scan(args: argparse.Namespace) -> int:
                 log.write(json.dumps({"path": entry.path, "seconds": entry.seconds}) + "\n")
 
         try:
-            found = scan(args.layout, args.folder, args.out.parent, known, args.license, each)
+            found = scan(
+                args.layout,
+                args.folder,
+                args.out.parent,
+                known,
+                license=args.license,
+                longest=args.longest,
+                each=each,
+            )
         except DreamAudioError:
             log.close()
             if lengths.stat().st_size == 0:

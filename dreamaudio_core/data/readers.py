@@ -8,9 +8,11 @@ that are missing or cannot be read are reported and left out.
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, Iterator
@@ -23,6 +25,7 @@ from ..language.captions import caption_from_label, clean_stem
 from .bank import BankEntry, is_held_out
 
 LONGEST_EVENT = 5.0
+WAVCAPS_TEST_SHARE = 0.05
 SPLITS = {
     "train": "train",
     "val": "validation",
@@ -34,7 +37,10 @@ SPLITS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What a collection says about one file; `file` is None where the file was not found."""
+    """What a collection says about one file.
+
+    `file` is None where the file was not found; `excluded` says why it must not be used.
+    """
 
     file: Path | None
     name: str
@@ -43,6 +49,7 @@ class Row:
     split: str
     source: str
     license: str
+    excluded: str | None = None
 
 
 @dataclass
@@ -141,22 +148,18 @@ def read_audiocaps(folder: Path) -> Iterator[Row]:
 def read_wavcaps(folder: Path) -> Iterator[Row]:
     """WavCaps: JSON files with a list `data` of {id, caption, ..}, and `ID.flac` in any folder.
 
-    The subset is the JSON file's folder, such as `FreeSound`; a file that lies in a folder of its
-    name is preferred.
+    The subset is the JSON file's folder, such as `FreeSound`; its sounds are those in folders of
+    its name, with or without a suffix (`FreeSound_flac`), else those in folders of no subset: ids
+    are numbers and repeat from subset to subset. Clips that a published blacklist names (a JSON
+    file in a path with `blacklist`, lists of ids by collection) are reported and left out. A
+    twentieth, drawn by the id, is the test split (paper, section IV-B: 95 % and 5 %).
     """
     folder = Path(folder)
+    tables, forbidden = _wavcaps_tables(folder)
+    subsets = {subset for _, subset, _ in tables}
     files = audio_files(folder)
-    found = False
-    for path in sorted(folder.rglob("*.json")):
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: not readable JSON ({error})") from error
-        if not isinstance(content, dict) or not isinstance(content.get("data"), list):
-            continue
-        found = True
-        subset = path.parent.name if path.parent != folder else re.sub(r"_.*", "", path.stem)
-        for number, item in enumerate(content["data"]):
+    for path, subset, data in tables:
+        for number, item in enumerate(data):
             if (
                 not isinstance(item, dict)
                 or not isinstance(item.get("caption"), str)
@@ -166,42 +169,110 @@ def read_wavcaps(folder: Path) -> Iterator[Row]:
                     f"{path}: data[{number}]: expected an object with id and caption, found "
                     f"{str(item)[:60]!r}"
                 )
-            identity = re.sub(r"\.(wav|flac|mp3)$", "", str(item["id"]))
-            matches = files.get(identity, [])
-            own = [p for p in matches if subset in p.relative_to(folder).parts]
+            identity = _wavcaps_id(item["id"])
+            owners = {
+                file: _owner(file.relative_to(folder), subsets) for file in files.get(identity, [])
+            }
+            own = [file for file, owner in owners.items() if owner == subset]
+            shared = [file for file, owner in owners.items() if owner is None]
+            name, label = f"{subset}/{identity}", f"wavcaps/{subset}/{identity}"
+            # A blacklist says `AudioSet` where the subset is called `AudioSet_SL`.
+            blacklisted = any(
+                subset.startswith(collection) and identity in ids
+                for collection, ids in forbidden.items()
+            )
             yield Row(
-                (own or matches or [None])[0],
-                f"{subset}/{identity}",
+                (own or shared or [None])[0],
+                name,
                 item["caption"].strip(),
-                f"wavcaps/{subset}/{identity}",
-                "train",
+                label,
+                "test" if _draw(label) < WAVCAPS_TEST_SHARE else "train",
                 f"WavCaps {subset}",
                 "academic use; sounds under the terms of their source",
+                "named by a blacklist of WavCaps" if blacklisted else None,
             )
-    if not found:
+
+
+def _wavcaps_tables(folder: Path) -> tuple[list[tuple[Path, str, list]], dict[str, set[str]]]:
+    """(file, subset, rows) of each table, and the blacklists' ids by collection."""
+    tables: list[tuple[Path, str, list]] = []
+    forbidden: dict[str, set[str]] = {}
+    for path in sorted(folder.rglob("*.json")):
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: not readable JSON ({error})") from error
+        if "blacklist" in path.relative_to(folder).as_posix().lower():
+            if not isinstance(content, dict) or not all(
+                isinstance(ids, list) for ids in content.values()
+            ):
+                raise InputError(
+                    f"{path}: expected an object of lists of ids by collection, as the published "
+                    "blacklists are"
+                )
+            for collection, ids in content.items():
+                forbidden.setdefault(collection, set()).update(map(_wavcaps_id, ids))
+        elif isinstance(content, dict) and isinstance(content.get("data"), list):
+            own = path.parent != folder
+            subset = path.parent.name if own else re.sub(r"_.*", "", path.stem)
+            tables.append((path, subset, content["data"]))
+    if not tables:
         raise InputError(
             f"{folder}: expected JSON files of WavCaps (an object with a list 'data') in it, "
             "found none"
         )
+    return tables, forbidden
+
+
+def _wavcaps_id(value: object) -> str:
+    return re.sub(r"\.(wav|flac|mp3)$", "", str(value))
+
+
+def _owner(path: Path, subsets: set[str]) -> str | None:
+    """Subset in whose folder a file lies, if in one."""
+    return next(
+        (s for part in path.parts for s in subsets if part == s or part.startswith(f"{s}_")), None
+    )
+
+
+def _draw(name: str) -> float:
+    """A number in [0, 1) that the name alone decides."""
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10**6 / 10**6
 
 
 def read_urbansound8k(folder: Path) -> Iterator[Row]:
-    """UrbanSound8K: `metadata/UrbanSound8K.csv` and `audio/foldN/`; fold 10 is the test split."""
+    """UrbanSound8K: `metadata/UrbanSound8K.csv` and `audio/foldN/`.
+
+    732 of 8,732 clips are the test split (paper, section IV-B). The paper does not say which; here
+    they are whole recordings (`fsID`) in an order drawn by their number, so that no recording is
+    in both splits.
+    """
     folder = Path(folder)
-    for row in _table(
-        _existing(folder, "metadata/UrbanSound8K.csv", "UrbanSound8K.csv"),
-        ("slice_file_name", "fold", "class"),
-    ):
+    table = _existing(folder, "metadata/UrbanSound8K.csv", "UrbanSound8K.csv")
+    rows = list(_table(table, ("slice_file_name", "fsID", "fold", "class")))
+    test = _held_out_recordings([row["fsID"] for row in rows], round(len(rows) * 732 / 8732))
+    for row in rows:
         file = folder / "audio" / f"fold{row['fold']}" / row["slice_file_name"]
         yield Row(
             file if file.is_file() else None,
             row["slice_file_name"],
             caption_from_label(row["class"]),
             f"urbansound8k/{row['class']}",
-            "test" if row["fold"] == "10" else "train",
+            "test" if row["fsID"] in test else "train",
             "UrbanSound8K",
             "CC BY-NC 3.0",
         )
+
+
+def _held_out_recordings(recordings: list[str], wanted: int) -> set[str]:
+    """Recordings that have `wanted` clips together, or as many as fit below that."""
+    chosen, clips = set(), 0
+    counts = Counter(recordings)
+    for recording in sorted(counts, key=lambda name: _draw(f"urbansound8k/{name}")):
+        if clips + counts[recording] <= wanted:
+            chosen.add(recording)
+            clips += counts[recording]
+    return chosen
 
 
 def read_esc50(folder: Path) -> Iterator[Row]:
@@ -273,6 +344,7 @@ def scan(
     base: str | os.PathLike,
     known: dict[str, float] | None = None,
     license: str | None = None,
+    longest: float | None = None,
     each: Callable[[BankEntry | None], Any] | None = None,
 ) -> Scan:
     """Entries of a collection.
@@ -289,6 +361,9 @@ def scan(
         Seconds of paths that were measured before.
     license
         In place of the layout's own.
+    longest
+        Sounds of this many seconds or more are left out (paper, section IV-A: WavCaps' clips of
+        less than 10 s).
     each
         Called for each row with its entry, or None where it was left out.
 
@@ -301,31 +376,12 @@ def scan(
         raise InputError(f"layout: expected one of {', '.join(LAYOUTS)}, found {layout!r}")
     known, result = known or {}, Scan()
     for row in LAYOUTS[layout](Path(folder)):
-        entry = None
-        if row.file is None:
-            result.problems.append(f"{row.name}: no such file")
-        else:
-            path = Path(os.path.relpath(row.file, base)).as_posix()
-            try:
-                seconds = known.get(path) or round(soundfile.info(str(row.file)).duration, 4)
-                if seconds <= 0:
-                    raise soundfile.SoundFileError("no samples")
-                kind = "event" if seconds <= LONGEST_EVENT else "ambience"
-                entry = BankEntry(
-                    path,
-                    row.caption,
-                    row.label,
-                    row.split,
-                    seconds,
-                    row.source,
-                    license or row.license,
-                    kind,
-                )
-                result.entries.append(entry)
-            except (soundfile.SoundFileError, OSError) as error:
-                result.problems.append(
-                    f"{row.name}: cannot be read ({' '.join(str(error).split())})"
-                )
+        try:
+            entry = _entry(row, base, known, license, longest)
+            result.entries.append(entry)
+        except _LeftOut as reason:
+            entry = None
+            result.problems.append(f"{row.name}: {reason}")
         if each is not None:
             each(entry)
     if not result.entries:
@@ -336,3 +392,39 @@ def scan(
             f"unreadable{', the first: ' + result.problems[0] if result.problems else ''})"
         )
     return result
+
+
+class _LeftOut(Exception):
+    """Why a file is not an entry."""
+
+
+def _entry(
+    row: Row,
+    base: str | os.PathLike,
+    known: dict[str, float],
+    license: str | None,
+    longest: float | None,
+) -> BankEntry:
+    if row.excluded:
+        raise _LeftOut(row.excluded)
+    if row.file is None:
+        raise _LeftOut("no such file")
+    path = Path(os.path.relpath(row.file, base)).as_posix()
+    try:
+        seconds = known.get(path) or round(soundfile.info(str(row.file)).duration, 4)
+    except (soundfile.SoundFileError, OSError) as error:
+        raise _LeftOut(f"cannot be read ({' '.join(str(error).split())})") from error
+    if seconds <= 0:
+        raise _LeftOut("cannot be read (no samples)")
+    if longest is not None and seconds >= longest:
+        raise _LeftOut(f"{seconds:g} s, and only sounds under {longest:g} s are wanted")
+    return BankEntry(
+        path,
+        row.caption,
+        row.label,
+        row.split,
+        seconds,
+        row.source,
+        license or row.license,
+        "event" if seconds <= LONGEST_EVENT else "ambience",
+    )
