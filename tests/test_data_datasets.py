@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -196,6 +197,22 @@ def test_concatenation_deals_the_events_of_the_target_to_three_references(bank):
             assert group.caption(1) == group.events[0].reference_caption
     assert counts >= {1, 2, 3, 4}
     assert max(len(CustomizedConcatenation(bank, groups=5)[i].groups) for i in range(20)) > 3
+
+
+def test_concatenation_has_as_many_clips_as_were_drawn_and_fills_the_target(bank):
+    items = [CustomizedConcatenation(bank, "train", seed=1)[i] for i in range(200)]
+    shares = Counter(len(item.events) for item in items)
+    assert set(shares) == {1, 2, 3, 4, 5}
+    # Of 9 clips of 0.3 to 4.8 s some choices of four and five are too long for the target.
+    assert all(shares[number] >= 20 for number in (1, 2, 3, 4))
+    filled = [end(item.events[-1]) for item in items if len(item.events) >= 3]
+    assert max(filled) <= 10.0 + 1e-6 and sum(filled) / len(filled) > 7.0
+
+
+def test_four_references_are_all_filled_where_four_are_asked_for(bank):
+    items = [CustomizedConcatenation(bank, "test", seed=0, groups=4)[i] for i in range(30)]
+    assert {len(item.groups) for item in items} == {4}
+    assert {len(item.events) for item in items} <= {4, 5}
 
 
 def test_overlay_keeps_the_ratio_it_drew(bank):

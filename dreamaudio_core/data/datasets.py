@@ -31,6 +31,8 @@ SECONDS = 10.0
 LONGEST_CLIP = 5.0
 SHORTEST_BASE = 9.5
 MOST_EVENTS = 5
+# Random choices of clips among which the one that fills the target best is taken.
+CHOICES = 12
 SNR_DB = (-15.0, 15.0)
 # Table I of the paper, and ours.
 COUNTS: dict[str, dict[str, int]] = {
@@ -242,28 +244,30 @@ class AudioCapsGeneral(CompositionDataset):
 
 
 class CustomizedConcatenation(CompositionDataset):
-    """One to five clips of at most 5 s after one another, in 10 s (CC).
+    """One to five clips of at most 5 s after one another, which fill 10 s as far as they can (CC).
 
-    The number of clips is drawn evenly; those that no longer fit are left out. They are then dealt
-    at random to the reference audios, none of which stays empty while another holds two.
+    The number of clips is drawn evenly; of some random choices of that many, the longest that fits
+    is taken. They are dealt at random to the reference audios, none of which stays empty while
+    another holds two. For more than the paper's three references (its alignment, K = 4) there are
+    at least as many clips.
     """
 
     name = "concatenation"
 
     def _choose(self) -> None:
         self._pool = self._entries(low=0.1, high=LONGEST_CLIP)
-        self._need(self._pool, MOST_EVENTS, f"clips of at most {LONGEST_CLIP:g} s")
+        # More references than the paper's three are wanted for their number: all are filled.
+        self._least = self.groups if self.groups > 3 else 1
+        self._most = max(MOST_EVENTS, self._least)
+        self._need(self._pool, self._most, f"clips of at most {LONGEST_CLIP:g} s")
 
     def __getitem__(self, index: int) -> Composition:
         rng = self._rng(index)
-        wanted, taken = 1 + int(rng.integers(MOST_EVENTS)), set()
+        wanted = self._least + int(rng.integers(self._most - self._least + 1))
         events: list[Event] = []
         cursor = 0
-        for _ in range(wanted):
-            entry = self._draw(rng, self._pool, taken)
-            clip = None if entry is None else self._clip(entry)
-            if clip is None or cursor + len(clip) > self._samples(SECONDS):
-                continue
+        for entry in self._fitting(rng, wanted):
+            clip = self._clip(entry)
             start = cursor / self.bank.sample_rate
             events.append(self._event(entry, clip, self._clause(entry), start))
             cursor += len(clip)
@@ -271,6 +275,26 @@ class CustomizedConcatenation(CompositionDataset):
         for event in events[1:]:
             text += _joint(rng).format(b=event.reference_caption)
         return self._composition(as_sentence(text), events, self._deal(rng, len(events)))
+
+    def _fitting(self, rng: np.random.Generator, wanted: int) -> list[int]:
+        """Entries with different captions that last 10 s together, or nearly."""
+        best: list[int] = []
+        longest = -1.0
+        for _ in range(CHOICES):
+            taken: set[str] = set()
+            drawn = [self._draw(rng, self._pool, taken) for _ in range(wanted)]
+            found = [entry for entry in drawn if entry is not None]
+            length = sum(min(self.bank.entries[i].seconds, LONGEST_CLIP) for i in found)
+            while length > SECONDS and len(found) > self._least:
+                length -= self.bank.entries[found.pop()].seconds
+            # A choice of the wanted number is better than any of fewer.
+            if length <= SECONDS and (len(found), length) > (len(best), longest):
+                best, longest = found, length
+        if best:
+            return best
+        # Long clips alone: the shortest of the bank are certain to be the best that there is.
+        pool = sorted(self._pool, key=lambda i: self.bank.entries[i].seconds)
+        return pool[: self._least]
 
     def _deal(self, rng: np.random.Generator, count: int) -> list[tuple[list[int], str]]:
         order = rng.permutation(count).tolist()
