@@ -3,7 +3,7 @@
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.scene.scenes import parse_scenes
+from ..dreamaudio_core.scene.scenes import decode_scenes, parse_scenes
 from . import files
 from .types import CATEGORY, References
 
@@ -21,10 +21,7 @@ def _text(file: str, rows: str) -> str:
     path = files.input_file(file, "file")
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"file: expected a .csv or .jsonl file, found {path.name!r}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise InputError(f"file: {path.name!r} is not UTF-8 text; save it as CSV UTF-8") from error
+    return decode_scenes(path.read_bytes(), f"file: {path.name!r}")
 
 
 class LoadScenes(io.ComfyNode):

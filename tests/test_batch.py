@@ -138,6 +138,11 @@ def test_files_of_others_are_never_overwritten(tmp_path):
         with pytest.raises(InputError, match="r1.txt: is there already"):
             render(batch, rows)
     assert [(tmp_path / f"r{k}.txt").read_text() for k in (0, 1)] == ["mine", "mine too"]
+    # Where the suffix is not known beforehand, any file of that name counts.
+    (tmp_path / "r2.ogg").write_text("mine")
+    with Batch(tmp_path, MAKER) as batch:
+        assert [row.name for row in batch.plan(scenes(4))] == ["r3"]
+        assert "r2.ogg: is there already" in batch.report.failed["r2"]
 
 
 def test_a_file_system_without_links_serves_too(tmp_path, monkeypatch):
@@ -147,9 +152,10 @@ def test_a_file_system_without_links_serves_too(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "link", refuse)
     with Batch(tmp_path, MAKER) as batch:
         render(batch, batch.plan(scenes(2), ".txt"))
+        rows = batch.plan(scenes(3))
         (tmp_path / "r2.txt").write_text("mine")
         with pytest.raises(InputError, match="r2.txt: is there already"):
-            render(batch, batch.plan(scenes(3)))
+            render(batch, rows)
     assert everything(tmp_path) == ["r0.txt", "r1.txt", "r2.txt"]
 
 

@@ -155,10 +155,11 @@ class Batch:
         Parameters
         ----------
         suffix
-            Of the results, where it is known: a scene whose file is there, though not from this
-            batch, then fails before it is rendered.
+            Of the results, where it is known. A scene whose file is there, though not from this
+            batch, fails before it is rendered; without a suffix any file of its name counts.
         """
         rows, digest_of = [], SceneDigests()
+        there = {path.stem: path for path in self.folder.iterdir() if path.is_file()}
         for scene in scenes:
             try:
                 row = Row(scene, digest_of(scene))
@@ -171,9 +172,11 @@ class Batch:
                 (self.folder / name).is_file() for name in record["files"]
             )
             if record is None or not whole:
-                path = self.folder / f"{row.name}{suffix}"
-                mine = record is not None and path.name in record["files"]
-                if suffix is not None and path.exists() and not mine:
+                path = there.get(row.name)
+                if suffix is not None:
+                    path = self.folder / f"{row.name}{suffix}"
+                mine = record is not None and path is not None and path.name in record["files"]
+                if path is not None and path.exists() and not mine:
                     self.failed(row, _taken(path))
                 else:
                     rows.append(row)

@@ -214,7 +214,15 @@ class Scene:
 
 
 _PLAIN = ("prompt", "seconds", "negative_prompt")
-SETTINGS = ("missing", "free", "steps", "solver", "guidance", "reference_guidance", "shift")
+SETTINGS: tuple[str, ...] = (
+    "missing",
+    "free",
+    "steps",
+    "solver",
+    "guidance",
+    "reference_guidance",
+    "shift",
+)
 SETTINGS += ("detail", "sample_rate", "variation")
 """Fields of a scene that are settings of `DreamAudio.generate`."""
 SCENE_FIELDS = tuple(f.name for f in dataclasses.fields(Scene) if f.name != "extra")
@@ -258,12 +266,7 @@ def read_scenes(path: str | Path, check_files: bool = True) -> list[Scene]:
         data = path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    # Excel's "Unicode text" is UTF-16 with a mark of its byte order.
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: expected UTF-8 text; save it as CSV UTF-8") from error
+    text = decode_scenes(data, str(path))
 
     def resolve(name: str, label: str) -> Path:
         file = path.parent / name
@@ -272,6 +275,21 @@ def read_scenes(path: str | Path, check_files: bool = True) -> list[Scene]:
         return file
 
     return parse_scenes(text, resolve, str(path))
+
+
+def decode_scenes(data: bytes, label: str = "scenes") -> str:
+    """Text of a scene file.
+
+    Raises
+    ------
+    InputError
+        If it is neither UTF-8 nor UTF-16 with a mark of its byte order, Excel's "Unicode text".
+    """
+    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{label}: expected UTF-8 text; save it as CSV UTF-8") from error
 
 
 def parse_scenes(text: str, resolve: Resolve, label: str = "scenes") -> list[Scene]:
