@@ -1,5 +1,7 @@
 """Load Scenes: many scenes from a table."""
 
+import logging
+
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
@@ -7,6 +9,7 @@ from ..dreamaudio_core.scene.scenes import decode_scenes, parse_scenes
 from . import files
 from .types import CATEGORY, References
 
+log = logging.getLogger(__name__)
 ROWS_BELOW = "rows below"
 SUFFIXES = {".csv", ".json", ".jsonl", ".tsv"}
 DEFAULT_ROWS = """prompt,audio1,caption1,seed
@@ -75,6 +78,12 @@ class LoadScenes(io.ComfyNode):
     @classmethod
     def execute(cls, file, rows) -> io.NodeOutput:
         scenes = parse_scenes(_text(file, rows), files.input_file)
+        unused = sorted({name for scene in scenes for name in scene.settings()} - {"seed"})
+        if unused:
+            log.warning(
+                "DreamAudio Load Scenes: %s: has no output here; set it on the node that takes it",
+                ", ".join(unused),
+            )
         return io.NodeOutput(
             [s.prompt for s in scenes],
             [s.load() for s in scenes],

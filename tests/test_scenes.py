@@ -116,6 +116,7 @@ def test_arguments_are_those_of_generate():
     given = Scene("rain", seed=3, steps=5, missing="silence").arguments()
     assert set(given) <= known and set(SETTINGS) <= set(given)
     assert (given["seeds"], given["steps"], given["missing"]) == ((3,), 5, "silence")
+    assert Scene("rain", free=True).settings() == {"seed": 0, "free": True}
 
 
 def test_the_page_of_scenes_names_every_field():

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..scene.scenes import SETTINGS, Scene, SceneReference
+from ..scene.scenes import Scene, SceneReference
 
 Graph = dict[str, dict[str, Any]]
 PREFIX = "DreamAudio"
@@ -65,7 +65,7 @@ def fill_workflow(graph: Graph, scene: Scene, uploaded: list[str], prefix: str) 
         If the scene has a field that the graph has no place for.
     """
     graph = copy.deepcopy(graph)
-    given = _given(scene)
+    given = {"prompt": scene.prompt, **scene.settings()}
     references = [_inputs(r, name) for r, name in zip(scene.references, uploaded)]
     numbered = {f"{k}{n}": v for n, r in enumerate(references, 1) for k, v in r.items()}
     everything = {"name": scene.name, "seconds": "", "negative_prompt": "", **given, **numbered}
@@ -93,14 +93,6 @@ def fill_workflow(graph: Graph, scene: Scene, uploaded: list[str], prefix: str) 
                 f"{{{{{name}}}}}; leave the field out, or add one of them"
             )
     return graph
-
-
-def _given(scene: Scene) -> dict[str, Any]:
-    """Fields that a scene sets; those left to the model are left to the workflow."""
-    defaults = Scene("")
-    names = ("seconds", "negative_prompt", *SETTINGS)
-    found = {n: getattr(scene, n) for n in names if getattr(scene, n) != getattr(defaults, n)}
-    return {"prompt": scene.prompt, "seed": scene.seed, **found}
 
 
 def _inputs(reference: SceneReference, audio: str) -> dict[str, Any]:

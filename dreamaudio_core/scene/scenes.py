@@ -207,6 +207,15 @@ class Scene:
         prefix = f"{self.name}: " if self.name else ""
         return tuple(r.load(f"{prefix}reference {k}") for k, r in enumerate(self.references, 1))
 
+    def settings(self) -> dict[str, Any]:
+        """Fields apart from prompt and references that the scene sets, and does not leave to the
+        model; always its seed.
+        """
+        defaults = {f.name: f.default for f in dataclasses.fields(self)}
+        names = ("seconds", "negative_prompt", *SETTINGS)
+        given = {name: getattr(self, name) for name in names}
+        return {"seed": self.seed, **{n: v for n, v in given.items() if v != defaults[n]}}
+
     def arguments(self) -> dict[str, Any]:
         """Keywords of `DreamAudio.generate`, with the references loaded."""
         given = {name: getattr(self, name) for name in (*_PLAIN, *SETTINGS)}
