@@ -63,7 +63,7 @@ def vary(waveform: Tensor, sample_rate: int, amount: float, drawn: Tensor) -> Te
     waveform
         [channels, T]; all channels are changed alike.
     amount
-        From 0 (the sound itself) to 1 (another take of the same thing).
+        From 0 (the sound itself) over 0.5 (another take of the same thing) to 1 (a similar thing).
     drawn
         What to change it by, [DRAWS] in [-1, 1): pitch, length, level, and the filter's points.
 
