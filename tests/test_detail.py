@@ -143,7 +143,7 @@ def test_stereo_keeps_its_image_and_pan_moves_it():
 
 def test_what_no_reference_accounts_for_comes_from_the_network(crow):
     network = torch.zeros(32_000)
-    network[24_000:30_000] = noise(6_000, level=-10.0)
+    network[24_000:30_000] = noise(6_000, level=-20.0)
     place = [(Placement(0.1, crow.seconds),)]
     out, rate = render([crow], place, network=network)
     want = resample(network, 16_000, rate)
@@ -153,6 +153,16 @@ def test_what_no_reference_accounts_for_comes_from_the_network(crow):
     assert abs(10.0 * math.log10(float(got.square().sum() / want.square().sum()))) < 1.0
     silent, _ = render([crow], place, network=network, rest=False)
     assert silent[0, round(1.2 * rate) :].abs().max() < 10 ** (-90 / 20)
+
+
+def test_what_the_network_adds_is_no_louder_than_the_references(crow):
+    network = torch.zeros(32_000)
+    network[24_000:30_000] = noise(6_000, level=10.0)
+    out, rate = render([crow], [(Placement(0.1, crow.seconds),)], network=network)
+    peak = crow.original.waveform.abs().max()
+    added = out[0, round(1.3 * rate) :].abs().max()
+    assert 0.7 * peak < added < 1.2 * peak
+    assert out[0, : round(1.3 * rate)].abs().max() == pytest.approx(float(peak), rel=0.1)
 
 
 def test_no_detail_is_the_networks_output(crow):

@@ -26,6 +26,7 @@ from ..audio.mel import LogMel, mel_filterbank
 from ..audio.resample import resample
 from ..config import AudioConfig
 from ..errors import InputError
+from ..scene.reference import NETWORK_PEAK
 from ..scene.timeline import Placement
 from .events import Event, network_mix
 
@@ -300,7 +301,9 @@ def _level(out: Tensor, mix: Tensor, rate: int, mix_rate: int) -> float:
 def _rest(
     network: Tensor, mel: Tensor, reference_mel: Tensor, change: Tensor, audio: AudioConfig
 ) -> Tensor:
-    """The network's waveform [samples] where no reference accounts for it."""
+    """The network's waveform [samples] where no reference accounts for it, no louder than the
+    references that it was given: a wild sound of its own would take the whole mix down.
+    """
     open_gate = (mel > reference_mel + GATE) & (mel > AUDIBLE)
     gate = (_smooth(open_gate.float(), GATE_SMOOTHING, 1) > 0.5).float()
     if not gate.any():
@@ -310,4 +313,5 @@ def _rest(
     spectrum = _stft(network.cpu(), audio.sample_rate)
     index = torch.arange(spectrum.shape[-1]).clamp(max=len(mask) - 1)
     filters = (mask[index] @ _spread(audio, audio.sample_rate).T).T
-    return _istft(spectrum * filters, audio.sample_rate, len(network))
+    added = _istft(spectrum * filters, audio.sample_rate, len(network))
+    return added * (NETWORK_PEAK / added.abs().max().clamp(min=NETWORK_PEAK))
