@@ -137,6 +137,9 @@ def test_stereo_keeps_its_image_and_pan_moves_it():
     assert out.shape[0] == 2 and out[0].abs().max() < 1e-5
     power = out.square().sum() / (2.0 * mono.original.waveform.square().sum())
     assert power == pytest.approx(1.0, rel=1e-3)
+    out, _ = render([mono], [(Placement(0.5, mono.seconds, pan=-1.0, pan_end=1.0),)])
+    begin, end = out[:, 22_050:24_050].abs().amax(1), out[:, 42_000:44_000].abs().amax(1)
+    assert begin[0] > 5.0 * begin[1] and end[1] > 5.0 * end[0]
     center, _ = render([mono], [(Placement(0.5, mono.seconds),)])
     assert center.shape[0] == 1
 

@@ -232,3 +232,43 @@ def test_words_of_a_caption_are_no_pause(arrange):
     # The same words outside of a caption are one.
     paused = arrange("A dog barks. After a long break a crow caws.", DOG, CROW)
     assert paused.places[1][0].start - paused.places[0][-1].start > 2.0
+
+
+@pytest.mark.parametrize(
+    "prompt, language, count",
+    [
+        ("un chien aboie trois fois, puis une porte claque", "French", 3),
+        ("Ein Hund bellt zweimal, dann klingelt das Telefon", "German", 2),
+        ("un perro ladra dos veces y luego suena un teléfono", "Spanish", 2),
+        ("il cane abbaia, poi il telefono", "Italian", 1),
+        ("een hond blaft en daarna gaat de telefoon", "Dutch", 1),
+        ("狗叫两次，然后下雨", "another script", 2),
+    ],
+)
+def test_prompts_in_other_languages_are_told(arrange, prompt, language, count):
+    layout = arrange(prompt, DOG, ("a phone rings", 1.2))
+    assert language in layout.warnings[0] and "English" in layout.warnings[0]
+    assert len(layout.places[0]) == count
+    assert starts(layout, 0)[-1] < starts(layout, 1)[0]
+
+
+def test_english_is_not_taken_for_another_language(arrange):
+    for prompt in ("a dog barks as the bell is rung", "dog on the left, phone", "dog phone", ""):
+        assert not any("English" in w for w in arrange(prompt, DOG).warnings), prompt
+
+
+def test_movement_across_the_stereo_image(arrange):
+    for prompt, side in (
+        ("a car passes by from left to right", 1),
+        ("a car approaches from the left and leaves to the right", 1),
+        ("a car drives past from right to left", -1),
+    ):
+        (place,) = arrange(prompt, ("a car drives past", 4.0)).places[0]
+        assert side * place.pan < -0.5 and side * place.pan_end > 0.5
+
+
+def test_misspelt_words_of_time_and_repeated_words(arrange):
+    layout = arrange("dog barks tweice in the distence", DOG)
+    assert len(layout.places[0]) == 2 and layout.places[0][0].gain < 0
+    layout = arrange("beep beep beep BOOM", ("a beep", 0.2), ("an explosion", 2.0))
+    assert len(layout.places[0]) == 3 and len(layout.places[1]) == 1

@@ -299,7 +299,7 @@ def test_starts():
 @pytest.mark.parametrize(
     "name, count",
     [
-        ("dreamaudio_core/evaluation/prompts.jsonl", 256),
+        ("dreamaudio_core/evaluation/prompts.jsonl", 318),
         ("dreamaudio_core/evaluation/prompts_locked.jsonl", 128),
         ("dreamaudio_core/data/fantasy.jsonl", 25),
         ("recipes/mini/arranger_prompts.jsonl", 50),

@@ -16,7 +16,7 @@ FULL = Arrangement(
         ArrangedReference(
             "a crow caws",
             True,
-            (Placement(0.5, 0.48), Placement(2.0, 0.4, -6.0, 0.1, 0.01, 0.2, -1.0, True)),
+            (Placement(0.5, 0.48), Placement(2.0, 0.4, -6.0, 0.1, 0.01, 0.2, -1.0, 0.5, True)),
             "set by hand",
         ),
         ArrangedReference("wind", True, None, "placed by the network"),

@@ -123,7 +123,8 @@ def _common(item: Scene, timeline: Timeline) -> Iterable[str]:
         if count is None:
             least, most = 1, len(places)
         if not least <= len(places) <= most:
-            yield f"reference {number} sounds {len(places)} times, expected {count or 'it'}"
+            wanted = "it" if count is None else count
+            yield f"reference {number} sounds {len(places)} times, expected {wanted}"
         for place in places:
             if place.start < 0 or place.duration < 0.03 or _end(place) > _seconds(item) + 0.05:
                 yield f"reference {number} does not lie in the target"
@@ -239,8 +240,7 @@ def _distances(item: Scene, timeline: Timeline) -> Iterable[str]:
 
 def _pan(place: Placement) -> tuple[float, float]:
     """Positions at the start and at the end."""
-    pan = getattr(place, "pan", 0.0)
-    return (float(pan[0]), float(pan[-1])) if isinstance(pan, (tuple, list)) else (pan, pan)
+    return place.pan, place.pan if place.pan_end is None else place.pan_end
 
 
 def _levels(item: Scene, timeline: Timeline) -> Iterable[str]:

@@ -21,6 +21,12 @@ _AT = r"(?:(?:at|on|@|around|about|approximately|exactly|ca|t =|starting at|star
 _QUIET = r"(?:silence|quiet|pause|nothing|break|gap|stillness|rest)"
 _CLAUSE_END = r"(?=$| ?[,.;:!?)/\]\n]| and\b| then\b| on\b| in\b| but\b| while\b| the\b)"
 
+_THE = r"(?:the |your |our )?(?:far )?"
+_SIDE = r"(?: (?:side|ear|channel|speaker))?(?![a-z])"
+_MOVES = r"(?:(?:pan|pann|pass|mov|go|com|travel|sweep|fly|flie|driv|cross|approach|enter)(?:es|s|ing|e|ed)? )?(?:(?:by|over|past|across) )?"
+# What stands between both sides, as in "from the left and leaves to the right".
+_ON = r"(?:side |(?:,|and|then) ){0,3}(?:(?:leaves?|leaving|goes|going|exits?|exiting|moves|moving|vanish(?:es|ing)|disappears?|passes|passing) )?(?:off |out |away |over |across )?"
+
 
 @dataclass(frozen=True)
 class Cue:
@@ -86,6 +92,7 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         _floats,
     ),
     ("range", rf"from {_N} (?:to|until|till) {_N}", _floats),
+    ("range", rf"from second {_N} (?:to|until|till) (?:second )?{_N}", _floats),
     (
         "between",
         rf"(?:with )?(?:an? )?(?:{_QUIET} of )?(?:1 |a )s(?:econd)? (?:{_QUIET} )?(?:in )?between(?: (?:each|them|one another))?(?: other)?",
@@ -192,18 +199,8 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
     ),
     ("times", rf"times {_N}", _floats),
     # Fades and movement
-    (
-        "moves",
-        r"(?:passing |passes |moving |moves |goes |going )?(?:by )?from (?:the )?left to (?:the )?right",
-        _fixed(1.0),
-    ),
-    (
-        "moves",
-        r"(?:passing |passes |moving |moves |goes |going )?(?:by )?from (?:the )?right to (?:the )?left",
-        _fixed(-1.0),
-    ),
-    ("moves", r"left to right", _fixed(1.0)),
-    ("moves", r"right to left", _fixed(-1.0)),
+    ("moves", rf"{_MOVES}(?:from )?{_THE}left {_ON}to {_THE}right{_SIDE}", _fixed(1.0)),
+    ("moves", rf"{_MOVES}(?:from )?{_THE}right {_ON}to {_THE}left{_SIDE}", _fixed(-1.0)),
     (
         "pan",
         r"(?:panned |hard |far )*(?:on|to|in|from|at)? ?(?:the |your |our )?(?:far )?(?:left)(?: (?:side|ear|channel|speaker|hand side))?(?![a-z])",
@@ -214,7 +211,7 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         r"(?:panned |hard |far )*(?:on|to|in|from|at) (?:the |your |our )?(?:far )?(?:right)(?: (?:side|ear|channel|speaker|hand side))?(?! (?:at|after|before|in the|when)\b)(?![a-z])",
         _fixed(1.0),
     ),
-    ("pan", r"(?:panned|hard) right", _fixed(1.0)),
+    ("pan", r"(?:panned|hard|off(?: ?- ?| )?screen|screen|camera|stage|frame) right", _fixed(1.0)),
     ("fade_in", r"(?:slowly )?fad(?:e|es|ing|ed) in(?: slowly| gradually)?", _fixed()),
     (
         "fade_out",

@@ -14,6 +14,8 @@ SHORTEST = 0.06
 # Longest part of a long sound among others, as a share of the target (5 s of 10.24 s).
 _LONGEST = 5.0 / 10.24
 _SEVERAL = 4
+# How far to a side a sound goes that moves across the stereo image.
+_SIDE = 0.8
 
 
 @dataclass
@@ -432,5 +434,6 @@ class _Solver:
             float(event.gain or 0.0),
             fade_in=fade if event.fade_in else 0.0,
             fade_out=fade if event.fade_out else 0.0,
-            pan=event.pan,
+            pan=-_SIDE * event.moves if event.moves else event.pan,
+            pan_end=_SIDE * event.moves if event.moves else None,
         )

@@ -10,6 +10,7 @@ from functools import lru_cache
 from .captions import present_participle, third_person, word_tables
 from .cues import grammar
 from .numbers import tokenize
+from .spelling import within_one_letter
 
 # Cosine similarity of texts, [len(a), len(b)], as the caller's text encoder sees them.
 Similarity = Callable[[Sequence[str], Sequence[str]], Sequence[Sequence[float]]]
@@ -75,20 +76,6 @@ def _families() -> dict[str, frozenset[int]]:
     return {word: frozenset(numbers) for word, numbers in found.items()}
 
 
-def _distance_one(a: str, b: str) -> bool:
-    """Whether one letter is missing, too much, wrong or swapped with the next."""
-    if abs(len(a) - len(b)) > 1 or a == b:
-        return a == b
-    i = 0
-    while i < min(len(a), len(b)) and a[i] == b[i]:
-        i += 1
-    if len(a) == len(b):
-        swapped = a[i : i + 2] == b[i : i + 2][::-1] and a[i + 2 :] == b[i + 2 :]
-        return swapped or a[i + 1 :] == b[i + 1 :]
-    longer, shorter = (a, b) if len(a) > len(b) else (b, a)
-    return longer[i + 1 :] == shorter[i:]
-
-
 @lru_cache(maxsize=65536)
 def alike(a: str, b: str) -> float:
     """How well a word of a prompt stands for a word of a caption, 0 to 1."""
@@ -111,9 +98,9 @@ def alike(a: str, b: str) -> float:
         and short not in ("ing",)
     ):
         return 0.6
-    if len(a) >= 4 and len(b) >= 4 and _distance_one(a, b):
+    if len(a) >= 4 and len(b) >= 4 and within_one_letter(a, b):
         return 0.7
-    if len(a) == len(b) == 3 and a != b and sorted(a) == sorted(b) and _distance_one(a, b):
+    if len(a) == len(b) == 3 and a != b and sorted(a) == sorted(b) and within_one_letter(a, b):
         return 0.7
     return 0.0
 

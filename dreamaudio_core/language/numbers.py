@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .spelling import corrected
+
 _UNITS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen "
     "sixteen seventeen eighteen nineteen"
@@ -89,7 +91,7 @@ def _raw(text: str) -> list[Token]:
                 Token(_TRANSLATED.get(w, w), start + a, start + b) for w, a, b in _foreign(found)
             ]
         else:
-            tokens.append(Token(found.replace("’", "'"), start, end))
+            tokens.append(Token(corrected(found.replace("’", "'")), start, end))
     return tokens
 
 
@@ -199,6 +201,8 @@ def tokenize(text: str) -> list[Token]:
             )
         ):
             out = ["1"]
+        if text_ == "one" and word(i + 1) == "after" and word(i + 2) in ("another", "the"):
+            out = ["one"]
         if (
             out == [text_]
             and text_.isdigit()

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from .cues import Cue, find_cues, grammar
-from .mentions import Matcher, Similarity, caption_from_name, stem, stopwords, verb_forms
+from .foreign import foreign_language, translate
+from .mentions import Matcher, Similarity, alike, caption_from_name, stem, stopwords, verb_forms
 from .numbers import tokenize
 
 _HARD = {
@@ -198,7 +199,8 @@ class _Reader:
     def __init__(self, prompt: str, matcher: Matcher, seconds: float, wanted: Sequence[bool] = ()):
         self.wanted = list(wanted)
         self.prompt, self.matcher, self.seconds = prompt, matcher, seconds
-        self.tokens = tokenize(prompt)
+        self.language = foreign_language(prompt)
+        self.tokens = translate(tokenize(prompt)) if self.language else tokenize(prompt)
         self.enumerators = self._enumerators()
         caption_words = {w for words in matcher.words for w in words}
         stems = {stem(w) for w in caption_words}
@@ -359,11 +361,26 @@ class _Reader:
                 ):
                     flush()
                     self.elements.append(("break", "article"))
+                elif self._ends_run(run, token.text):
+                    flush()
+                    self.elements.append(("break", "article"))
                 add(i)
             i += 1
         flush()
         self.elements.append(("break", "hard"))
         self._returns()
+
+    def _ends_run(self, run: Sequence[int], word: str) -> bool:
+        """Whether a word after a repeated one ("beep beep boom") is of another caption."""
+        last = [self.tokens[i].text for i in run[-2:]]
+        if len(last) < 2 or last[0] != last[1] or word == last[0] or word in stopwords():
+            return False
+        names = [
+            {c for c in self.matcher.words[k] for w in (word,) if alike(w, c) >= 0.7}
+            for k in range(len(self.matcher.captions))
+        ]
+        own = [any(alike(last[0], c) >= 0.7 for c in words) for words in self.matcher.words]
+        return any(found and not mine for found, mine in zip(names, own))
 
     def _returns(self) -> None:
         """An empty part where the prompt returns to a sound without naming it ("then quietly")."""
@@ -421,6 +438,7 @@ class _Reader:
     def label(self) -> None:
         """Give each part the caption that it names, joining parts that were cut too finely."""
         self._score()
+        self._drop_levels()
         out: list[tuple[str, object]] = []
         for element in self.elements:
             kind, value = element
@@ -458,6 +476,20 @@ class _Reader:
             total, lexical, cosine = row[k]
             if total >= _NAMES or lexical >= _LEXICAL or cosine >= _COSINE:
                 part.group, part.score, part.lexical = k, total, lexical
+
+    def _drop_levels(self) -> None:
+        """A part of nothing but words of loudness ("very distant") is no sound."""
+        for part in [p for p in self.parts if p.group is None and p.words]:
+            cues = [self.cue_at.get(i) for i in range(part.first, part.last)]
+            said = {
+                t.text
+                for t, cue in zip(self.tokens[part.first : part.last], cues)
+                if cue is not None and cue.kind == "gain"
+            }
+            if said and set(part.words) <= said:
+                self.elements = [e for e in self.elements if e[1] is not part]
+        self.parts = [v for k, v in self.elements if k == "part"]
+        self._score()
 
     def _best(self, row: Sequence[tuple[float, float, float]]) -> int:
         """The caption that fits best; one that the network does not find asked for fits less."""
@@ -598,6 +630,8 @@ class _Reader:
                     active = True
                 elif value.kind == "denied" and previous is not None:
                     previous.denied = True
+                    last = self.tokens[value.last - 1].text
+                    active = last.endswith("n't") or last == "not"
                 elif value.kind in ("forward", "backward"):
                     active = False
             elif kind == "part":
@@ -643,12 +677,14 @@ def read_prompt(
     reader = _Reader(prompt, matcher, seconds, wanted)
     reader.label()
     reader.denied()
-    _share_out(reader, groups, wanted)
+    language = reader.language
+    _share_out(reader, groups, wanted, language is not None)
     reading = Reading(groups, members, [], set(), [], [], seconds)
-    if any(ord(c) > 0x24F and c.isalpha() or ord(c) > 0x1F000 for c in prompt):
+    if language is not None:
+        named = "is in" if " " in language else "seems to be"
         reading.warnings.append(
-            "the prompt is not English: only the order of its clauses, figures and marks "
-            "were read; write prompt and captions in English"
+            f"the prompt {named} {language}: only the order of its clauses, figures and marks were "
+            "read; write prompt and captions in English"
         )
     _Builder(reader, reading).build()
     reading.terse = reader.is_terse()
@@ -660,8 +696,12 @@ def read_prompt(
     return reading
 
 
-def _share_out(reader: _Reader, groups: Sequence[str], wanted: Sequence[bool]) -> None:
-    """Give references that no part names the parts that fit them best, nameless ones the rest."""
+def _share_out(
+    reader: _Reader, groups: Sequence[str], wanted: Sequence[bool], foreign: bool
+) -> None:
+    """Give references that no part names the parts that fit them best, nameless ones the rest, and
+    to a foreign prompt's parts the references in their order.
+    """
     positive = [p for p in reader.parts if not p.denied]
     taken = {p.group for p in reader.parts if p.group is not None}
     rows = {id(p): row for p, row in zip(reader.parts, reader.rows)}
@@ -684,7 +724,7 @@ def _share_out(reader: _Reader, groups: Sequence[str], wanted: Sequence[bool]) -
             taken.add(k)
     nameless = [k for k in range(len(groups)) if k not in taken]
     free = [p for p in positive if p.group is None and p.words]
-    foreign = not any(p.group is not None for p in positive)
+    foreign = foreign or not any(p.group is not None for p in positive)
     if nameless and free and (foreign or all(not groups[k] for k in nameless)):
         if len(free) >= len(nameless):
             for k, part in zip(nameless, free):
@@ -1210,12 +1250,14 @@ class _Builder:
                 or "go on" in part.text
             )
             definite = self.reader.tokens[part.first].text == "the"
+            compared = relation == "" and self._compared(part)
             if (
                 relation == "backward"
                 or prefix
                 or subject
                 or forward_verb
                 or ((fades or bed) and definite)
+                or compared
             ):
                 self.by_part[id(part)] = same[-1]
                 return same[-1]
@@ -1240,6 +1282,11 @@ class _Builder:
         event.other = again
         self.by_part[id(part)] = event
         return event
+
+    def _compared(self, part: _Part) -> bool:
+        """Whether a part says only how loud a sound named before is ("wind quieter")."""
+        words = [t.text for t in self.reader.tokens[part.first : part.last]]
+        return bool({"quieter", "louder", "softer", "fainter"} & set(words))
 
     def _cell(self, at: int) -> list[tuple[str, object]]:
         """Elements around one, up to the next parts and breaks."""
@@ -1388,7 +1435,8 @@ class _Builder:
         if event.group is None and cue.kind != "every":
             pass
         if cue.kind == "for_or_at":
-            kind = "for" if leads and not self._clock_list() else "at"
+            numbered = bool(self.reader.enumerators)
+            kind = "for" if (leads or numbered) and not self._clock_list() else "at"
         elif cue.kind == "after":
             kind = "at" if event.gap is None else ""
         else:
@@ -1481,6 +1529,7 @@ class _Builder:
             event.reasons.append(f"{said} -> {'left' if values[0] < 0 else 'right'}")
         elif kind == "moves":
             event.moves = values[0]
+            event.reasons.append(f"{said} -> moves to the {'right' if values[0] > 0 else 'left'}")
 
     def _clock_list(self) -> bool:
         """Whether bare times lead all parts of a list and grow ("2 s dog, 5 s door")."""

@@ -142,7 +142,7 @@ def render_detail(
     change = _smooth(mel - reference_mel, *SMOOTHING)
     change = LIMIT * torch.tanh(change / LIMIT)
     shares = _shares(stems, audio, len(mel))
-    stereo = any(len(e.waveform) > 1 or e.pan != 0.0 for e in events)
+    stereo = any(len(e.waveform) > 1 or e.pan != 0.0 or e.pan_end != 0.0 for e in events)
     length = round(len(network) * rate / audio.sample_rate)
     out = torch.zeros(2 if stereo else 1, length)
     spread = _spread(audio, rate)
@@ -264,13 +264,15 @@ def _panned(event: Event) -> Tensor:
     """[1 or 2, T]: equal power for a mono sound, balance for a stereo one; more channels are mixed
     to left and right in their order.
     """
-    sound, pan = event.waveform, event.pan
+    sound = event.waveform
+    if len(sound) == 1 and event.pan == event.pan_end == 0.0:
+        return sound
+    # One position where the sound stays, else one for each sample.
+    count = 1 if event.pan == event.pan_end else sound.shape[-1]
+    pan = torch.linspace(event.pan, event.pan_end, count)
     if len(sound) == 1:
-        if pan == 0.0:
-            return sound
         angle = (pan + 1.0) * math.pi / 4.0
-        sides = torch.tensor([math.cos(angle), math.sin(angle)]) * math.sqrt(2.0)
-        return sound * sides[:, None]
+        return sound * torch.stack([angle.cos(), angle.sin()]) * math.sqrt(2.0)
     if len(sound) > 2:
         # Left, right, center, low frequencies, surround left, right (the order of WAVE and FLAC).
         sides = torch.full((2, len(sound)), math.sqrt(0.5))
@@ -278,8 +280,7 @@ def _panned(event: Event) -> Tensor:
         if len(sound) >= 6:
             sides[0, 5::2], sides[1, 4::2] = 0.0, 0.0
         sound = sides @ sound
-    balance = torch.tensor([min(1.0, 1.0 - pan), min(1.0, 1.0 + pan)])
-    return sound * balance[:, None]
+    return sound * torch.stack([1.0 - pan, 1.0 + pan]).clamp(max=1.0)
 
 
 def _add(out: Tensor, part: Tensor, begin: int) -> None:

@@ -33,14 +33,15 @@ class Event:
         [channels, T] at the original's rate and level, with gains and fades.
     original
         What it was made of.
-    pan
-        From -1 (left) to 1 (right).
+    pan, pan_end
+        From -1 (left) to 1 (right), at its start and at its end.
     """
 
     start: float
     waveform: Tensor
     original: Original
     pan: float
+    pan_end: float
 
     @property
     def seconds(self) -> float:
@@ -103,7 +104,8 @@ def _event(reference: Reference, place: Placement, variation: float, drawn: Tens
         part = vary(part, rate, variation, drawn)
     part = fade(part, round(place.fade_in * rate), round(place.fade_out * rate))
     part = part * 10.0 ** ((place.gain + reference.gain) / 20.0)
-    return Event(place.start, part, original, place.pan)
+    pan_end = place.pan if place.pan_end is None else place.pan_end
+    return Event(place.start, part, original, place.pan, pan_end)
 
 
 def _offset(index: int, waveform: Tensor) -> Tensor:

@@ -39,6 +39,9 @@ class Placement:
         Seconds.
     pan
         From -1 (left) to 1 (right).
+    pan_end
+        Where a sound that moves across the stereo image arrives at its end; `None` keeps it at
+        `pan`.
     pinned
         Set by hand: a new reading of the prompt leaves it where it is.
     """
@@ -50,6 +53,7 @@ class Placement:
     fade_in: float = 0.0
     fade_out: float = 0.0
     pan: float = 0.0
+    pan_end: Optional[float] = None
     pinned: bool = False
 
 
@@ -165,7 +169,8 @@ _REFERENCE = {f.name for f in dataclasses.fields(ArrangedReference)}
 _PLACEMENT = {f.name for f in dataclasses.fields(Placement)}
 _SECONDS = (0.0, 3600.0)
 # Smallest and largest value of each number; the rest are seconds.
-_RANGES = {"gain": (-120.0, 60.0), "pan": (-1.0, 1.0)}
+_RANGES = {"gain": (-120.0, 60.0), "pan": (-1.0, 1.0), "pan_end": (-1.0, 1.0)}
+_MAY_BE_NULL = {"offset", "pan_end"}
 
 
 def _object(values: Any, name: str, needed: set[str], known: set[str]) -> dict[str, Any]:
@@ -204,7 +209,7 @@ def parse_placement(values: Any, name: str) -> Placement:
     if not isinstance(pinned, bool):
         raise InputError(f"{name}.pinned: expected true or false, found {pinned!r:.60}")
     numbers: dict[str, Any] = {
-        key: None if key == "offset" and values[key] is None else _number(values, key, name)
+        key: None if key in _MAY_BE_NULL and values[key] is None else _number(values, key, name)
         for key in values
         if key != "pinned"
     }
