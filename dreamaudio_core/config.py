@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Iterator, get_type_hints
 
+from .config_values import checked
 from .errors import CheckpointError
 
 
@@ -270,8 +271,10 @@ def vocoder_config_class(values: dict[str, Any], where: str = "config") -> type:
     """Configuration class of a vocoder by the field `kind`, BigVGAN's where there is none."""
     kinds = {"bigvgan": VocoderConfig, "vocos": VocosConfig}
     kind = values.get("kind", "bigvgan")
-    if kind not in kinds:
-        raise CheckpointError(f"{where}: kind: expected {' or '.join(kinds)}, found {kind!r}")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise CheckpointError(
+            f"{where}: kind: expected {' or '.join(kinds)}, found {repr(kind)[:60]}"
+        )
     return kinds[kind]
 
 
@@ -281,7 +284,7 @@ def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
     Raises
     ------
     CheckpointError
-        If a key is unknown or a value has the wrong type.
+        If a key is unknown, or a value has the wrong type or is out of all reason.
     """
     if not isinstance(values, dict):
         raise CheckpointError(f"{where}: expected a JSON object, found {type(values).__name__}")
@@ -302,17 +305,43 @@ def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
         "arranger": ArrangerConfig,
         "sampling": SamplingConfig,
     }
-    built = {}
+    built, hints = {}, get_type_hints(cls)
     for name, value in values.items():
-        if cls is ModelConfig and name in parts and value is not None:
-            value = from_dict(parts[name], value, f"{where}.{name}")
-        elif isinstance(value, list):
-            value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
-        built[name] = value
+        if cls is ModelConfig and name in parts:
+            if value is not None or name != "arranger":
+                value = from_dict(parts[name], value, f"{where}.{name}")
+            built[name] = value
+        else:
+            built[name] = checked(name, value, hints[name], where)
     try:
-        return cls(**built)
+        config = cls(**built)
     except TypeError as error:
         raise CheckpointError(f"{where}: {error}") from error
+    if isinstance(config, VAEConfig) and config.patch_size > 1 and config.multipliers != (1,):
+        raise CheckpointError(
+            f"{where}: multipliers: expected [1] with patches, found {list(config.multipliers)}"
+        )
+    for name, width, part in _divisions(config):
+        if width % part:
+            raise CheckpointError(
+                f"{where}: {name}: expected a divisor of the width {width}, found {part}"
+            )
+    return config
+
+
+def _divisions(config: Any) -> Iterator[tuple[str, int, int]]:
+    """(field, a width of the network, what has to divide it) of a configuration."""
+    if isinstance(config, MRCConfig):
+        for level, multiplier in enumerate(config.multipliers):
+            width = config.model_channels * multiplier
+            yield "groups", width, config.groups
+            if level in config.attention_levels:
+                yield "head_dim", width, config.head_dim
+    elif isinstance(config, VAEConfig) and config.patch_size == 1:
+        for multiplier in config.multipliers:
+            yield "groups", config.channels * multiplier, config.groups
+    elif isinstance(config, ArrangerConfig):
+        yield "heads", config.hidden, config.heads
 
 
 _DDPM = SamplingConfig(steps=200)
