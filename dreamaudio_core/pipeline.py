@@ -237,7 +237,7 @@ class DreamAudio(TextStages):
                 return guided
             return torch.where(quiet, to_silence, guided)
 
-        return self.objective.sample(
+        latents = self.objective.sample(
             predict,
             noise,
             steps=settings.steps,
@@ -247,6 +247,7 @@ class DreamAudio(TextStages):
             start=start,
             callback=callback,
         )
+        return _finite(latents, "sampled latents")
 
     def _conditions(
         self,
@@ -312,7 +313,7 @@ class DreamAudio(TextStages):
     def decode(self, latents: Tensor) -> Tensor:
         """Log-mels [B, 1, frames, bands] of scaled latents [B, C, T, F], float32."""
         dtype = next(self.vae.parameters()).dtype
-        return self.vae.decode(latents.to(self.device, dtype)).float()
+        return _finite(self.vae.decode(latents.to(self.device, dtype)).float(), "decoded mel")
 
     @torch.inference_mode()
     def vocode(self, mel: Tensor, seconds: float | None = None) -> Tensor:
@@ -326,7 +327,7 @@ class DreamAudio(TextStages):
             waveform = self.griffin_lim.refine(waveform[:, 0], mel.float(), iterations)[:, None]
         if seconds is not None:
             waveform = waveform[..., : round(seconds * self.config.audio.sample_rate)]
-        return waveform
+        return _finite(waveform, "waveform of the vocoder")
 
     @torch.inference_mode()
     def codec(self, waveform: Tensor) -> Tensor:
@@ -577,3 +578,13 @@ def _fit_start(start_latent: Tensor, noise: Tensor, seconds: float) -> Tensor:
             f"found {list(start_latent.shape)}; encode a sound of {seconds:g} s"
         )
     return start_latent.to(noise).expand_as(noise)
+
+
+def _finite(values: Tensor, what: str) -> Tensor:
+    """The values, unless one is NaN or infinite: a silent file must not pass as a result."""
+    if not torch.isfinite(values).all():
+        raise InputError(
+            f"{what}: NaN or infinite values; either what went in has them already, or the weights "
+            "do not bear the precision: use float32, or other weights"
+        )
+    return values

@@ -1,6 +1,7 @@
 """The pipeline on small random weights in real model folders: stages, counts, seeds, damage."""
 
 import logging
+import math
 from dataclasses import replace
 
 import pytest
@@ -515,3 +516,16 @@ def test_t5_encoder(tmp_path, folder, references):
         load_text_encoder(folder / "text_encoder", config)
     with pytest.raises(CheckpointError, match="size 32"):
         load_text_encoder(t5 / "text_encoder", TextConfig(kind="t5", dim=32))
+
+
+def test_nan_is_an_error_in_every_stage_and_no_silent_success(model, references):
+    latents = torch.zeros(1, *model.config.latent_shape(1.0))
+    latents[0, 0, 0, 0] = math.nan
+    conditioning = model.condition("a crow caws", references)
+    arrangement = model.arrange(conditioning, 1.0)
+    with pytest.raises(InputError, match="sampled latents: NaN"):
+        model.sample(conditioning, arrangement, start_latent=latents, denoise=0.5)
+    with pytest.raises(InputError, match="decoded mel: NaN"):
+        model.decode(latents)
+    with pytest.raises(InputError, match="vocoder: NaN"):
+        model.vocode(torch.full((1, 1, 64, model.config.audio.n_mels), math.nan))
