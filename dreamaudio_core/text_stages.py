@@ -163,12 +163,12 @@ class TextStages:
     @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [len(texts), D] of texts: their mean token features."""
-        rows = []
-        for text in texts:
-            features, mask = self.text_encoder.encode([text], self.device)
-            weight = mask[0].float()[:, None]
-            rows.append((features[0].float() * weight).sum(0) / weight.sum())
-        return nn.functional.normalize(torch.stack(rows), dim=-1).cpu()
+        # The starter library's many short captions are not worth padding to the full length.
+        tokens = self.text_encoder.tokenize(list(texts), longest=True)
+        ids, mask = (x.to(self.device) for x in tokens)
+        features, weight = self.text_encoder(ids, mask).float(), mask[:, :, None].float()
+        mean = (features * weight).sum(1) / weight.sum(1)
+        return nn.functional.normalize(mean, dim=-1).cpu()
 
     def add_library_sounds(
         self, prompt: str, references: Sequence[Reference], missing: str = "auto"

@@ -95,3 +95,4 @@ def test_the_table_is_what_ships():
     assert rows.keys() == shipped.keys()
     for name, row in rows.items():
         assert (row["caption"], row["license"]) == (shipped[name].caption, shipped[name].license)
+        assert "|".join(shipped[name].also) == row["also"]

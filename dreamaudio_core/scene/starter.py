@@ -23,7 +23,8 @@ class StarterSound:
 
     `package` is the Debian package and its version, `paths` its files in there (`ARCHIVE!MEMBER`
     where they lie in an archive), `license_stated_in` the file of the package that names their
-    licence, and `source` the page where the author published the sound.
+    licence, and `source` the page where the author published the sound. `also` holds other
+    wordings of the caption that prompts use.
     """
 
     path: Path
@@ -34,6 +35,7 @@ class StarterSound:
     package: str
     paths: tuple[str, ...]
     license_stated_in: str
+    also: tuple[str, ...] = ()
 
 
 class Fit(NamedTuple):
@@ -48,8 +50,10 @@ class Fit(NamedTuple):
 def starter_sounds() -> tuple[StarterSound, ...]:
     """All sounds of the library, by caption."""
     rows = json.loads((FOLDER / "sounds.json").read_text(encoding="utf-8"))
+    lists = ("paths", "also")
     return tuple(
-        StarterSound(FOLDER / row.pop("file"), paths=tuple(row.pop("paths")), **row) for row in rows
+        StarterSound(FOLDER / row.pop("file"), **{k: tuple(row.pop(k, ())) for k in lists}, **row)
+        for row in rows
     )
 
 
@@ -82,11 +86,11 @@ def fitting_sounds(
         open_parts = [i for i in open_parts if float(nearest[i]) < COVERED]
     if not open_parts:
         return []
-    sounds = starter_sounds()
-    scores = features[open_parts] @ embed([sound.caption for sound in sounds]).T
+    wordings = [(text, s) for s in starter_sounds() for text in (s.caption, *s.also)]
+    scores = features[open_parts] @ embed([text for text, _ in wordings]).T
     found = []
     for row, i in zip(scores, open_parts):
         best = int(row.argmax())
         if float(row[best]) >= FITS:
-            found.append(Fit(parts[i], sounds[best], float(row[best])))
+            found.append(Fit(parts[i], wordings[best][1], float(row[best])))
     return found

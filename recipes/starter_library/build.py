@@ -186,6 +186,7 @@ def main() -> None:
             {
                 "file": f"{row['name']}.ogg",
                 "caption": row["caption"],
+                "also": [text for text in row["also"].split("|") if text],
                 "license": row["license"],
                 "author": row["author"],
                 "source": row["source"],
