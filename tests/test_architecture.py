@@ -24,6 +24,7 @@ ROOMS = (
     ("text_stages",),
     ("pipeline",),
     ("loading", "codec"),
+    ("assembling",),
     ("retrieval",),
     ("data",),
     ("evaluation",),

@@ -28,4 +28,6 @@ def run(args: argparse.Namespace) -> int:
             print(f"  {name:<18} {count / 1e6:9.2f} M parameters")
     for name, size in found.get("files", {}).items():
         print(f"  {name:<34} {size / 2**20:8.1f} MiB")
+    for part in found.get("missing", []):
+        print(f"  missing: {part}")
     return 0

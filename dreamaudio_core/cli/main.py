@@ -24,6 +24,7 @@ COMMANDS = {
     "roundtrip": (".cli.roundtrip", "pass a sound through a model's mel, VAE and vocoder"),
     "info": (".cli.info", "sizes of a preset, model folder or weight file"),
     "convert": (".cli.convert", "convert a public VAE or BigVGAN checkpoint to safetensors"),
+    "assemble": (".cli.assemble", "put trained parts together as a model folder"),
     "data": (".data.cli", "sound banks, the paper's datasets, cached latents"),
     "train": (".training.cli", "train a part of a model"),
     "evaluate": (".evaluation.cli", "score generated audio as the paper does"),

@@ -21,6 +21,12 @@ def model_folder(name: str | Path) -> Path:
         raise CheckpointError(
             f"{name}: the folder has no config.json; expected a DreamAudio model folder"
         )
+    if str(name) in PRESETS:
+        raise CheckpointError(
+            f"model {str(name)!r}: this preset has no weights: the paper's authors released none; "
+            "train its flow, then put flow, VAE and vocoder together with: "
+            f"dreamaudio assemble {name} --flow FILE --vae FILE --vocoder FILE --out FOLDER"
+        )
     known = ", ".join(sorted(p.parent.name for p in MODELS.glob("*/config.json"))) or "none"
     raise CheckpointError(
         f"model {str(name)!r}: no such folder, and no embedded model of that name; embedded: "

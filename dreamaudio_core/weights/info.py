@@ -83,6 +83,16 @@ def describe_file(path: Path) -> dict[str, Any]:
     return out
 
 
+def missing_parts(folder: Path) -> list[str]:
+    """What a model folder lacks of what `load_model` opens without further options."""
+    config = read_config(folder)
+    parts = ["flow", "vae", "vocoder"] + (["arranger"] if config.arranger is not None else [])
+    missing = [f"{p}.safetensors" for p in parts if not (folder / f"{p}.safetensors").is_file()]
+    if not (folder / config.text.source).is_dir():
+        missing.append(f"text encoder (give it with --text-encoder, such as {config.text.source})")
+    return missing
+
+
 def describe(name: str) -> dict[str, Any]:
     """What `name` is: a weight file, a model folder, an embedded model or a preset.
 
@@ -98,6 +108,7 @@ def describe(name: str) -> dict[str, Any]:
         folder = model_folder(name)
         out = describe_config(read_config(folder))
         out["folder"] = str(folder)
+        out["missing"] = missing_parts(folder)
         out["files"] = {
             p.relative_to(folder).as_posix(): p.stat().st_size
             for p in sorted(folder.rglob("*"))
