@@ -11,6 +11,7 @@ from . import (
     output,
     references,
     retrieval,
+    routes,
     sampling,
     scenes,
 )
@@ -22,6 +23,7 @@ class DreamAudioExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         files.register_model_folder()
         files.offer_examples()
+        routes.register()
         return [
             *loaders.NODES,
             *references.NODES,

@@ -14,6 +14,7 @@ from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.scene.reference import Reference
 from ..dreamaudio_core.scene.timeline import MISSING, Arrangement
 from .parts import PatchedModel, vae_memory
+from .routes import peaks_of
 from .types import CATEGORY, Conditioning, Model, aliases
 from .types import Arrangement as ArrangementType
 
@@ -128,8 +129,23 @@ class ArrangeReferences(io.ComfyNode):
         )
         text = "\n".join([*conditioning.warnings, *arrangement.describe()])
         return io.NodeOutput(
-            placed, arrangement.to_json(indent=2), ui=ui.PreviewText(text or "no references")
+            placed,
+            arrangement.to_json(indent=2),
+            ui={
+                **ui.PreviewText(text or "no references").as_dict(),
+                # What the timeline in the browser draws.
+                "arrangement": [arrangement.to_json()],
+                "sounds": [_drawn(reference) for reference in conditioning.references],
+            },
         )
+
+
+def _drawn(reference: Reference) -> dict:
+    source = reference.source
+    return {
+        "seconds": source.waveform.shape[-1] / source.sample_rate,
+        "peaks": peaks_of(source.waveform),
+    }
 
 
 NODES = [ArrangeReferences]

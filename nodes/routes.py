@@ -1,0 +1,164 @@
+"""What the timeline in the browser asks the server for: the peaks of a sound, and the arranger's
+reading of a prompt without sampling.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import threading
+from dataclasses import replace
+
+import torch
+from aiohttp import web
+
+from ..dreamaudio_core.errors import DreamAudioError, InputError
+from ..dreamaudio_core.loading import load_text_stages
+from ..dreamaudio_core.scene.pinned import keep_pinned
+from ..dreamaudio_core.scene.reference import Reference, load_reference
+from ..dreamaudio_core.scene.timeline import MISSING, Arrangement, parse_starts
+from . import files
+
+PEAKS = 600
+MAX_TEXT = 10_000
+MAX_REFERENCES = 8
+_LOCK = threading.Lock()
+
+
+def register() -> None:
+    """Add the routes to ComfyUI's server, where one is running."""
+    try:
+        from server import PromptServer
+    except ImportError:
+        return
+    server = getattr(PromptServer, "instance", None)
+    if server is None:
+        return
+    server.routes.get("/dreamaudio/peaks")(_get_peaks)
+    server.routes.post("/dreamaudio/arrange")(_post_arrange)
+
+
+def peaks_of(waveform: torch.Tensor, count: int = PEAKS) -> list[int]:
+    """Largest magnitude of each of `count` stretches of a sound [channels, T], in percent of full
+    scale.
+    """
+    level = waveform.abs().amax(0)
+    count = min(count, len(level))
+    edges = torch.linspace(0, len(level), count + 1).long().tolist()
+    return [round(100.0 * float(level[a:b].max())) for a, b in zip(edges, edges[1:])]
+
+
+@functools.lru_cache(maxsize=64)
+def _sound(name: str, trim: str, stamp: str) -> Reference:
+    """A prepared reference without caption, kept until its file changes."""
+    # The choice `trim` of Load Reference, where it has one: anything but its default keeps more.
+    options = {} if trim in ("", "silence") else {"trim_silence": False}
+    return load_reference(files.input_file(name, "audio"), "", label="audio", **options)
+
+
+def _loaded(name: str, trim: str) -> Reference:
+    with _LOCK:
+        return _sound(name, trim, files.stamp(files.input_file(name, "audio")))
+
+
+def describe_sound(name: str, trim: str = "") -> dict:
+    """What the browser draws of a file: its used part in seconds of the recording, and peaks."""
+    source = _loaded(name, trim).source
+    return {
+        "seconds": source.waveform.shape[-1] / source.sample_rate,
+        "begin": source.begin,
+        "end": source.end,
+        "total": source.total,
+        "sample_rate": source.sample_rate,
+        "channels": len(source.waveform),
+        "peaks": peaks_of(source.waveform),
+    }
+
+
+@functools.lru_cache(maxsize=1)
+def _reader(name: str, stamp: str):
+    return load_text_stages(files.chosen(files.models(), name, "model_name"))
+
+
+def read_prompt(values: dict) -> Arrangement:
+    """The arranger's answer for a prompt and references that are files.
+
+    Parameters
+    ----------
+    values
+        `model_name`, `prompt`, `seconds`, `missing`, `references` (a list of objects with `audio`,
+        `caption`, and optionally `strength`, `start` and `trim`), and optionally `timeline`: the
+        JSON of an arrangement whose pinned placements stay.
+
+    Raises
+    ------
+    DreamAudioError
+        Names the field and the cure.
+    """
+    fields = (
+        ("model_name", str),
+        ("prompt", str),
+        ("seconds", (int, float)),
+        ("references", list),
+    )
+    for field, kind in fields:
+        if not isinstance(values.get(field), kind):
+            raise InputError(f"{field}: missing or of the wrong kind: {values.get(field)!r:.60}")
+    if len(values["prompt"]) > MAX_TEXT or len(values["references"]) > MAX_REFERENCES:
+        raise InputError(
+            f"expected a prompt of at most {MAX_TEXT} characters and at most {MAX_REFERENCES} "
+            "references"
+        )
+    missing = values.get("missing", "auto")
+    references = [_given(entry, k) for k, entry in enumerate(values["references"], 1)]
+    with _LOCK:
+        folder = files.models().get(values["model_name"])
+        model = _reader(values["model_name"], files.stamp(folder))
+        conditioning = model.condition(values["prompt"], references)
+        # A node may offer more choices than the arranging stage takes.
+        choice = missing if missing in MISSING else "auto"
+        reading = model.arrange(conditioning, float(values["seconds"]), missing=choice)
+    given = values.get("timeline")
+    if isinstance(given, str) and given.strip():
+        reading = keep_pinned(reading, Arrangement.from_json(given, "timeline"))
+    return reading
+
+
+def _given(entry: dict, k: int) -> Reference:
+    if not isinstance(entry, dict):
+        raise InputError(f"reference {k}: expected an object, found {entry!r:.60}")
+    try:
+        starts = parse_starts(str(entry.get("start", "auto")))
+        strength = float(entry.get("strength", 1.0))
+        caption, sound = str(entry.get("caption", "")), str(entry.get("audio", ""))
+    except (TypeError, ValueError) as error:
+        raise InputError(f"reference {k}: {error}") from error
+    reference = _loaded(sound, str(entry.get("trim", "")))
+    return replace(reference, caption=caption, strength=strength, name=sound).at(starts)
+
+
+async def _answer(work, *values) -> web.Response:
+    """Result of `work` in another thread, so that the server goes on; what the user can mend comes
+    back as status 400 with its message.
+    """
+    try:
+        found = await asyncio.get_running_loop().run_in_executor(None, work, *values)
+    except (DreamAudioError, OSError) as error:
+        return web.json_response({"error": str(error)}, status=400)
+    return web.json_response(found)
+
+
+async def _get_peaks(request: web.Request) -> web.Response:
+    query = request.rel_url.query
+    return await _answer(describe_sound, query.get("audio", ""), query.get("trim", ""))
+
+
+async def _post_arrange(request: web.Request) -> web.Response:
+    try:
+        values = await request.json()
+    except json.JSONDecodeError:
+        values = None
+    if not isinstance(values, dict):
+        return web.json_response({"error": "expected a JSON object"}, status=400)
+    return await _answer(lambda: json.loads(read_prompt(values).to_json()))
