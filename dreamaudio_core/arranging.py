@@ -91,7 +91,8 @@ def arrange_references(
             zip(unset, default_timeline([references[k].seconds for k in unset], seconds, grid))
         )
         read = [guess.get(k, ()) for k in active]
-    reasons, warnings = [""] * len(references), ()
+    reasons = [""] * len(references)
+    warnings: tuple[str, ...] = ()
     if active and open_places and prompt is not None and similarity is not None:
         layout = _read_text(
             text,

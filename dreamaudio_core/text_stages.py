@@ -120,7 +120,7 @@ class TextStages:
                     f"reference {k + 1}: prepared at {reference.sample_rate} Hz, the model works "
                     f"at {rate}; prepare it at that rate"
                 )
-        given = self._encode_windows([prompt or "", negative_prompt or ""])
+        wanted, unwanted = self._encode_windows([prompt or "", negative_prompt or ""])
         # One text at a time: padding another would change the result in its last digits.
         rows = [
             self.text_encoder.encode([t], self.device)
@@ -130,7 +130,7 @@ class TextStages:
         mask = torch.cat([mask for _, mask in rows])
         empty, captions = Tokens(features[0], mask[0]), Tokens(features[1:], mask[1:])
         warnings = self._cut_captions(references)
-        return Conditioning(prompt or "", references, *given, empty, captions, warnings)
+        return Conditioning(prompt or "", references, wanted, unwanted, empty, captions, warnings)
 
     def _encode_windows(self, texts: Sequence[str]) -> list[Tokens]:
         """Tokens of texts of any length: their windows one after the other, all padded alike."""

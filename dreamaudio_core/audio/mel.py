@@ -104,6 +104,9 @@ class LogMel(torch.nn.Module):
         Where the buffers live.
     """
 
+    basis: torch.Tensor
+    window: torch.Tensor
+
     def __init__(self, config: AudioConfig, device: torch.device | str | None = None):
         super().__init__()
         self.config = config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -63,12 +64,14 @@ def resample_blocks(chunks: Iterable[torch.Tensor], orig: int, new: int) -> Iter
         yield from chunks
         return
     up, down = _ratio(orig, new)
-    kernel = buffer = None
+    chunks = iter(chunks)
+    first = next(chunks, None)
+    if first is None:
+        return
+    kernel, half = _sinc_bank(up, down, first)
+    buffer = first.new_zeros(*first.shape[:-1], half)
     taken = given = 0
-    for chunk in chunks:
-        if kernel is None:
-            kernel, half = _sinc_bank(up, down, chunk)
-            buffer = chunk.new_zeros(*chunk.shape[:-1], half)
+    for chunk in itertools.chain((first,), chunks):
         taken += chunk.shape[-1]
         buffer = torch.cat((buffer, chunk), dim=-1)
         blocks = (buffer.shape[-1] - len(kernel)) // down + 1
@@ -76,8 +79,6 @@ def resample_blocks(chunks: Iterable[torch.Tensor], orig: int, new: int) -> Iter
             yield _filter(buffer, kernel, down, blocks)
             given += blocks * up
             buffer = buffer[..., blocks * down :]
-    if kernel is None:
-        return
     rest = -(-taken * new // orig) - given
     if rest > 0:
         blocks = -(-rest // up)

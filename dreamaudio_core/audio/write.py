@@ -89,7 +89,7 @@ def write_audio(
         raise AudioError(f"cannot write {name}: the waveform holds NaN or infinite samples")
     if subtype not in ("FLOAT", "DOUBLE"):
         samples = samples / samples.abs().max().clamp(min=1.0)
-    samples = samples.reshape(-1, samples.shape[-1]).T.contiguous().numpy()
+    frames = samples.reshape(-1, samples.shape[-1]).T.contiguous().numpy()
     # Encoding in memory leaves plain file writing, whose errors (such as a full disk) are all
     # reported.
     encoded = io.BytesIO()
@@ -98,17 +98,17 @@ def write_audio(
             encoded,
             "w",
             check_rate(sample_rate, f"cannot write {name}"),
-            samples.shape[1],
+            frames.shape[1],
             subtype or default,
             format=fmt,
         ) as sound:
-            for start in range(0, len(samples), BLOCK):
-                sound.write(samples[start : start + BLOCK])
+            for start in range(0, len(frames), BLOCK):
+                sound.write(frames[start : start + BLOCK])
     except (soundfile.SoundFileError, ValueError) as error:
         if isinstance(error, AudioError):
             raise
         raise AudioError(
-            f"cannot write {name}: {fmt} with {samples.shape[1]} channels at {sample_rate} Hz as "
+            f"cannot write {name}: {fmt} with {frames.shape[1]} channels at {sample_rate} Hz as "
             f"{subtype or default} is not supported ({reason_of(error)}); choose .wav and its "
             "default subtype"
         ) from error

@@ -205,7 +205,7 @@ class BankWriter:
         self._written += len(quantised)
 
 
-def write_manifest(path: str | os.PathLike, entries: Iterable[BankEntry]) -> None:
+def write_manifest(path: str | Path, entries: Iterable[BankEntry]) -> None:
     """Write `entries` as JSON lines, replacing `path` only when all are written."""
     with atomic_write(path) as partial, open(partial, "w", encoding="utf-8") as file:
         for entry in entries:

@@ -115,9 +115,11 @@ def training_example(
     data = item.mean + item.std * torch.randn(item.mean.shape, generator=generator)
     free = not fusion.uses_timeline or chance(augmentation.free, generator)
     alone = chance(augmentation.unconditional, generator)
-    canvases, texts = [], []
+    canvases: list[Tensor] = []
+    texts: list[Tensor] = []
     for k in torch.randperm(len(item.references), generator=generator).tolist():
-        parts, present = [], 0
+        parts: list[Placed] = []
+        present = 0
         for number, event in enumerate(item.references[k].events):
             own = [event.sound] if free else event.placements
             if chance(augmentation.drop, generator) or not own:

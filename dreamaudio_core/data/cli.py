@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DreamAudioError, InputError
-from .datasets import COUNTS, DATASETS
+from .datasets import COUNTS, DATASETS, Composed
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -204,7 +204,7 @@ def _datasets(args: argparse.Namespace) -> list[Any]:
         return [DATASETS[args.dataset](bank, *common)]
     make = ComposerConfig.text_only if text_only else ComposerConfig.fixed_length
     configs = [make(length) for length in lengths] if lengths else [make()]
-    return [DATASETS["composed"](bank, *common, config=config) for config in configs]
+    return [Composed(bank, *common, config=config) for config in configs]
 
 
 def _compose(args: argparse.Namespace) -> int:

@@ -332,15 +332,16 @@ class CustomizedOverlay(CompositionDataset):
         return torch.nn.functional.pad(part, (0, length - len(part)))
 
     def __getitem__(self, index: int) -> Composition:
-        rng, taken = self._rng(index), set()
+        rng = self._rng(index)
         count = 1 + int(rng.integers(3))
         halves = ["front", "back"] if count == 3 else []
         if count == 2:
             halves = ["front" if rng.random() < 0.5 else "back"]
-        entry = self._draw(rng, self._bases, taken)
-        base = self._base(rng, entry)
-        words = {"base": self._clause(entry)}
-        events = [replace(self._event(entry, base, words["base"]), background=True)]
+        chosen = self._bases[int(rng.integers(len(self._bases)))]
+        taken = {self.bank.entries[chosen].caption}
+        base = self._base(rng, chosen)
+        words = {"base": self._clause(chosen)}
+        events = [replace(self._event(chosen, base, words["base"]), background=True)]
         for half in halves:
             entry = self._draw(rng, self._pool, taken)
             if entry is None:

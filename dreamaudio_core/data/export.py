@@ -114,9 +114,8 @@ def write_cache(
 def _run(prepare: Prepare, shards: Sequence[tuple[Path, range]], workers: int) -> Iterator[int]:
     """Write shards; yields the number of items after each."""
     if workers == 1 or len(shards) <= 1:
-        writer = _Writer(prepare) if shards else None
-        for shard in shards:
-            yield writer(shard)
+        if shards:
+            yield from map(_Writer(prepare), shards)
         return
     context = multiprocessing.get_context("spawn")
     with context.Pool(min(workers, len(shards)), _start_worker, (prepare,)) as pool:

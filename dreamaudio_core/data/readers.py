@@ -135,7 +135,7 @@ def read_audiocaps(folder: Path) -> Iterator[Row]:
             # the split's name.
             own = [path for path in matches if split in path.relative_to(folder).parts]
             yield Row(
-                (own or matches or [None])[0],
+                next(iter(own or matches), None),
                 clip,
                 row["caption"].strip(),
                 f"audiocaps/{clip}",
@@ -182,7 +182,7 @@ def read_wavcaps(folder: Path) -> Iterator[Row]:
                 for collection, ids in forbidden.items()
             )
             yield Row(
-                (own or shared or [None])[0],
+                next(iter(own or shared), None),
                 name,
                 item["caption"].strip(),
                 label,

@@ -41,6 +41,7 @@ class _Baseline:
 
     KIND: str
     TITLE: str
+    sample_rate: int
 
     def __init__(self, source: str, device: str, settings: dict[str, Any]):
         self.source, self.local = _resolve(source, self.KIND)

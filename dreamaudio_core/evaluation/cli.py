@@ -274,7 +274,8 @@ def _finish(
     plots = []
     for stem in evaluations[0].pairing.stems[: args.plots]:
         scene = scenes.get(stem)
-        panels = [(f"reference: {r.caption}", r.audio) for r in scene.references] if scene else []
+        references = scene.references if scene else ()
+        panels = [(f"reference: {r.caption}", r.audio) for r in references if r.audio]
         target = evaluations[0].pairing.target.get(stem)
         panels += [("target", target.path)] if target else []
         panels += [

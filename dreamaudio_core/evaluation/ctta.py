@@ -159,7 +159,7 @@ def run_ctta(
     if options.cache is None:
         options = replace(options, cache=Path(out) / "features")
     clips = {scene.name: generated / f"{scene.name}.wav" for scene in scenes}
-    targets = {scene.name: scene.target for scene in with_target} or None
+    targets = {scene.name: scene.target for scene in scenes if scene.target is not None} or None
     pairing = pair_files(clips, targets, options.policy, options.show_progress)
     prompts = {scene.name: scene.prompt for scene in scenes}
     return CttaResult(
@@ -185,10 +185,11 @@ def _checked(waveform: torch.Tensor, what: str) -> torch.Tensor:
 
 def _scene_digest(generator: Generator, scene: Scene, seed: int, sounds: dict[Path, str]) -> str:
     references = []
-    for reference in scene.references:
-        if reference.audio not in sounds:
-            sounds[reference.audio] = file_digest(reference.audio)
-        references.append([sounds[reference.audio], repr(replace(reference, audio=None))])
+    for number, reference in enumerate(scene.references, 1):
+        file = reference.file(f"scene {scene.name}: reference {number}")
+        if file not in sounds:
+            sounds[file] = file_digest(file)
+        references.append([sounds[file], repr(replace(reference, audio=None))])
     content = json.dumps([generator.identity, scene.prompt, references, seed])
     return hashlib.sha256(content.encode()).hexdigest()
 

@@ -81,10 +81,12 @@ class FeatureCache:
         AudioError
             If the features of a clip are not finite.
         """
-        found = {clip.digest: self.load(clip, extractor) for clip in clips}
-        todo = list({clip.digest: clip for clip in clips if found[clip.digest] is None}.values())
-        with progress_bar(len(found), extractor.name, show_progress) as bar:
-            bar.update(len(found) - len(todo))
+        distinct = {clip.digest: clip for clip in clips}
+        stored = {digest: self.load(clip, extractor) for digest, clip in distinct.items()}
+        found = {digest: features for digest, features in stored.items() if features is not None}
+        todo = [clip for digest, clip in distinct.items() if digest not in found]
+        with progress_bar(len(distinct), extractor.name, show_progress) as bar:
+            bar.update(len(found))
             for start in range(0, len(todo), batch_size):
                 batch = todo[start : start + batch_size]
                 waveforms = [read_clip(clip.path, extractor.sample_rate) for clip in batch]

@@ -68,7 +68,7 @@ class PipelineGenerator:
 def load_pipeline_generator(
     name: str,
     device: str = "cpu",
-    parts: dict[str, str] | None = None,
+    parts: dict[str, Any] | None = None,
     guidance: float | None = None,
     reference_guidance: float | None = None,
     **options: Any,
@@ -82,7 +82,7 @@ def load_pipeline_generator(
         Embedded model or model folder.
     device : str
         Where it runs.
-    parts : dict of str to str, optional
+    parts : dict of str to str or Path, optional
         Other parts than the model's own, by their names in `load_model`.
     guidance, reference_guidance : float, optional
         Guidance scales; the pipeline's own by default.

@@ -103,7 +103,8 @@ def build_listening_page(
         stem: {
             "prompt": scenes[stem].prompt,
             "references": [
-                {"caption": r.caption, "audio": _audio(r.audio)} for r in scenes[stem].references
+                {"caption": r.caption, "audio": _audio(r.file(f"scene {stem}: {r.caption}"))}
+                for r in scenes[stem].references
             ],
         }
         for stem in stems

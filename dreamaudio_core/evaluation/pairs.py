@@ -143,9 +143,8 @@ def pair_files(
     if not stems:
         detail = "; ".join(notes) or "no names are shared"
         raise InputError(f"no clips are left to score: {detail}")
-    return Pairing(
-        stems, *({s: found[s] for s in stems} for found in clips.values()), notes=tuple(notes)
-    )
+    scored = {side: {stem: found[stem] for stem in stems} for side, found in clips.items()}
+    return Pairing(stems, scored["generated"], scored.get("target", {}), tuple(notes))
 
 
 def _inspect(

@@ -197,9 +197,9 @@ def _times(item: Scene, timeline: Timeline) -> Iterable[str]:
         elif _covered(places, start, end) < 0.9 * (end - start):
             yield f"reference {k + 1} has holes between {start} and {end}"
     for k, wanted in _numbers(expected, "lasts"):
-        found = _covered(timeline[k], 0.0, _seconds(item))
-        if abs(found - wanted) > max(0.3, 0.08 * wanted):
-            yield f"reference {k + 1} lasts {found:.2f} s, expected {wanted}"
+        lasting = _covered(timeline[k], 0.0, _seconds(item))
+        if abs(lasting - wanted) > max(0.3, 0.08 * wanted):
+            yield f"reference {k + 1} lasts {lasting:.2f} s, expected {wanted}"
     for k in expected.get("begins", []):
         if not timeline[k - 1] or timeline[k - 1][0].start > 0.35:
             yield f"reference {k} does not begin at the beginning"

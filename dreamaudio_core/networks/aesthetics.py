@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -117,7 +118,7 @@ class AestheticsExtractor:
             if self.source.is_dir()
             else file_digest(self.source)
         )
-        self._network: nn.Module | None = None
+        self._network: Any = None
 
     def extract(self, waveforms: list[Tensor]) -> list[np.ndarray]:
         """Scores [2] (PQ, CU) of each waveform [T]."""

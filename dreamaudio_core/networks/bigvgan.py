@@ -9,11 +9,11 @@ import math
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import VocoderConfig
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError
+from .mel_vocoder import MelVocoder
 
 _TAPS = 12
 
@@ -140,10 +140,9 @@ class Snake(nn.Module):
         self.logscale = logscale
         neutral = torch.zeros if logscale else torch.ones
         self.alpha = nn.Parameter(neutral(channels, dtype=dtype, device=device))
+        self.beta: nn.Parameter | None = None
         if separate_beta:
             self.beta = nn.Parameter(neutral(channels, dtype=dtype, device=device))
-        else:
-            self.beta = None
 
     def coefficients(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Frequency and amplitude, each [C, 1], with dtype and device of `like`."""
@@ -287,7 +286,7 @@ def check_config(config: VocoderConfig, where: str = "vocoder config") -> None:
     )
 
 
-class BigVGAN(nn.Module):
+class BigVGAN(MelVocoder):
     """BigVGAN generator.
 
     Parameters
@@ -305,6 +304,8 @@ class BigVGAN(nn.Module):
     CheckpointError
         If the fields of `config` contradict one another.
     """
+
+    config: VocoderConfig
 
     def __init__(
         self, config: VocoderConfig, operations: Any = nn, dtype: Any = None, device: Any = None
@@ -325,7 +326,7 @@ class BigVGAN(nn.Module):
             up = operations.ConvTranspose1d(
                 inner, outer, kernel, stride=rate, padding=(kernel - rate) // 2, **made
             )
-            self.ups.append(nn.ModuleList([up]))
+            self.ups.append(nn.Sequential(up))
             for size, dilations in zip(
                 config.resblock_kernel_sizes, config.resblock_dilation_sizes
             ):
@@ -355,7 +356,7 @@ class BigVGAN(nn.Module):
         x = self.conv_pre(mel)
         parallel = len(self.config.resblock_kernel_sizes)
         for stage, up in enumerate(self.ups):
-            x = up[0](x)
+            x = up(x)
             branches = [
                 block(x) for block in self.resblocks[stage * parallel : (stage + 1) * parallel]
             ]
@@ -385,53 +386,3 @@ class BigVGAN(nn.Module):
             left = (left - padding + kernel - 1) // rate
             right = (right + padding - 1) // rate + 1
         return max(left, right) + 3
-
-    @torch.no_grad()
-    def vocode(self, mel: Tensor, chunk_frames: int = 512) -> Tensor:
-        """Waveform of a mel of any length, `chunk_frames` frames at a time.
-
-        Every chunk is computed with the whole receptive field as context, which is then cut off, so
-        that the result is the same as `forward`'s and the working memory does not grow with the
-        length.
-
-        Parameters
-        ----------
-        mel : Tensor
-            [B, 1, frames, num_mels], natural logarithm of the magnitude, as the VAE decodes it.
-        chunk_frames : int
-            Frames a chunk, without context.
-
-        Returns
-        -------
-        Tensor
-            [B, 1, frames * hop_length].
-
-        Raises
-        ------
-        InputError
-            If the shape of `mel` is not the one above, or `chunk_frames` is below 1.
-        """
-        bands = self.config.num_mels
-        if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] == 0 or mel.shape[3] != bands:
-            raise InputError(
-                f"mel: expected [batch, 1, frames, {bands}], found {list(mel.shape)}; use the "
-                "model's own mel front-end"
-            )
-        if chunk_frames < 1:
-            raise InputError(f"chunk_frames: expected at least 1, found {chunk_frames}")
-        mel = rearrange(mel, "b 1 t m -> b m t")
-        frames, hop = mel.shape[-1], self.config.hop_length
-        context = self.receptive_field()
-        if frames <= chunk_frames + context:
-            return self(mel)
-        waveform = None
-        for start in range(0, frames, chunk_frames):
-            end = min(start + chunk_frames, frames)
-            left = max(0, start - context)
-            part = self(mel[..., left : min(frames, end + context)])
-            if waveform is None:
-                waveform = part.new_empty(mel.shape[0], 1, frames * hop)
-            waveform[..., start * hop : end * hop] = part[
-                ..., (start - left) * hop : (end - left) * hop
-            ]
-        return waveform

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ SECONDS = 10.0
 _FILES = (".json", ".txt", ".safetensors", ".model")
 
 
-def load_clap(source: str | Path) -> tuple[nn.Module, object, object]:
+def load_clap(source: str | Path) -> tuple[nn.Module, Any, Any]:
     """Model, tokenizer and feature extractor of a CLAP folder, or of a hub id that the user named.
 
     Local folders are read offline. Only safetensors are read, and no code that comes with a model

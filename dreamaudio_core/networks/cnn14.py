@@ -7,6 +7,7 @@ among the tensors.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from ..audio.mel import mel_filterbank
 from ..config import AudioConfig
 from ..errors import AudioError, CheckpointError
 from ..files import file_digest
-from ..weights.checkpoint import load_state, read_pickle, read_safetensors
+from ..weights.checkpoint import load_state, read_checkpoint
 from .extractor import require_file
 
 PUBLISHED = "Cnn14_16k_mAP=0.438.pth is published with PANNs: https://zenodo.org/record/3987831/files/Cnn14_16k_mAP%3D0.438.pth"
@@ -113,8 +114,8 @@ def load_cnn14(path: str | Path, device: torch.device | str = "cpu") -> Cnn14:
         If the file is missing, damaged, or of another network or rate.
     """
     path = require_file(path, "Cnn14 weights", PUBLISHED)
-    found = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
-    state = found.get("model", found)
+    found: dict[str, Any] = read_checkpoint(path)
+    state: dict[str, Tensor] = found.get("model", found)
     try:
         width, classes = (
             state["conv_block1.conv1.weight"].shape[0],

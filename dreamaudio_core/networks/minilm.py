@@ -49,7 +49,7 @@ class MiniLM(nn.Module):
         )
         self.embeddings["LayerNorm"] = operations.LayerNorm(dim, eps=eps, **kw)
         layers = [_Layer(config, operations, **kw) for _ in range(config["num_hidden_layers"])]
-        self.encoder = nn.ModuleDict({"layer": nn.ModuleList(layers)})
+        self.encoder = _Encoder(layers)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> EncoderOutput:
         """Features of tokens [B, L]; the mask [B, L] is true (or 1) at tokens."""
@@ -58,9 +58,22 @@ class MiniLM(nn.Module):
         x = table["word_embeddings"](input_ids) + table["position_embeddings"](places)
         x = table["LayerNorm"](x + table["token_type_embeddings"](torch.zeros_like(input_ids)))
         mask = attention_mask.bool()[:, None, None]
-        for layer in self.encoder["layer"]:
+        for layer in self.encoder.layer:
             x = layer(x, mask)
         return EncoderOutput(x)
+
+
+# Two levels of names that the published weights have.
+class _Encoder(nn.Module):
+    def __init__(self, layers: list[_Layer]):
+        super().__init__()
+        self.layer = nn.ModuleList(layers)
+
+
+class _Attention(nn.Module):
+    def __init__(self, projections: nn.ModuleDict, output: nn.ModuleDict):
+        super().__init__()
+        self.self, self.output = projections, output
 
 
 class _Layer(nn.Module):
@@ -73,23 +86,22 @@ class _Layer(nn.Module):
         def linear(a: int, b: int) -> nn.Module:
             return operations.Linear(a, b, **kw)
 
-        def closing(a: int) -> nn.Module:
+        def closing(a: int) -> nn.ModuleDict:
             norm = operations.LayerNorm(dim, eps=eps, **kw)
             return nn.ModuleDict({"dense": linear(a, dim), "LayerNorm": norm})
 
         projections = {name: linear(dim, dim) for name in ("query", "key", "value")}
-        self.attention = nn.ModuleDict({"self": nn.ModuleDict(projections), "output": closing(dim)})
+        self.attention = _Attention(nn.ModuleDict(projections), closing(dim))
         self.intermediate = nn.ModuleDict({"dense": linear(dim, wide)})
         self.output = closing(wide)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        own = self.attention["self"]
+        own, out = self.attention.self, self.attention.output
         q, k, v = (
             own[name](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for name in ("query", "key", "value")
         )
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        out = self.attention["output"]
         x = out["LayerNorm"](x + out["dense"](mixed.transpose(1, 2).flatten(2)))
         hidden = F.gelu(self.intermediate["dense"](x))
         return self.output["LayerNorm"](x + self.output["dense"](hidden))

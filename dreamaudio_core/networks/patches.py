@@ -118,7 +118,7 @@ def set_transform(
 
 
 def _zero(layer: nn.Module) -> nn.Module:
-    if not layer.weight.is_meta:
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        if not parameter.is_meta:
+            nn.init.zeros_(parameter)
     return layer

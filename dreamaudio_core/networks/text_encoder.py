@@ -249,7 +249,7 @@ def _read_t5(source: str, config: TextConfig, name: str, local: bool) -> tuple[n
 
     options = {"local_files_only": local}
     values, _ = read_pretrained(name, _EXPECTED, T5Config.get_config_dict, source, **options)
-    config_class = {"t5": T5Config, "mt5": MT5Config}[_check_kind(name, values, config)]
+    config_class = MT5Config if _check_kind(name, values, config) == "mt5" else T5Config
     found = read_pretrained(name, _EXPECTED, config_class.from_pretrained, source, **options)
     _check_width(name, found.hidden_size, config)
     tokenizer = read_pretrained(

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from ..errors import AudioError, CheckpointError
 from ..files import file_digest
-from ..weights.checkpoint import load_state, read_pickle, read_safetensors
+from ..weights.checkpoint import load_state, read_checkpoint
 from .extractor import require_file
 
 PUBLISHED = (
@@ -135,7 +135,7 @@ def load_vggish(path: str | Path, device: torch.device | str = "cpu") -> VGGish:
         If the file is missing, damaged or of another network.
     """
     path = require_file(path, "VGGish weights", PUBLISHED)
-    state = read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
+    state = read_checkpoint(path)
     # Copies saved with the post-processor carry its PCA, which the distance does not use.
     state = {k: v for k, v in state.items() if not k.startswith("pproc.")}
     try:

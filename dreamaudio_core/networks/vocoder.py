@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from typing import Any
 
 from torch import nn
 
 from ..config import VocoderConfig, VocosConfig
 from .bigvgan import BigVGAN
+from .mel_vocoder import MelVocoder as Vocoder
 from .vocos import Vocos
 
-Vocoder = Union[BigVGAN, Vocos]
+__all__ = ["Vocoder", "build_vocoder"]
 
 
 def build_vocoder(
@@ -19,6 +20,7 @@ def build_vocoder(
     dtype: Any = None,
     device: Any = None,
 ) -> Vocoder:
-    """Network of a configuration; all have `vocode`, `forward` and `receptive_field`."""
-    build: Any = Vocos if isinstance(config, VocosConfig) else BigVGAN
-    return build(config, operations, dtype, device)
+    """Network of a configuration."""
+    if isinstance(config, VocosConfig):
+        return Vocos(config, operations, dtype, device)
+    return BigVGAN(config, operations, dtype, device)

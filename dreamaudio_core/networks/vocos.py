@@ -15,19 +15,17 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..audio.mel import mel_filterbank
 from ..config import AudioConfig, VocosConfig
-from ..errors import InputError
+from .mel_vocoder import FLOOR, MelVocoder
 
 NOISE_FRAMES = 1024
 KERNEL = 7
 # Frames on either side that an inverse transform, and a transform after it, depend on.
 REACH = 16
 TINY = 1e-9
-FLOOR = 1e-5
 
 
 class Spectra:
@@ -104,7 +102,7 @@ class ConvNeXtBlock(nn.Module):
         return x + self.scale.to(h) * h
 
 
-class Vocos(nn.Module):
+class Vocos(MelVocoder):
     """Log-mel to waveform at frame rate.
 
     Parameters
@@ -116,6 +114,10 @@ class Vocos(nn.Module):
     dtype, device
         Of the weights; transforms are always computed in float32.
     """
+
+    config: VocosConfig
+    # Reflection at the ends needs a few frames.
+    least_frames = 4
 
     def __init__(
         self, config: VocosConfig, operations: Any = nn, dtype: Any = None, device: Any = None
@@ -179,6 +181,10 @@ class Vocos(nn.Module):
         gain = (gain.clamp(-6.0, 4.0) @ spectra.spread).exp()
         return spectra.synthesise(excitation * gain + predicted)[:, None]
 
+    def chunk(self, mel: Tensor, first: int) -> Tensor:
+        """Waveform of a stretch of a mel that begins at its frame number `first`."""
+        return self(mel, offset=first)
+
     def _predict(self, mel: Tensor, found: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Log gain of the excitation's bands, log level and phase of the predicted bins, each
         [B, T, .], from the wanted mel and the excitation's, both [B, T, M].
@@ -196,50 +202,8 @@ class Vocos(nn.Module):
     @property
     def _dtype(self) -> torch.dtype:
         """Dtype of the weights."""
-        return self.blocks[0].scale.dtype
+        return self.embed.weight.dtype
 
     def receptive_field(self) -> int:
         """Frames of mel on either side of a frame that its samples depend on."""
         return self.config.blocks * (KERNEL // 2) + 1 + REACH
-
-    @torch.no_grad()
-    def vocode(self, mel: Tensor, chunk_frames: int = 512) -> Tensor:
-        """Waveform of a mel of any length, `chunk_frames` frames at a time with their context, so
-        that the working memory does not grow with the length.
-
-        Parameters
-        ----------
-        mel : Tensor
-            [B, 1, frames, num_mels], natural logarithm of the magnitude, as the VAE decodes it.
-        chunk_frames : int
-            Frames a chunk, without context.
-
-        Returns
-        -------
-        Tensor
-            [B, 1, frames * hop_length], float32.
-
-        Raises
-        ------
-        InputError
-            If the shape of `mel` is not the one above, or `chunk_frames` is below 1.
-        """
-        bands, hop = self.config.num_mels, self.config.hop_length
-        if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] == 0 or mel.shape[3] != bands:
-            raise InputError(
-                f"mel: expected [batch, 1, frames, {bands}], found {list(mel.shape)}; use the "
-                "model's own mel front-end"
-            )
-        if chunk_frames < 1:
-            raise InputError(f"chunk_frames: expected at least 1, found {chunk_frames}")
-        frames, context = mel.shape[2], self.receptive_field()
-        mel = rearrange(mel, "b 1 t m -> b m t")
-        # Reflection at the ends needs a few frames.
-        mel = F.pad(mel, (0, max(0, 4 - frames)), value=math.log(FLOOR))
-        parts = []
-        for start in range(0, mel.shape[-1], chunk_frames):
-            end = min(start + chunk_frames, mel.shape[-1])
-            left = max(0, start - context)
-            part = self(mel[..., left : end + context], offset=left)
-            parts.append(part[..., (start - left) * hop : (end - left) * hop])
-        return torch.cat(parts, dim=-1)[..., : frames * hop]

@@ -141,10 +141,8 @@ def _entries(line: str, where: str) -> list[dict[str, Any]]:
 
 
 def _listed(entry: dict[str, Any], folder: Path, where: str) -> FoundFile:
-    name, caption = entry.get("path", entry.get("audio")), entry.get("caption")
-    for field, value in (("path", name), ("caption", caption)):
-        if not isinstance(value, str) or not value.strip():
-            raise InputError(f"{where}: {field}: expected a text, found {value!r}")
+    name = _text("path", entry.get("path", entry.get("audio")), where)
+    caption = _text("caption", entry.get("caption"), where)
     if entry.get("offset") is not None:
         raise InputError(
             f"{where}: this sound lies inside a packed bank; list the sounds before they are packed"
@@ -158,6 +156,12 @@ def _listed(entry: dict[str, Any], folder: Path, where: str) -> FoundFile:
         raise InputError(f"{where}: {path} is not a regular file")
     caption = " ".join(caption.split())
     return FoundFile(path, status.st_size, status.st_mtime_ns, f"listed:{caption}", caption=caption)
+
+
+def _text(field: str, value: Any, where: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"{where}: {field}: expected a text, found {value!r}")
+    return value
 
 
 def inspect_sound(path: Path, head_rate: int | None = None, head_seconds: float = 10.0) -> Sound:

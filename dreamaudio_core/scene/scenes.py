@@ -129,6 +129,12 @@ class SceneReference:
     name: str = ""
     extra: dict[str, Any] = field(default_factory=dict)
 
+    def file(self, label: str = "reference") -> Path:
+        """The sound file; an InputError where a label or a length stands for it."""
+        if self.audio is None:
+            raise InputError(f"{label}: audio: expected a sound file, found none")
+        return self.audio
+
     def load(self, label: str = "reference") -> Reference:
         """The sound, prepared for the model.
 
@@ -137,10 +143,8 @@ class SceneReference:
         InputError, AudioError
             If there is no file, or it cannot be used; `label` is how the message names it.
         """
-        if self.audio is None:
-            raise InputError(f"{label}: audio: expected a sound file, found none")
         reference = load_reference(
-            self.audio, self.caption, self.strength, label=label, gain=self.gain
+            self.file(label), self.caption, self.strength, label=label, gain=self.gain
         )
         if self.placements is not None:
             reference = replace(reference, placements=self.placements)

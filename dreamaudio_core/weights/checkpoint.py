@@ -6,7 +6,7 @@ import json
 import pickle
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -19,6 +19,7 @@ from ..errors import CheckpointError
 from ..files import atomic_write
 
 State = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 FORMAT = "dreamaudio"
 PICKLED = (".ckpt", ".pt", ".pth", ".bin")
 
@@ -176,7 +177,18 @@ class Uninitialized(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def load_state(module: nn.Module, state: State, where: str | Path) -> nn.Module:
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Contents of a weight file of either kind, told apart by the suffix.
+
+    Raises
+    ------
+    CheckpointError
+        As `read_safetensors` and `read_pickle`.
+    """
+    return read_safetensors(path)[0] if path.suffix == ".safetensors" else read_pickle(path)
+
+
+def load_state(module: Network, state: State, where: str | Path) -> Network:
     """Give `module` exactly the tensors of `state`, cast to its own dtypes.
 
     Raises

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from ..config import VAEConfig, VocoderConfig
 from ..errors import CheckpointError
 from ..networks.bigvgan import BigVGAN
 from ..networks.vae import AutoencoderKL
@@ -50,12 +52,14 @@ def convert(
     if out.suffix.lower() != ".safetensors":
         raise CheckpointError(f"{out}: expected a name that ends in .safetensors")
     part = part or detect_part(source)
+    config: VAEConfig | VocoderConfig
+    network: nn.Module
     if part == "vae":
-        config, state = load_vae(source, allow_pickle=True)
-        network = AutoencoderKL(config, device=torch.device("meta"))
+        config, state = vae, _ = load_vae(source, allow_pickle=True)
+        network = AutoencoderKL(vae, device=torch.device("meta"))
     else:
-        config, state = load_bigvgan(source)
-        network = BigVGAN(config, device=torch.device("meta"))
+        config, state = vocoder, _ = load_bigvgan(source)
+        network = BigVGAN(vocoder, device=torch.device("meta"))
     load_state(network, state, source)
     try:
         save_weights(out, state, part, config, dtype)

@@ -58,10 +58,11 @@ def describe_config(config: ModelConfig) -> dict[str, Any]:
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Format, part, configuration and tensor statistics of a weight file."""
+    metadata: dict[str, str] = {}
     if path.suffix.lower() in PICKLED:
         content = read_pickle(path)
         content = content.get("state_dict", content.get("generator", content))
-        state, metadata = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}, {}
+        state = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
     else:
         state, metadata = read_safetensors(path)
     prefixes: dict[str, int] = {}

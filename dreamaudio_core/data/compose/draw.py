@@ -163,7 +163,7 @@ class Draw:
         total
             Seconds that it is laid out in; the whole target by default.
         """
-        bank, entry, index = self.pools.bank, None, 0
+        bank = self.pools.bank
         for attempt in range(40):
             speech = self.pools.speech and self.happens(self.config.speech)
             index = (self.pools.speech if speech else self.pools.event).draw(self.rng)
@@ -225,14 +225,16 @@ class Draw:
 
     def words(self, parts: Sequence[Part], adverbs: bool = True) -> list[Phrase]:
         """Phrases of the parts; some are said to be far away or loud, and are so."""
+        phrases = []
         for part in parts:
             adverb = ""
             plain = "softly" not in part.caption and "hard" not in part.caption
             if adverbs and self.happens(self.config.adverb) and plain:
                 adverb = list(wording.DISTANCE)[int(self.rng.integers(len(wording.DISTANCE)))]
                 part.level = wording.DISTANCE[adverb]
-            part.phrase = wording.draw_phrase(self.rng, part.caption, adverb)
-        return [part.phrase for part in parts]
+            part.phrase = phrase = wording.draw_phrase(self.rng, part.caption, adverb)
+            phrases.append(phrase)
+        return phrases
 
     def levels(self, parts: Sequence[Part]) -> None:
         """Vary the levels of parts."""
@@ -243,10 +245,12 @@ class Draw:
         """Seconds of gaps of the kinds that `wording.sequence_text` gives."""
         return [self.rules.gap_of(kind, int(self.rng.integers(-1, 2))) for kind in kinds]
 
-    def _as_part(self, index: int, sound: Tensor, **kind: bool) -> Part:
+    def _as_part(
+        self, index: int, sound: Tensor, long: bool = False, background: bool = False
+    ) -> Part:
         entry = self.pools.bank.entries[index]
         seconds = len(sound) / self.pools.bank.sample_rate
-        return Part(index, entry.caption, entry.label, sound, seconds, **kind)
+        return Part(index, entry.caption, entry.label, sound, seconds, long, background)
 
     def _lengthened(self, index: int, sound: Tensor) -> Tensor:
         """A reference of 6 to 10.24 s: the recording if it is long, else takes of its label with

@@ -167,7 +167,7 @@ def end(draw: Draw) -> tuple[list[Part], str]:
     kinds: list[str] = []
     overlapping = len(parts) > 1 and draw.happens(draw.chances.end_together)
     if len(parts) == 1:
-        text = wording.template_text(draw.rng, wording.END, *phrases, last.phrase)
+        text = wording.template_text(draw.rng, wording.END, phrases[0], last.phrase)
     else:
         if overlapping:
             text = wording.together_text(draw.rng, phrases)

@@ -45,10 +45,11 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
             raise InputError(f"Frechet distance: the {name} set holds NaN or infinite features")
     if a.shape[1] != b.shape[1]:
         raise InputError(f"Frechet distance: feature sizes differ: {a.shape[1]} and {b.shape[1]}")
-    factors, total = [], 0.0
+    factors: list[np.ndarray] = []
+    total = 0.0
     for x in (a, b):
         centred = (x - x.mean(axis=0)) / np.sqrt(len(x) - 1)
-        factors.append(np.linalg.qr(centred, mode="r"))
+        factors.append(np.asarray(np.linalg.qr(centred, mode="r")))
         total += float(np.sum(centred**2))
     shift = float(np.sum((a.mean(axis=0) - b.mean(axis=0)) ** 2))
     overlap = float(np.linalg.svd(factors[0] @ factors[1].T, compute_uv=False).sum())

@@ -79,7 +79,7 @@ class MultiScaleMelLoss(nn.Module):
 class GeneratorLoss(AdversarialLoss):
     """Adversarial loss, feature matching and mel loss of the generator."""
 
-    network: BigVGAN
+    network: Vocoder
     log_mel: LogMel
     mel_loss: MelLoss | MultiScaleMelLoss
 
@@ -188,7 +188,7 @@ class VocoderTask(AdversarialTask):
     summary = "the vocoder against period and resolution discriminators"
     defaults = {"lr": 1e-4, "warmup": 0, "clip": 1000.0}
     name = "vocoder"
-    network: BigVGAN
+    network: Vocoder
     dataset: CropDataset
     loss: GeneratorLoss
 
