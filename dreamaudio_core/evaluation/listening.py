@@ -10,6 +10,7 @@ import hashlib
 import io
 import json
 import random
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +26,7 @@ _COLUMNS = ("listener", "position", "item", "system", "ovl", "rel")
 
 
 def build_listening_page(
-    systems: dict[str, str | Path],
+    systems: Mapping[str, str | Path],
     scenes: dict[str, Scene],
     out: str | Path,
     count: int | None = None,

@@ -209,10 +209,8 @@ class _Solver:
         return plan
 
     def _span(self, event: Event) -> tuple[float, float]:
-        low, high = (
-            event.span if event.span is not None else (event.starts[:1] or (0.0,))[0:1] + (None,)
-        )
-        high = self.total if high is None else min(high, self.total)
+        low, end = event.span or (event.starts[0] if event.starts else 0.0, None)
+        high = self.total if end is None else min(end, self.total)
         return max(0.0, min(low, high)), high
 
     # Times

@@ -29,7 +29,7 @@ def stopwords() -> frozenset[str]:
 @lru_cache(maxsize=1)
 def _forms() -> dict[str, str]:
     """Inflected forms of the caption table's verbs -> base form."""
-    found = {}
+    found: dict[str, str] = {}
     for entry in word_tables()["verbs"]:
         base, _, participle = entry.partition(" ")
         for form in (base, third_person(base), present_participle(base), participle):
@@ -108,8 +108,8 @@ def alike(a: str, b: str) -> float:
 def caption_from_name(name: str) -> str:
     """What a file's name says of its sound: `"crow_caw_02.wav"` -> `"crow caw"`; often nothing."""
     base = os.path.splitext(os.path.basename(name))[0]
-    words = re.sub(r"([a-z])([A-Z])", r"\1 \2", base).lower()
-    words = re.sub(r"[\W_\d]+", " ", words).split()
+    spaced = re.sub(r"([a-z])([A-Z])", r"\1 \2", base).lower()
+    words = re.sub(r"[\W_\d]+", " ", spaced).split()
     return " ".join(w for w in words if w not in stopwords() and len(w) > 1)
 
 

@@ -124,7 +124,8 @@ def tokenize(text: str) -> list[Token]:
     >>> [token.text for token in tokenize("Twenty-four claps at 0:03")]
     ['24', 'claps', 'at', '@', '3', 's']
     """
-    raw, tokens, i = _raw(text), [], 0
+    raw, i = _raw(text), 0
+    tokens: list[Token] = []
 
     def word(at: int) -> str:
         return raw[at].text if 0 <= at < len(raw) else ""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from .cues import Cue, find_cues, grammar
 from .foreign import foreign_language, translate
@@ -242,7 +243,7 @@ class _Reader:
             for i in range(cue.first, cue.last):
                 self.cue_at[i] = cue
         self.parts: list[_Part] = []
-        self.elements: list[tuple[str, object]] = []
+        self.elements: list[tuple[str, Any]] = []
         self._split()
 
     def _in_caption(self, cue: Cue) -> bool:
@@ -384,7 +385,7 @@ class _Reader:
 
     def _returns(self) -> None:
         """An empty part where the prompt returns to a sound without naming it ("then quietly")."""
-        out: list[tuple[str, object]] = []
+        out: list[tuple[str, Any]] = []
         pending: int | None = None
         for kind, value in self.elements:
             if kind == "part" or (
@@ -439,7 +440,7 @@ class _Reader:
         """Give each part the caption that it names, joining parts that were cut too finely."""
         self._score()
         self._drop_levels()
-        out: list[tuple[str, object]] = []
+        out: list[tuple[str, Any]] = []
         for element in self.elements:
             kind, value = element
             if kind == "part" and len(out) >= 2:
@@ -518,19 +519,17 @@ class _Reader:
         if level == "in":
             return False
         if level == "place":
-            strong = None not in (left.group, right.group) and right.group != left.group
-            strong = strong and right.lexical >= 0.45
-            if strong:
-                own = self.matcher.lexical(right.words, right.group)
-                strong = self.matcher.lexical(right.words, left.group) < 0.8 * own
-            if strong:
-                text, words = f"{left.text} {right.text}", [*left.words, *right.words]
-                row = self.matcher.scores([(text, words)])[0]
-                k = self._best(row)
-                strong = not (k == right.group and row[k][0] >= right.score)
-            if strong:
-                right.place = True
-            return not strong
+            if right.group is None or left.group is None or right.group == left.group:
+                return True
+            own = self.matcher.lexical(right.words, right.group)
+            if right.lexical < 0.45 or self.matcher.lexical(right.words, left.group) >= 0.8 * own:
+                return True
+            row = self.matcher.scores([(f"{left.text} {right.text}", left.words + right.words)])[0]
+            k = self._best(row)
+            if k == right.group and row[k][0] >= right.score:
+                return True
+            right.place = True
+            return False
         # An article within a clause.
         if right.group is None or left.group is None or right.group == left.group:
             return True
@@ -688,11 +687,11 @@ def read_prompt(
         )
     _Builder(reader, reading).build()
     reading.terse = reader.is_terse()
-    named = {e.group for e in reading.events}
+    used = {e.group for e in reading.events}
     reading.denied = {
-        p.group for p in reader.parts if p.denied and p.group is not None and p.group not in named
+        p.group for p in reader.parts if p.denied and p.group is not None and p.group not in used
     }
-    reading.leftover = [k for k in range(len(groups)) if k not in named and k not in reading.denied]
+    reading.leftover = [k for k in range(len(groups)) if k not in used and k not in reading.denied]
     return reading
 
 
@@ -823,8 +822,8 @@ class _Builder:
                         prefix = cue.kind
                         relation = relation or "forward"
                     elif trailing and self.recent is not None:
-                        following = self.reader.tokens[cue.last : cue.last + 1]
-                        if phrase in _BELOW and not any(t.is_word for t in following):
+                        next_tokens = self.reader.tokens[cue.last : cue.last + 1]
+                        if phrase in _BELOW and not any(t.is_word for t in next_tokens):
                             self.recent.bed = True
                     elif (
                         phrase == "before" and not self._part_after(at) and self._ends_sentence(at)
@@ -1061,7 +1060,7 @@ class _Builder:
     def _started(self, at: int) -> bool:
         return bool(self.all)
 
-    def _near(self, at: int, step: int, kinds: tuple[str, ...]) -> tuple[str, object] | None:
+    def _near(self, at: int, step: int, kinds: tuple[str, ...]) -> tuple[str, Any] | None:
         i = at + step
         while 0 <= i < len(self.reader.elements):
             if self.reader.elements[i][0] in kinds:
@@ -1288,9 +1287,10 @@ class _Builder:
         words = [t.text for t in self.reader.tokens[part.first : part.last]]
         return bool({"quieter", "louder", "softer", "fainter"} & set(words))
 
-    def _cell(self, at: int) -> list[tuple[str, object]]:
+    def _cell(self, at: int) -> list[tuple[str, Any]]:
         """Elements around one, up to the next parts and breaks."""
-        elements, found = self.reader.elements, []
+        elements = self.reader.elements
+        found: list[tuple[str, Any]] = []
         i = at - 1
         while i >= 0 and elements[i][0] == "cue":
             found.insert(0, elements[i])

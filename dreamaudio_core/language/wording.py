@@ -446,11 +446,11 @@ def draw_reference_caption(rng: np.random.Generator, phrase: Phrase, prompt: str
     lowered = prompt.lower()
     others = [choice for choice in choices if choice.lower() not in lowered]
     others = others or choices
-    return others[0] if rng.random() < 0.25 else others[rng.integers(len(others))]
+    return others[0] if rng.random() < 0.25 else others[int(rng.integers(len(others)))]
 
 
 def _pick(rng: np.random.Generator, templates: Sequence[str]) -> str:
-    return templates[rng.integers(len(templates))]
+    return templates[int(rng.integers(len(templates)))]
 
 
 def _fields(first: Phrase, second: Phrase | None = None) -> dict[str, str]:
@@ -507,12 +507,10 @@ def sequence_text(
         text = pieces[0]
         for position, piece in enumerate(pieces[1:], 1):
             # A comma or "and" next to an inverted pair could tie its halves to the wrong neighbour.
-            joints = (
-                (". Then ", "; after that ", ". After that ")
-                if position > at
-                else (". Then ", "; then ", ". After that, ")
-            )
-            text += _pick(rng, joints) + piece
+            first, second, third = ". Then ", "; then ", ". After that, "
+            if position > at:
+                second, third = "; after that ", ". After that "
+            text += _pick(rng, (first, second, third)) + piece
         return text, gaps
     text = phrases[0].clause if rng.random() < 0.7 else phrases[0].noun
     for position, phrase in enumerate(phrases[1:]):
@@ -547,7 +545,7 @@ def behind_text(rng: np.random.Generator, base: Phrase, foreground: str, level: 
     `BEHIND`.
     """
     fields = {"b": base.clause, "B": base.noun, "f": foreground}
-    templates = BEHIND[level]
+    templates: Sequence[str] = BEHIND[level]
     if re.search(r"[.;,]| and | before | after | then ", foreground):
         clear = [
             t

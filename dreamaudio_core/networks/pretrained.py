@@ -68,7 +68,7 @@ def read_pretrained(name: str, expected: str, load: Callable, *args, **options) 
 
 def read_model(
     name: str, expected: str, model_class: Any, source: str | None, **options
-) -> tuple[nn.Module, list[str]]:
+) -> tuple[Any, list[str]]:
     """Read a transformers model from safetensors and check its weights.
 
     Parameters

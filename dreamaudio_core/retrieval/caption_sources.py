@@ -68,7 +68,7 @@ def sidecar_stamp(files: Sequence[Path]) -> str:
 class CaptionReader:
     """Finds captions of sounds; reads each folder's captions once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._folders: dict[Path, dict[str, str]] = {}
 
     def caption(self, file: FoundFile, tags: Sequence[str] = ()) -> Caption | None:
