@@ -503,16 +503,16 @@ class _Reader:
         if level in ("hard", "comma", "colon"):
             return False
         if level == "and":
-            own = self._own_event(right)
+            determined = self._own_event(right)
             if (
                 right.group is not None
                 and right.group == left.group
-                and not own
+                and not determined
                 and right.number is None
             ):
                 return not {stem(w) for w in right.words} & {stem(w) for w in left.words}
             if right.group is None:
-                return not right.words or (left.group is not None and not own)
+                return not right.words or (left.group is not None and not determined)
             return False
         if not right.words or not left.words:
             return True

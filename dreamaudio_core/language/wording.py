@@ -507,10 +507,10 @@ def sequence_text(
         text = pieces[0]
         for position, piece in enumerate(pieces[1:], 1):
             # A comma or "and" next to an inverted pair could tie its halves to the wrong neighbour.
-            first, second, third = ". Then ", "; then ", ". After that, "
+            links = (". Then ", "; then ", ". After that, ")
             if position > at:
-                second, third = "; after that ", ". After that "
-            text += _pick(rng, (first, second, third)) + piece
+                links = (". Then ", "; after that ", ". After that ")
+            text += _pick(rng, links) + piece
         return text, gaps
     text = phrases[0].clause if rng.random() < 0.7 else phrases[0].noun
     for position, phrase in enumerate(phrases[1:]):
