@@ -50,11 +50,10 @@ class Fit(NamedTuple):
 def starter_sounds() -> tuple[StarterSound, ...]:
     """All sounds of the library, by caption."""
     rows = json.loads((FOLDER / "sounds.json").read_text(encoding="utf-8"))
-    lists = ("paths", "also")
-    return tuple(
-        StarterSound(FOLDER / row.pop("file"), **{k: tuple(row.pop(k, ())) for k in lists}, **row)
-        for row in rows
-    )
+    for row in rows:
+        row["path"] = FOLDER / row.pop("file")
+        row.update({name: tuple(row.get(name, ())) for name in ("paths", "also")})
+    return tuple(StarterSound(**row) for row in rows)
 
 
 def fitting_sounds(
