@@ -34,6 +34,13 @@ WORDS = [
     "rings",
     "then",
     "##s",
+    "cash",
+    "register",
+    "guitar",
+    "plays",
+    "first",
+    "twice",
+    "and",
 ]
 
 
@@ -43,9 +50,27 @@ def tokenizer(folder):
     BertTokenizerFast(vocab=str(folder / "vocab.txt")).save_pretrained(folder)
 
 
-def make_folder(folder, fusion="placed", objective="flow", text="minilm", **mrc):
-    """A complete model folder with small random weights."""
-    torch.manual_seed(0)
+@torch.no_grad()
+def _level(vocoder, bands):
+    """Let the vocoder's sound have no offset, and a level far from both silence and clipping."""
+    last = vocoder.conv_post
+    last.weight.sub_(last.weight.mean(dim=-1, keepdim=True))
+    last.bias.zero_()
+    last.weight.mul_(0.1 / vocoder(torch.randn(1, bands, 256) - 5.0).std())
+
+
+def make_folder(
+    folder,
+    fusion="placed",
+    objective="flow",
+    text="minilm",
+    seconds=2.56,
+    seed=0,
+    level=False,
+    **mrc,
+):
+    """A complete model folder with small random weights; `level`: its sound can be looked at."""
+    torch.manual_seed(seed)
     config = ModelConfig(
         name="tiny",
         vae=VAEConfig(
@@ -81,7 +106,7 @@ def make_folder(folder, fusion="placed", objective="flow", text="minilm", **mrc)
         if fusion == "placed"
         else None,
         sampling=SamplingConfig(steps=200 if objective == "ddpm" else 24),
-        seconds=2.56,
+        seconds=seconds,
     )
     network = MRCUNet(config.mrc)
     with torch.no_grad():
@@ -96,12 +121,10 @@ def make_folder(folder, fusion="placed", objective="flow", text="minilm", **mrc)
     save_weights(
         folder / "vae.safetensors", AutoencoderKL(config.vae).state_dict(), "vae", config.vae
     )
-    save_weights(
-        folder / "vocoder.safetensors",
-        BigVGAN(config.vocoder).state_dict(),
-        "vocoder",
-        config.vocoder,
-    )
+    vocoder = BigVGAN(config.vocoder)
+    if level:
+        _level(vocoder, config.audio.n_mels)
+    save_weights(folder / "vocoder.safetensors", vocoder.state_dict(), "vocoder", config.vocoder)
     if config.arranger:
         save_weights(
             folder / "arranger.safetensors",

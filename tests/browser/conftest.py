@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "comfyui")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "comfyui"), str(HERE.parent)]
 
 from canvas import Canvas, find_browser  # noqa: E402
 from comfy_server import PACK, ComfyServer, find_comfyui  # noqa: E402
-from tiny_model import make_tiny_model  # noqa: E402
+
+from small_model import make_folder  # noqa: E402
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +25,7 @@ def server(tmp_path_factory):
     base = tmp_path_factory.mktemp("browser")
     (base / "custom_nodes").mkdir()
     (base / "custom_nodes" / "dreamaudio").symlink_to(PACK, target_is_directory=True)
-    make_tiny_model(base / "models" / "dreamaudio" / "tiny")
+    make_folder(base / "models" / "dreamaudio" / "tiny", level=True)
     settings = base / "user" / "default" / "comfy.settings.json"
     settings.parent.mkdir(parents=True)
     # Without the template browser that greets a new user.

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
 
 from comfy_server import PACK, ComfyServer, find_comfyui  # noqa: E402
-from tiny_model import make_tiny_model  # noqa: E402
+
+from small_model import make_folder  # noqa: E402
 
 # Gives the malformed AUDIO that other packs may give.
 ODD_AUDIO = """
@@ -85,8 +86,8 @@ def base(tmp_path_factory, comfyui):
     odd.mkdir()
     (odd / "__init__.py").write_text(ODD_AUDIO)
     models = base / "models" / "dreamaudio"
-    tiny = make_tiny_model(models / "tiny")
-    make_tiny_model(base / "elsewhere" / "sounds" / "other", seed=1)
+    tiny = make_folder(models / "tiny", level=True)
+    make_folder(base / "elsewhere" / "sounds" / "other", level=True, seed=1)
     incomplete = models / "incomplete"
     shutil.copytree(tiny, incomplete)
     (incomplete / "vocoder.safetensors").unlink()
