@@ -205,11 +205,7 @@ def _open_av(path: str | os.PathLike, name: str, suffix: str) -> Iterator[OpenSo
 
 
 def read_original(
-    path: str | os.PathLike,
-    *,
-    what: str = "audio",
-    max_seconds: float = MAX_SECONDS,
-    silent: bool = False,
+    path: str | os.PathLike, *, what: str = "audio", silent: bool = False
 ) -> tuple[torch.Tensor, int]:
     """Read a sound file as it is: samples [channels, T], float32, and its rate in Hz.
 
@@ -223,7 +219,7 @@ def read_original(
     AudioError
         As `open_sound`, and if there are no samples, or only silent ones.
     """
-    with open_sound(path, what=what, max_seconds=max_seconds) as sound:
+    with open_sound(path, what=what) as sound:
         blocks = list(sound.blocks)
     if not blocks:
         raise AudioError(f"{sound.name} holds no samples: choose another file")
@@ -234,12 +230,7 @@ def read_original(
 
 
 def read_audio(
-    path: str | os.PathLike,
-    sample_rate: int = 16_000,
-    *,
-    what: str = "audio",
-    max_seconds: float = MAX_SECONDS,
-    silent: bool = False,
+    path: str | os.PathLike, sample_rate: int = 16_000, *, what: str = "audio", silent: bool = False
 ) -> torch.Tensor:
     """Read a sound file as a mono waveform, the mean of its channels, resampled block by block.
 
@@ -247,7 +238,7 @@ def read_audio(
     ----------
     sample_rate : int
         Rate of the returned waveform in Hz.
-    what, max_seconds, silent
+    what, silent
         As for `read_original`.
 
     Returns
@@ -261,7 +252,7 @@ def read_audio(
         As `read_original`.
     """
     sample_rate = check_rate(sample_rate, what)
-    with open_sound(path, what=what, max_seconds=max_seconds) as sound:
+    with open_sound(path, what=what) as sound:
         mono = (torch.from_numpy(block).mean(dim=1) for block in sound.blocks)
         pieces = list(resample_blocks(mono, sound.sample_rate, sample_rate))
     if not pieces:

@@ -28,9 +28,8 @@ def pack_bank(
     folder: Path,
     max_seconds: float | None = None,
     each: Callable[[], Any] | None = None,
-    sample_rate: int = AudioConfig.sample_rate,
 ) -> list[str]:
-    """Write a packed bank.
+    """Write a packed bank, at 16 kHz.
 
     Parameters
     ----------
@@ -42,8 +41,6 @@ def pack_bank(
         Sounds are cut to this length.
     each
         Called after each sound.
-    sample_rate
-        Of the packed samples.
 
     Returns
     -------
@@ -55,6 +52,7 @@ def pack_bank(
     InputError
         If the folder holds the beginnings of another bank, or nothing could be read.
     """
+    sample_rate = AudioConfig.sample_rate
     folder.mkdir(parents=True, exist_ok=True)
     partial, journal = folder / (PACKED_NAME + ".part"), folder / _JOURNAL
     done = _resume(partial, journal, sources)

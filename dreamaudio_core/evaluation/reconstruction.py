@@ -39,9 +39,8 @@ def measure_reconstruction(
     bank: Bank,
     clips: int,
     others: dict[str, Vocode] | None = None,
-    split: str = "test",
 ) -> dict[str, float]:
-    """Reconstruction of clips of 1 to 5 s of a bank.
+    """Reconstruction of test clips of 1 to 5 s of a bank.
 
     Parameters
     ----------
@@ -56,7 +55,7 @@ def measure_reconstruction(
     """
     shortest, longest = SECONDS
     rate, config = model.config.audio.sample_rate, model.config
-    whole = [i for i, e in enumerate(bank.entries) if e.split == split and e.seconds >= shortest]
+    whole = [i for i, e in enumerate(bank.entries) if e.split == "test" and e.seconds >= shortest]
     chosen = [whole[int(k)] for k in np.random.default_rng(3).permutation(len(whole))[:clips]]
     vocoders: dict[str, Vocode] = {
         "vocoder": lambda mel: model.vocode(mel[None, None])[0, 0],

@@ -208,7 +208,6 @@ class Transformer(nn.Module):
     ):
         super().__init__()
         kw = {"dtype": dtype, "device": device}
-        self.has_context = context_dim is not None
         self.norm = operations.GroupNorm(groups, dim, eps=1e-6, **kw)
         self.proj_in = operations.Conv2d(dim, dim, 1, **kw)
         self.norm1 = operations.LayerNorm(dim, **kw)

@@ -21,7 +21,7 @@ def _broadcast(time: Tensor, like: Tensor) -> Tensor:
     return time.to(like).reshape(-1, *[1] * (like.dim() - 1))
 
 
-def path(noise: Tensor, data: Tensor, time: Tensor, sigma: float = SIGMA) -> tuple[Tensor, Tensor]:
+def path(noise: Tensor, data: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
     """Point on the path and its velocity.
 
     Parameters
@@ -36,7 +36,7 @@ def path(noise: Tensor, data: Tensor, time: Tensor, sigma: float = SIGMA) -> tup
     tuple
         z_lam and v = z_1 - beta z_0 (paper, section III-C).
     """
-    beta = 1.0 - sigma
+    beta = 1.0 - SIGMA
     lam = _broadcast(time, data)
     return (1.0 - beta * lam) * noise + lam * data, data - beta * noise
 
@@ -46,18 +46,14 @@ def flow_loss(
     data: Tensor,
     time: Tensor | None = None,
     noise: Tensor | None = None,
-    weight: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error between the predicted and the true velocity, at uniform times unless
     given.
-
-    `weight`, if given, broadcasts against [B, C, T, F].
     """
     time = torch.rand(data.shape[0], device=data.device) if time is None else time
     noise = torch.randn_like(data) if noise is None else noise
     z, velocity = path(noise, data, time)
-    error = (network(z, time).float() - velocity.float()) ** 2
-    return error.mean() if weight is None else (error * weight).mean()
+    return ((network(z, time).float() - velocity.float()) ** 2).mean()
 
 
 def times(steps: int, shift: float = 1.0, start: float = 0.0) -> list[float]:

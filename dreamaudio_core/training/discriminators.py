@@ -17,6 +17,8 @@ PERIODS = (2, 3, 5, 7, 11)
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 SLOPE = 0.1
 
+# Of the patch discriminator: layers at half the resolution of the one before.
+HALVINGS = 3
 # For each discriminator, its scores and the maps of its layers.
 Verdict = tuple[list[Tensor], list[list[Tensor]]]
 
@@ -30,19 +32,17 @@ class PatchDiscriminator(nn.Module):
     ----------
     width
         Channels of the first layer, a multiple of 8.
-    layers
-        Halvings of the resolution.
     """
 
-    def __init__(self, width: int = 64, layers: int = 3):
+    def __init__(self, width: int = 64):
         super().__init__()
         if width < 8 or width % 8:
             raise InputError(f"discriminator width: expected a multiple of 8, found {width}")
         chain: list[nn.Module] = [nn.Conv2d(1, width, 4, stride=2, padding=1), nn.LeakyReLU(0.2)]
         channels = width
-        for depth in range(1, layers + 1):
+        for depth in range(1, HALVINGS + 1):
             wider = width * min(2**depth, 8)
-            stride = 2 if depth < layers else 1
+            stride = 2 if depth < HALVINGS else 1
             chain += [
                 nn.Conv2d(channels, wider, 4, stride=stride, padding=1),
                 nn.GroupNorm(8, wider),
