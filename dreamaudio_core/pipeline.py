@@ -126,7 +126,7 @@ class DreamAudio(TextStages):
         with torch.inference_mode():
             return silence_latent(self.vae, self.config.audio)
 
-    def _weak(self, arrangement: Arrangement) -> tuple[str, ...]:
+    def weak_warnings(self, arrangement: Arrangement) -> tuple[str, ...]:
         """A word where the network is left alone by a model that is weak at that."""
         alone = not any(r.used and r.placements != () for r in arrangement.references)
         if not (alone and self.config.sampling.library):
@@ -179,6 +179,7 @@ class DreamAudio(TextStages):
         reference_latents: Tensor | None = None,
         start_latent: Tensor | None = None,
         denoise: float = 1.0,
+        variation: float = 0.0,
         callback: StepCallback | None = None,
     ) -> Tensor:
         """Draw one latent for each seed.
@@ -195,6 +196,9 @@ class DreamAudio(TextStages):
             Scaled latent [1 or B, C, T, F] to begin from (audio to audio).
         denoise
             Denoising strength above 0 and up to 1; 1 ignores the start latent.
+        variation
+            See `encode_references`. Above 0 each seed has references of its own: they are encoded
+            here, and the seeds drawn one after the other.
         callback
             Called after each step with (step, steps, z); may raise to cancel.
 
@@ -209,6 +213,27 @@ class DreamAudio(TextStages):
         _check_seeds(seeds)
         if not 0.0 < denoise <= 1.0:
             raise InputError(f"denoise: expected a share above 0 and up to 1, found {denoise}")
+        check_variation(variation)
+        if variation > 0.0:
+            starts = [start_latent] * len(seeds)
+            if start_latent is not None and 1 < len(start_latent) == len(seeds):
+                starts = list(start_latent[:, None])
+            drawn = [
+                self.sample(
+                    conditioning,
+                    arrangement,
+                    (seed,),
+                    settings,
+                    reference_latents=self.encode_references(
+                        conditioning.references, arrangement, variation, seed
+                    ),
+                    start_latent=start,
+                    denoise=denoise,
+                    callback=callback,
+                )
+                for seed, start in zip(seeds, starts)
+            ]
+            return torch.cat(drawn)
         guidance = Guidance(settings.guidance, settings.reference_guidance)
         plan = branches(guidance, [min(r.strength, most) for r in conditioning.references])
         shape = self.config.latent_shape(arrangement.seconds)
@@ -367,6 +392,7 @@ class DreamAudio(TextStages):
         detail = Detail(self.config.sampling.detail) if detail is None else detail
         audio = self.config.audio
         check_output(waveforms, "waveform")
+        check_variation(variation)
         if detail.sample_rate is None and detail.amount > 0.0:
             used = zip(references, arrangement.timeline)
             rates = [r.source.sample_rate for r, places in used if r.active and places != ()]
@@ -493,8 +519,7 @@ class DreamAudio(TextStages):
         InputError
             If a value is out of range.
         """
-        if not 0.0 <= variation <= 1.0:
-            raise InputError(f"variation: expected a number from 0 to 1, found {variation}")
+        check_variation(variation)
         amount = self.config.sampling.detail if detail is None else detail
         rendering = Detail(amount, parse_rate(sample_rate))
         settings = self.config.sampling.override(
@@ -513,27 +538,15 @@ class DreamAudio(TextStages):
         else:
             arrangement = check_arrangement(arrangement, conditioning.references)
         settings, cut = self.limit_guidance(settings)
-        # Varied references are other references for each seed.
-        batches = [tuple(seeds)] if variation == 0.0 else [(seed,) for seed in seeds]
-        starts = [start_latent] * len(batches)
-        if start_latent is not None and 1 < len(start_latent) == len(batches):
-            starts = list(start_latent[:, None])
-        latents = torch.cat(
-            [
-                self.sample(
-                    conditioning,
-                    arrangement,
-                    batch,
-                    settings,
-                    reference_latents=self.encode_references(
-                        conditioning.references, arrangement, variation, batch[0]
-                    ),
-                    start_latent=start,
-                    denoise=denoise,
-                    callback=callback,
-                )
-                for batch, start in zip(batches, starts)
-            ]
+        latents = self.sample(
+            conditioning,
+            arrangement,
+            seeds,
+            settings,
+            start_latent=start_latent,
+            denoise=denoise,
+            variation=variation,
+            callback=callback,
         )
         mel = self.decode(latents)
         waveforms, rate, scaled = self.render(
@@ -555,11 +568,17 @@ class DreamAudio(TextStages):
             settings=settings,
             warnings=conditioning.warnings
             + arrangement.warnings
-            + self._weak(arrangement)
+            + self.weak_warnings(arrangement)
             + cut
             + scaled,
             references=conditioning.references,
         )
+
+
+def check_variation(variation: float) -> None:
+    """Refuse anything but a number from 0 to 1."""
+    if not 0.0 <= variation <= 1.0:
+        raise InputError(f"variation: expected a number from 0 to 1, found {variation}")
 
 
 def _check_seeds(seeds: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ They need two small parts of a model, so that a timeline is at hand long before 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Sequence
 
 import torch
@@ -202,6 +202,21 @@ class TextStages:
         fits = fitting_sounds(parts, captions, self.embed)
         added = tuple(load_reference(fit.sound.path, fit.part) for fit in fits[:room])
         return given + added, "silence" if missing == "library" else missing
+
+    def extend(self, conditioning: Conditioning, references: Sequence[Reference]) -> Conditioning:
+        """Conditioning with further references after its own, such as those of
+        `add_library_sounds`.
+        """
+        if not references:
+            return conditioning
+        added = self.condition("", references)
+        captions = zip(conditioning.caption_tokens, added.caption_tokens)
+        return replace(
+            conditioning,
+            references=conditioning.references + added.references,
+            caption_tokens=Tokens(*(torch.cat([old, new.to(old)]) for old, new in captions)),
+            warnings=conditioning.warnings + added.warnings,
+        )
 
     @torch.inference_mode()
     def arrange(

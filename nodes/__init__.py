@@ -6,6 +6,7 @@ from . import (
     arranging,
     codec,
     conditioning,
+    detail,
     files,
     loaders,
     output,
@@ -13,6 +14,7 @@ from . import (
     retrieval,
     routes,
     sampling,
+    scene,
     scenes,
 )
 
@@ -25,6 +27,7 @@ class DreamAudioExtension(ComfyExtension):
         files.offer_examples()
         routes.register()
         return [
+            *scene.NODES,
             *loaders.NODES,
             *references.NODES,
             *retrieval.NODES,
@@ -32,6 +35,7 @@ class DreamAudioExtension(ComfyExtension):
             *arranging.NODES,
             *sampling.NODES,
             *codec.NODES,
+            *detail.NODES,
             *output.NODES,
             *scenes.NODES,
         ]

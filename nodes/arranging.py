@@ -11,8 +11,8 @@ from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.arranging import check_arrangement
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.scene.reference import Reference
-from ..dreamaudio_core.scene.timeline import MISSING, Arrangement
+from ..dreamaudio_core.pipeline import Conditioning as CoreConditioning
+from ..dreamaudio_core.scene.timeline import MISSING_CHOICES, Arrangement
 from .parts import PatchedModel, vae_memory
 from .routes import peaks_of
 from .types import CATEGORY, Conditioning, Model, aliases
@@ -23,12 +23,23 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class PlacedReferences:
-    """What travels from Arrange References: the arrangement, its references, and their latents as
-    the model's network takes them, so that another seed encodes nothing again.
+    """What travels from Arrange References, so that another seed encodes nothing again.
+
+    Parameters
+    ----------
+    arrangement
+        Where each reference sounds.
+    conditioning
+        Texts and references, those of the starter library after the given ones.
+    given
+        How many references were given.
+    latents
+        The references as the model's network takes them.
     """
 
     arrangement: Arrangement
-    references: tuple[Reference, ...]
+    conditioning: CoreConditioning
+    given: int
     latents: torch.Tensor
 
 
@@ -53,6 +64,21 @@ def check_conditioning(conditioning, model: PatchedModel) -> None:
         )
 
 
+def _with_library(
+    model: PatchedModel, conditioning: CoreConditioning, missing: str
+) -> tuple[CoreConditioning, str]:
+    """Conditioning with the starter library's sounds, if they are wanted, and what is missing
+    then.
+    """
+    reader = model.load("text_encoder")
+    references = conditioning.references
+    found, missing = reader.add_library_sounds(conditioning.prompt, references, missing)
+    added = found[len(references) :]
+    return (
+        reader.extend(conditioning.to(reader.device), added) if added else conditioning
+    ), missing
+
+
 class ArrangeReferences(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -62,7 +88,7 @@ class ArrangeReferences(io.ComfyNode):
             category=CATEGORY,
             description="Reads from the prompt when each reference sounds, and says so, before "
             "anything is sampled.",
-            **aliases("timeline", "placement", "sequence", "arrange"),
+            **aliases("timeline", "placement", "sequence", "arrange", "starter library"),
             inputs=[
                 Model.Input("model", tooltip="Its arranger reads the prompt, its VAE encodes."),
                 Conditioning.Input(
@@ -79,11 +105,12 @@ class ArrangeReferences(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "missing",
-                    options=list(MISSING),
+                    options=list(MISSING_CHOICES),
                     default="auto",
-                    tooltip="Parts of the prompt without a reference. generate: the network makes "
-                    "them; silence: nothing but the references sounds; auto: generate only if the "
-                    "prompt asks for more than the references.",
+                    tooltip="Parts of the prompt without a reference. library: fitting sounds of "
+                    "the starter library become references; generate: the network makes them; "
+                    "silence: nothing but the references sounds; auto: the library if the model "
+                    "prefers it (mini does), then generate if the prompt still asks for more.",
                 ),
                 io.String.Input(
                     "timeline",
@@ -107,14 +134,21 @@ class ArrangeReferences(io.ComfyNode):
     @classmethod
     def execute(cls, model, conditioning, seconds, missing, timeline) -> io.NodeOutput:
         check_conditioning(conditioning, model)
+        given = len(conditioning.references)
+        drawn = None
         if timeline.strip():
-            given = replace(Arrangement.from_json(timeline, "timeline"), seconds=seconds)
-            if missing != "auto":
-                given = replace(given, missing=missing)
-            arrangement = check_arrangement(given, conditioning.references, "timeline")
+            drawn = replace(Arrangement.from_json(timeline, "timeline"), seconds=seconds)
+        # A timeline names the library's sounds after the given ones, if it has any.
+        if drawn is None or len(drawn.references) > given:
+            conditioning, keep = _with_library(model, conditioning, missing)
+        else:
+            keep = "silence" if missing == "library" else missing
+        if drawn is not None:
+            drawn = drawn if keep == "auto" else replace(drawn, missing=keep)
+            arrangement = check_arrangement(drawn, conditioning.references, "timeline")
         else:
             reader = model.load("text_encoder", "arranger")
-            arrangement = reader.arrange(conditioning.to(reader.device), seconds, missing=missing)
+            arrangement = reader.arrange(conditioning.to(reader.device), seconds, missing=keep)
         core = model.load("vae", memory_required=vae_memory(model, seconds, 1))
         latents = core.encode_references(conditioning.references, arrangement)
         log.info(
@@ -124,10 +158,12 @@ class ArrangeReferences(io.ComfyNode):
         )
         placed = PlacedReferences(
             arrangement,
-            conditioning.references,
+            conditioning.to(comfy.model_management.intermediate_device()),
+            given,
             latents.to(comfy.model_management.intermediate_device()),
         )
-        text = "\n".join([*conditioning.warnings, *arrangement.describe()])
+        warnings = [*conditioning.warnings, *core.weak_warnings(arrangement)]
+        text = "\n".join([*warnings, *arrangement.describe()])
         return io.NodeOutput(
             placed,
             arrangement.to_json(indent=2),

@@ -8,6 +8,9 @@ from ..dreamaudio_core.audio.checks import MAX_CHANNELS, check_rate
 from ..dreamaudio_core.audio.levels import check_output
 from ..dreamaudio_core.errors import AudioError
 
+GAINS = "dreamaudio_gains"
+"""Field of the vocoder's AUDIO: by how many dB each item was scaled to keep headroom."""
+
 
 def sounds(audio, what: str, *, channels: int = MAX_CHANNELS) -> tuple[torch.Tensor, int]:
     """Waveforms [B, C, T] and rate in Hz of an AUDIO.
@@ -81,3 +84,14 @@ def one_sound(audio, what: str) -> tuple[torch.Tensor, int]:
             "size 1"
         )
     return waveform[0], rate
+
+
+def network_level(audio, what: str) -> tuple[torch.Tensor, int]:
+    """Waveforms [B, 1, T] of the vocoder's AUDIO at the level that the network gave them, and their
+    rate.
+    """
+    waveform, rate = sounds(audio, what, channels=1)
+    gains = audio[GAINS] if GAINS in audio else ()
+    if len(gains) == len(waveform):
+        waveform = waveform / 10 ** (torch.tensor(gains)[:, None, None] / 20)
+    return waveform, rate

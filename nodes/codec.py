@@ -7,10 +7,10 @@ from comfy_api.latest import io
 from ..dreamaudio_core.audio.downmix import downmix
 from ..dreamaudio_core.audio.levels import keep_headroom
 from ..dreamaudio_core.audio.resample import to_mono
-from .audio import sounds
-from .latents import check_latent, latent_notes, latent_of
+from .audio import GAINS, sounds
+from .latents import Notes, check_latent, latent_notes, latent_of
 from .parts import vae_memory, vocoder_memory
-from .types import CATEGORY, Mel, Model
+from .types import CATEGORY, Mel, Model, aliases
 
 
 class VAEEncode(io.ComfyNode):
@@ -51,7 +51,7 @@ class VAEEncode(io.ComfyNode):
         ]
         core = model.load("vae", memory_required=vae_memory(model, seconds, 1))
         return io.NodeOutput(
-            latent_of(torch.cat([core.encode(sound, seconds) for sound in mono]), seconds)
+            latent_of(torch.cat([core.encode(sound, seconds) for sound in mono]), Notes(seconds))
         )
 
 
@@ -77,12 +77,10 @@ class VAEDecode(io.ComfyNode):
     @classmethod
     def execute(cls, model, latent) -> io.NodeOutput:
         samples = check_latent(latent, model.config, "latent")
-        seconds, timeline = latent_notes(latent, model.config)
-        core = model.load("vae", memory_required=vae_memory(model, seconds, len(samples)))
+        notes = latent_notes(latent, model.config)
+        core = model.load("vae", memory_required=vae_memory(model, notes.seconds, len(samples)))
         mel = core.decode(samples).to(comfy.model_management.intermediate_device())
-        return io.NodeOutput(
-            {"mel": mel, "seconds": seconds, "timeline": timeline, "audio": model.config.audio}
-        )
+        return io.NodeOutput({"mel": mel, "notes": notes, "audio": model.config.audio})
 
 
 class BigVGANVocode(io.ComfyNode):
@@ -93,6 +91,7 @@ class BigVGANVocode(io.ComfyNode):
             display_name="DreamAudio BigVGAN Vocode",
             category=CATEGORY,
             description="Turns mel spectrograms into sound.",
+            **aliases("vocoder", "mel to audio", "spectrogram to audio"),
             inputs=[
                 Model.Input("model", tooltip="Its vocoder is used."),
                 Mel.Input("mel", tooltip="Mel spectrograms of DreamAudio VAE Decode."),
@@ -109,9 +108,10 @@ class BigVGANVocode(io.ComfyNode):
         core = model.load("vocoder", memory_required=vocoder_memory(model, len(mel["mel"])))
         rate = model.config.audio.sample_rate
         # The vocoder may go beyond full scale; a sound is scaled down as a whole, never cut off.
-        items = [keep_headroom(x, rate)[0] for x in core.vocode(mel["mel"], mel["seconds"]).cpu()]
+        waveforms = core.vocode(mel["mel"], mel["notes"].seconds).cpu()
+        items, gains = zip(*(keep_headroom(item, rate) for item in waveforms))
         waveform = torch.stack(items).to(comfy.model_management.intermediate_device())
-        return io.NodeOutput({"waveform": waveform, "sample_rate": rate})
+        return io.NodeOutput({"waveform": waveform, "sample_rate": rate, GAINS: gains})
 
 
 NODES = [VAEEncode, VAEDecode, BigVGANVocode]

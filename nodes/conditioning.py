@@ -4,30 +4,36 @@ import comfy.model_management
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from .types import CATEGORY, Conditioning, Model, References
+from .types import CATEGORY, Conditioning, Model, References, aliases
 
 MAX_REFERENCES = 8
+
+
+def reference_inputs() -> io.Autogrow.Input:
+    """Inputs for references, a further one as each is used."""
+    # Not marked optional: ComfyUI 0.8 reads required templates only, and `min` says that none is
+    # needed.
+    template = io.Autogrow.TemplatePrefix(
+        References.Input(
+            "reference",
+            tooltip="A sound with its caption; the next input appears when this one is used.",
+        ),
+        prefix="reference",
+        min=0,
+        max=MAX_REFERENCES,
+    )
+    return io.Autogrow.Input("references", template=template, tooltip="None to eight references.")
 
 
 class EncodeCaption(io.ComfyNode):
     @classmethod
     def define_schema(cls):
-        # Not marked optional: ComfyUI 0.8 reads required templates only, and `min` says that none
-        # is needed.
-        template = io.Autogrow.TemplatePrefix(
-            References.Input(
-                "reference",
-                tooltip="A sound with its caption; the next input appears when this one is used.",
-            ),
-            prefix="reference",
-            min=0,
-            max=MAX_REFERENCES,
-        )
         return io.Schema(
             node_id="DreamAudioEncodeCaption",
             display_name="DreamAudio Encode Caption",
             category=CATEGORY,
             description="Encodes the prompt, what to avoid, and the captions of the references.",
+            **aliases("text to audio", "prompt", "sound effect"),
             inputs=[
                 Model.Input("model", tooltip="Its text encoder is used."),
                 io.String.Input(
@@ -43,9 +49,7 @@ class EncodeCaption(io.ComfyNode):
                     default="",
                     tooltip="What to avoid (optional).",
                 ),
-                io.Autogrow.Input(
-                    "references", template=template, tooltip="None to eight references."
-                ),
+                reference_inputs(),
             ],
             outputs=[
                 Conditioning.Output(

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 FOLDER = "dreamaudio"
 EXTENSIONS = {".safetensors", ".json"}
 EXAMPLES = Path(__file__).parent.parent / "dreamaudio_core" / "examples"
+# Of the starter library, for the template of ten footsteps.
+FOOTSTEP = EXAMPLES.parent / "library_sounds" / "footstep_snow.ogg"
 AUDIO_SUFFIXES = set(SUFFIXES)
 
 
@@ -28,7 +30,8 @@ def register_model_folder() -> None:
 
 def examples() -> dict[str, Path]:
     """The pack's example sounds by the names that they have in the input folder."""
-    return {f"dreamaudio_{path.name}": path for path in sorted(EXAMPLES.glob("*.flac"))}
+    found = [*sorted(EXAMPLES.glob("*.flac")), FOOTSTEP]
+    return {f"dreamaudio_{path.name}": path for path in found}
 
 
 def offer_examples() -> None:

@@ -1,6 +1,6 @@
-"""The latents and mels on the wires: tensors with their length and the timeline of the
-references.
-"""
+"""The latents and mels on the wires: tensors with notes on how they were made."""
+
+from dataclasses import dataclass
 
 import comfy.model_management
 import torch
@@ -11,13 +11,32 @@ from ..dreamaudio_core.errors import InputError
 KEY = "dreamaudio"
 
 
-def latent_of(samples: torch.Tensor, seconds: float, timeline: tuple = ()) -> dict:
-    """ComfyUI's LATENT of scaled latents [B, C, T, F].
+@dataclass(frozen=True)
+class Notes:
+    """What later nodes have to know about a latent or mel.
 
-    `timeline` holds (caption, placements) of each reference.
+    Parameters
+    ----------
+    seconds
+        Its length.
+    timeline
+        (caption, placements) of each reference.
+    seeds
+        One for each item of the batch.
+    variation
+        That of the references' latents.
     """
+
+    seconds: float
+    timeline: tuple = ()
+    seeds: tuple[int, ...] = ()
+    variation: float = 0.0
+
+
+def latent_of(samples: torch.Tensor, notes: Notes) -> dict:
+    """ComfyUI's LATENT of scaled latents [B, C, T, F]."""
     samples = samples.to(comfy.model_management.intermediate_device())
-    return {"samples": samples, "type": "audio", KEY: {"seconds": seconds, "timeline": timeline}}
+    return {"samples": samples, "type": "audio", KEY: notes}
 
 
 def check_latent(latent: dict, config: ModelConfig, what: str) -> torch.Tensor:
@@ -44,12 +63,10 @@ def check_latent(latent: dict, config: ModelConfig, what: str) -> torch.Tensor:
     return samples
 
 
-def latent_notes(latent: dict, config: ModelConfig) -> tuple[float, tuple]:
-    """Length in seconds and timeline; a latent that lost its notes has the length of its frames and
-    no timeline.
-    """
+def latent_notes(latent: dict, config: ModelConfig) -> Notes:
+    """Notes of a latent; one that lost them has the length of its frames and no timeline."""
     notes = latent.get(KEY)
     if notes is not None:
-        return notes["seconds"], notes["timeline"]
+        return notes
     frames = latent["samples"].shape[2] * config.vae.stride
-    return frames * config.audio.hop_length / config.audio.sample_rate, ()
+    return Notes(frames * config.audio.hop_length / config.audio.sample_rate)

@@ -8,7 +8,7 @@ from ..dreamaudio_core.networks.text_encoder import load_text_encoder
 from ..dreamaudio_core.weights.load import load_part
 from . import files
 from .parts import PARTS, PatchedModel, offload_device, part_dtype
-from .types import CATEGORY, Model
+from .types import CATEGORY, Model, aliases
 
 OPERATIONS = comfy.ops.manual_cast
 
@@ -21,6 +21,7 @@ class LoadModel(io.ComfyNode):
             display_name="DreamAudio Load Model",
             category=CATEGORY,
             description="Loads a model: the network, its VAE, vocoder, text encoder and arranger.",
+            **aliases("checkpoint", "loader", "text to audio"),
             inputs=[
                 io.Combo.Input(
                     "model_name",
@@ -66,7 +67,7 @@ class _LoadPart(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id=cls.NODE_ID,
-            display_name=f"DreamAudio Load {cls.TITLE}",
+            display_name=f"DreamAudio Replace {cls.TITLE}",
             category=f"{CATEGORY}/parts",
             description=f"Puts another {cls.TITLE} into a model; the model's other parts stay as "
             "they are.",

@@ -2,29 +2,36 @@
 
 import json
 import os
-import wave
 from io import BytesIO
+from pathlib import Path
 
 import folder_paths
 import numpy as np
+import soundfile
 import torch
 from comfy.cli_args import args
 from comfy_api.latest import io, ui
 
+from ..dreamaudio_core.audio.levels import LEVELS, set_level
 from ..dreamaudio_core.audio.picture import Panel, draw_spectrograms
 from ..dreamaudio_core.audio.resample import resample
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.files import atomic_write
 from .audio import sounds
-from .types import CATEGORY, Mel
+from .types import CATEGORY, Mel, aliases
 
-FORMATS = ("flac", "wav", "mp3", "opus")
+FORMATS = ("flac", "wav", "wav 24-bit", "wav float", "mp3", "opus")
+WAV_SUBTYPES = {"wav": "PCM_16", "wav 24-bit": "PCM_24", "wav float": "FLOAT"}
+# A number that goes on from the files that exist, at least two digits wide.
+TAKE = "%take%"
 # Sample rates that the lossy codecs take; other sounds are resampled to the next higher one.
 CODEC_RATES = {
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
     "opus": (8000, 12000, 16000, 24000, 48000),
 }
 FLAC_MAX_RATE = 655_350
+MAX_TAKE = 99_999
+SUFFIXES = (".flac", ".wav", ".mp3", ".opus")
 
 
 class MelPreview(io.ComfyNode):
@@ -36,6 +43,7 @@ class MelPreview(io.ComfyNode):
             category=CATEGORY,
             description="Draws a mel spectrogram over seconds and Hz, with the places of the "
             "references over it.",
+            **aliases("spectrogram", "mel", "show audio"),
             inputs=[Mel.Input("mel", tooltip="Mel spectrograms of DreamAudio VAE Decode.")],
             outputs=[
                 io.Image.Output(
@@ -47,8 +55,8 @@ class MelPreview(io.ComfyNode):
 
     @classmethod
     def execute(cls, mel) -> io.NodeOutput:
-        seconds, timeline = mel["seconds"], mel["timeline"]
-        panels = [Panel(item[0], "", seconds, timeline) for item in mel["mel"].cpu()]
+        notes = mel["notes"]
+        panels = [Panel(item[0], "", notes.seconds, notes.timeline) for item in mel["mel"].cpu()]
         pictures = [np.asarray(draw_spectrograms([panel], mel["audio"])) for panel in panels]
         image = torch.from_numpy(np.stack(pictures)).float() / 255
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
@@ -63,20 +71,28 @@ class SaveAudio(io.ComfyNode):
             category=CATEGORY,
             description="Saves sounds with the workflow inside; a saved file dropped on the "
             "canvas opens its workflow.",
+            **aliases("save wav", "save flac", "save mp3", "export audio", "loudness", "LUFS"),
             inputs=[
                 io.Audio.Input("audio", tooltip="The sounds; each of a batch becomes a file."),
                 io.String.Input(
                     "filename_prefix",
                     default="audio/DreamAudio",
                     tooltip="Beginning of the file names inside the output folder; a number "
-                    "follows.",
+                    "follows, or stands where %take% is: step_%take% gives step_01, step_02, ...",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default="flac",
-                    tooltip="flac and wav keep every sample (16 bits in wav); mp3 and opus are "
-                    "small.",
+                    tooltip="flac and wav keep every sample (16 bits unless the name says "
+                    "otherwise); mp3 and opus are small.",
+                ),
+                io.Combo.Input(
+                    "level",
+                    options=list(LEVELS),
+                    default=LEVELS[0],
+                    tooltip="as is: scaled down only if it would be cut off; peak: true peak at -1 "
+                    "dB; LUFS: that loudness, if the true peak allows it (needs pyloudnorm).",
                 ),
             ],
             outputs=[],
@@ -84,7 +100,7 @@ class SaveAudio(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, audio, filename_prefix, format) -> io.NodeOutput:
+    def execute(cls, audio, filename_prefix, format, level) -> io.NodeOutput:
         waveform, rate = sounds(audio, "audio", channels=2)
         if format not in FORMATS:
             raise InputError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
@@ -99,6 +115,7 @@ class SaveAudio(io.ComfyNode):
             for index, item in enumerate(waveform):
                 # Replaced here, so that the counter goes on from files of the final name.
                 prefix = filename_prefix.replace("%batch_num%", str(index))
+                item, _ = set_level(item, target, level)
                 saved.append(save(item, target, prefix, format, cls))
         except OSError as error:
             reason = error.strerror or error
@@ -119,8 +136,33 @@ def save(
     waveform: torch.Tensor, rate: int, prefix: str, format: str, cls: type[io.ComfyNode]
 ) -> ui.SavedResult:
     """Write one sound [1 or 2, T] to the output folder, with the workflow inside."""
-    if format == "wav":
-        return save_wav(waveform, rate, prefix, cls)
+    numbered = TAKE in prefix
+    # ComfyUI chooses a free name of its own, from which the file is renamed then.
+    plain = prefix.replace(TAKE, "take") if numbered else prefix
+    if format in WAV_SUBTYPES:
+        saved = save_wav(waveform, rate, plain, WAV_SUBTYPES[format], cls)
+    else:
+        saved = _save_by_comfyui(waveform, rate, plain, format, cls)
+    return _as_take(saved, prefix) if numbered else saved
+
+
+def _as_take(saved: ui.SavedResult, prefix: str) -> ui.SavedResult:
+    """The saved file under the first name of `prefix` that is free."""
+    folder = Path(folder_paths.get_output_directory(), saved.subfolder)
+    source = folder / saved.filename
+    name = os.path.basename(os.path.normpath(prefix))
+    for number in range(1, MAX_TAKE + 1):
+        target = folder / (name.replace(TAKE, f"{number:02}") + source.suffix)
+        # Of any format, so that takes of one name are one series.
+        if not any(target.with_suffix(suffix).exists() for suffix in SUFFIXES):
+            source.rename(target)
+            return ui.SavedResult(target.name, saved.subfolder, saved.type)
+    raise InputError(f"filename_prefix: all {MAX_TAKE} names of {prefix!r} are taken")
+
+
+def _save_by_comfyui(
+    waveform: torch.Tensor, rate: int, prefix: str, format: str, cls: type[io.ComfyNode]
+) -> ui.SavedResult:
     return ui.AudioSaveHelper.save_audio(
         {"waveform": waveform[None], "sample_rate": rate},
         filename_prefix=prefix,
@@ -132,10 +174,10 @@ def save(
 
 
 def save_wav(
-    waveform: torch.Tensor, rate: int, prefix: str, cls: type[io.ComfyNode]
+    waveform: torch.Tensor, rate: int, prefix: str, subtype: str, cls: type[io.ComfyNode]
 ) -> ui.SavedResult:
-    """Write a sound [channels, T] as 16-bit WAV, prompt and workflow as JSON in the comment of its
-    INFO list.
+    """Write a sound [channels, T] as WAV of a libsndfile subtype, prompt and workflow as JSON in
+    the comment of its INFO list.
     """
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
         prefix, folder_paths.get_output_directory()
@@ -145,23 +187,18 @@ def save_wav(
         notes = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})}
     # ComfyUI counts on from files whose number is followed by an underscore.
     file = f"{name}_{counter:05}_.wav"
-    data = wav_bytes(waveform, rate, json.dumps(notes) if notes else "")
+    data = wav_bytes(waveform, rate, subtype, json.dumps(notes) if notes else "")
     with atomic_write(os.path.join(folder, file)) as temporary:
         temporary.write_bytes(data)
     return ui.SavedResult(file, subfolder, io.FolderType.output)
 
 
-def wav_bytes(waveform: torch.Tensor, sample_rate: int, comment: str) -> bytes:
+def wav_bytes(waveform: torch.Tensor, sample_rate: int, subtype: str, comment: str) -> bytes:
     """A RIFF file of samples [channels, T]; the comment, if any, follows them as a LIST chunk of
     type INFO.
     """
-    samples = (waveform.float().clamp(-1, 1) * 32767).round().to(torch.int16)
     buffer = BytesIO()
-    with wave.open(buffer, "wb") as out:
-        out.setnchannels(samples.shape[0])
-        out.setsampwidth(2)
-        out.setframerate(sample_rate)
-        out.writeframes(samples.T.contiguous().numpy().astype("<i2").tobytes())
+    soundfile.write(buffer, waveform.float().T.numpy(), sample_rate, subtype, format="WAV")
     if not comment:
         return buffer.getvalue()
     text = comment.encode() + b"\0"

@@ -1,13 +1,15 @@
 """References: a sound with a caption, from a file or from any AUDIO."""
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.scene.reference import load_reference, prepare_reference
+from ..dreamaudio_core.scene.reference import Reference, load_reference, prepare_reference
 from ..dreamaudio_core.scene.timeline import parse_starts
 from . import files
 from .audio import one_sound
-from .types import CATEGORY, References
+from .types import CATEGORY, References, aliases
+
+TRIM = ("silence", "keep tail", "off")
 
 
 def _describing_inputs() -> list:
@@ -15,7 +17,7 @@ def _describing_inputs() -> list:
         io.String.Input(
             "caption",
             default="",
-            tooltip="What is heard in the sound, in a few words; the prompt should use them.",
+            tooltip="What the sound sounds like, in a few words; the prompt should use them.",
         ),
         io.Float.Input(
             "strength",
@@ -33,10 +35,78 @@ def _describing_inputs() -> list:
             "seconds; several, as in "
             "'0.5, 3.2', make it sound again.",
         ),
+        io.Float.Input(
+            "gain",
+            default=0.0,
+            min=-60.0,
+            max=24.0,
+            step=0.5,
+            tooltip="Level in the result against the sound itself, in dB.",
+        ),
+        io.Float.Input(
+            "pan",
+            default=0.0,
+            min=-1.0,
+            max=1.0,
+            step=0.05,
+            tooltip="From -1 (left) over 0 (the middle, or the sound's own image) to 1 (right).",
+        ),
+        io.Float.Input(
+            "fade_in",
+            default=0.0,
+            min=0.0,
+            max=60.0,
+            step=0.01,
+            tooltip="Seconds of fade at the beginning, each time it sounds.",
+        ),
+        io.Float.Input(
+            "fade_out",
+            default=0.0,
+            min=0.0,
+            max=60.0,
+            step=0.01,
+            tooltip="Seconds of fade at the end, each time it sounds.",
+        ),
+        io.Combo.Input(
+            "trim",
+            options=list(TRIM),
+            default=TRIM[0],
+            tooltip="What of the sound is used. silence: without the silence or room tone around "
+            "it; keep tail: from its beginning to the end of the file; off: the whole file.",
+        ),
     ]
 
 
-_OUTPUT_TOOLTIP = "The prepared reference: mono, 16 kHz, trimmed of silence."
+def _options(gain: float, pan: float, fade_in: float, fade_out: float, trim: str) -> dict:
+    """Keywords of `prepare_reference`."""
+    if trim not in TRIM:
+        raise InputError(f"trim: expected one of {', '.join(TRIM)}, found {trim!r}")
+    return {
+        "gain": gain,
+        "pan": pan,
+        "fade_in": fade_in,
+        "fade_out": fade_out,
+        "trim_silence": trim != "off",
+        "keep_tail": trim == "keep tail",
+    }
+
+
+def _outputs() -> list:
+    return [
+        References.Output(
+            display_name="reference", tooltip="The sound, prepared for the model, and its caption."
+        ),
+        io.Float.Output(
+            display_name="seconds",
+            tooltip="Length of a scene for this sound alone and its variations.",
+        ),
+    ]
+
+
+def _result(reference: Reference) -> io.NodeOutput:
+    used = reference.source
+    text = f"{used.total:.2f} s, used {used.begin:.2f} to {used.end:.2f} s"
+    return io.NodeOutput((reference,), reference.scene_seconds, ui=ui.PreviewText(text))
 
 
 class LoadReference(io.ComfyNode):
@@ -46,8 +116,8 @@ class LoadReference(io.ComfyNode):
             node_id="DreamAudioLoadReference",
             display_name="DreamAudio Load Reference",
             category=CATEGORY,
-            description="Loads a sound that the generated scene shall contain, with the caption "
-            "that names it.",
+            description="Loads a sound for the generated scene, with the caption that names it.",
+            **aliases("load sound", "load audio", "sample", "sfx", "recording"),
             inputs=[
                 io.Combo.Input(
                     "audio",
@@ -58,7 +128,7 @@ class LoadReference(io.ComfyNode):
                 ),
                 *_describing_inputs(),
             ],
-            outputs=[References.Output(display_name="reference", tooltip=_OUTPUT_TOOLTIP)],
+            outputs=_outputs(),
         )
 
     @classmethod
@@ -70,14 +140,14 @@ class LoadReference(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, audio, caption, strength, start):
+    def fingerprint_inputs(cls, audio, **others):
         return files.digest(files.input_file(audio, "audio"))
 
     @classmethod
-    def execute(cls, audio, caption, strength, start) -> io.NodeOutput:
+    def execute(cls, audio, caption, strength, start, **options) -> io.NodeOutput:
         starts = parse_starts(start)
-        reference = load_reference(files.input_file(audio, "audio"), caption, strength, starts)
-        return io.NodeOutput((reference,))
+        path = files.input_file(audio, "audio")
+        return _result(load_reference(path, caption, strength, starts, **_options(**options)))
 
 
 class ReferenceFromAudio(io.ComfyNode):
@@ -88,19 +158,22 @@ class ReferenceFromAudio(io.ComfyNode):
             display_name="DreamAudio Reference from Audio",
             category=CATEGORY,
             description="Makes a reference of any AUDIO, with the caption that names it.",
+            **aliases("sample", "recording", "microphone"),
             inputs=[
                 io.Audio.Input("audio", tooltip="One sound, mono or stereo, at any sample rate."),
                 *_describing_inputs(),
             ],
-            outputs=[References.Output(display_name="reference", tooltip=_OUTPUT_TOOLTIP)],
+            outputs=_outputs(),
         )
 
     @classmethod
-    def execute(cls, audio, caption, strength, start) -> io.NodeOutput:
+    def execute(cls, audio, caption, strength, start, **options) -> io.NodeOutput:
         starts = parse_starts(start)
         waveform, rate = one_sound(audio, "audio")
-        return io.NodeOutput(
-            (prepare_reference(waveform, rate, caption, strength, starts, label="audio"),)
+        return _result(
+            prepare_reference(
+                waveform, rate, caption, strength, starts, label="audio", **_options(**options)
+            )
         )
 
 

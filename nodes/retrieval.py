@@ -12,7 +12,7 @@ from ..dreamaudio_core.retrieval import SoundLibrary
 from ..dreamaudio_core.scene.reference import load_reference
 from . import files
 from .conditioning import MAX_REFERENCES
-from .types import CATEGORY, References
+from .types import CATEGORY, References, aliases
 
 log = logging.getLogger(__name__)
 EXAMPLES = "examples"
@@ -69,6 +69,7 @@ class RetrieveReferences(io.ComfyNode):
             display_name="DreamAudio Retrieve References",
             category=CATEGORY,
             description="Finds references for a prompt in a library of sounds, one for each event.",
+            **aliases("sound library", "search sounds", "sfx"),
             inputs=[
                 io.String.Input(
                     "prompt",

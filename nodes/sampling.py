@@ -1,17 +1,22 @@
 """The sampler: conditioning and arranged references to latents."""
 
+import logging
+from dataclasses import replace
+
 import comfy.model_management
 import comfy.utils
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.errors import InputError
+from ..dreamaudio_core.pipeline import check_variation
 from ..dreamaudio_core.sampling.guidance import Guidance, branches
 from ..dreamaudio_core.sampling.solvers import SOLVERS
 from .arranging import check_conditioning
-from .latents import check_latent, latent_of
+from .latents import Notes, check_latent, latent_of
 from .parts import flow_memory
 from .types import CATEGORY, Arrangement, Conditioning, Model, aliases
 
+log = logging.getLogger(__name__)
 OWN = "model's own"
 
 
@@ -24,7 +29,7 @@ class MRCFlowSampler(io.ComfyNode):
             category=CATEGORY,
             description="Generates the latent of a scene: prompt and references, each at its time, "
             "become one sound.",
-            **aliases("sound effect", "sfx", "foley", "text to audio", "sampler"),
+            **aliases("sound effect", "sfx", "foley", "ambience", "text to audio", "variations"),
             inputs=[
                 Model.Input("model", tooltip="Its network samples."),
                 Conditioning.Input(
@@ -89,6 +94,15 @@ class MRCFlowSampler(io.ComfyNode):
                     tooltip="How many variations to generate at once.",
                 ),
                 io.Float.Input(
+                    "variation",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How far each event differs from its reference in pitch, length, level "
+                    "and timbre, drawn by the seed: 0 leaves it as recorded, 0.5 is another take.",
+                ),
+                io.Float.Input(
                     "denoise",
                     default=1.0,
                     min=0.01,
@@ -123,17 +137,24 @@ class MRCFlowSampler(io.ComfyNode):
         solver,
         shift,
         batch_size,
+        variation,
         denoise,
         start_latent=None,
     ) -> io.NodeOutput:
         check_conditioning(conditioning, model)
         arranged = arrangement.arrangement
-        if len(arranged.references) != len(conditioning.references):
+        if arrangement.given != len(conditioning.references):
             raise InputError(
-                f"arrangement: holds {len(arranged.references)} references, the conditioning "
+                f"arrangement: holds {arrangement.given} references, the conditioning "
                 f"{len(conditioning.references)}; connect both to the same DreamAudio Encode "
                 "Caption"
             )
+        # With those that the starter library gave.
+        conditioning = replace(
+            conditioning,
+            references=arrangement.conditioning.references,
+            caption_tokens=arrangement.conditioning.caption_tokens,
+        )
         settings = model.config.sampling.override(
             steps=steps or None,
             guidance=None if guidance < 0 else guidance,
@@ -146,26 +167,38 @@ class MRCFlowSampler(io.ComfyNode):
             start = check_latent(start_latent, model.config, "start_latent")
         scales = Guidance(settings.guidance, settings.reference_guidance)
         plan = branches(scales, [r.strength for r in conditioning.references])
-        rows = batch_size * len(plan)
+        check_variation(variation)
+        rounds = batch_size if variation else 1
+        rows = batch_size // rounds * len(plan)
         core = model.load("flow", "vae", memory_required=flow_memory(model, arranged.seconds, rows))
-        progress = comfy.utils.ProgressBar(settings.steps)
+        progress = comfy.utils.ProgressBar(settings.steps * rounds)
+        done = 0
 
         def after_step(step, total, _z):
+            nonlocal done
             comfy.model_management.throw_exception_if_processing_interrupted()
-            progress.update_absolute(step, total)
+            progress.update_absolute(done + step, total * rounds)
+            done += total if step == total else 0
 
+        seeds = tuple((seed + i) % 2**64 for i in range(batch_size))
         latent = core.sample(
             conditioning.to(core.device),
             arranged,
-            [(seed + i) % 2**64 for i in range(batch_size)],
+            seeds,
             settings,
             reference_latents=arrangement.latents.to(core.device),
             start_latent=start,
             denoise=denoise,
+            variation=variation,
             callback=after_step,
         )
         timeline = tuple((r.caption, r.placements) for r in arranged.references)
-        return io.NodeOutput(latent_of(latent, arranged.seconds, timeline))
+        notes = Notes(arranged.seconds, timeline, seeds, variation)
+        warnings = core.limit_guidance(settings)[1]
+        for warning in warnings:
+            log.warning("DreamAudio: %s", warning)
+        told = {"ui": ui.PreviewText("\n".join(warnings))} if warnings else {}
+        return io.NodeOutput(latent_of(latent, notes), **told)
 
 
 NODES = [MRCFlowSampler]

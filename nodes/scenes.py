@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.scene.scenes import decode_scenes, parse_scenes
 from . import files
-from .types import CATEGORY, References
+from .types import CATEGORY, References, aliases
 
 log = logging.getLogger(__name__)
 ROWS_BELOW = "rows below"
@@ -35,6 +35,7 @@ class LoadScenes(io.ComfyNode):
             display_name="DreamAudio Load Scenes",
             category=CATEGORY,
             description="Reads scenes from a table; connected nodes run once for each row.",
+            **aliases("batch", "csv", "jsonl", "manifest", "table"),
             inputs=[
                 io.Combo.Input(
                     "file",

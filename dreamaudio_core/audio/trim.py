@@ -85,13 +85,19 @@ def find_sound(waveform: Tensor, sample_rate: int) -> tuple[int, int]:
     return begin, end
 
 
-def trim(waveform: Tensor, sample_rate: int) -> tuple[Tensor, int, int]:
+def trim(waveform: Tensor, sample_rate: int, keep_tail: bool = False) -> tuple[Tensor, int, int]:
     """The sound of a recording [..., T], centred, with ramps of 2 ms where it was cut; and its
     first sample and the sample after its last.
+
+    Parameters
+    ----------
+    keep_tail
+        End with the recording, whatever follows the sound.
     """
     waveform = center(waveform)
     total = waveform.shape[-1]
     begin, end = find_sound(waveform, sample_rate)
+    end = total if keep_tail else end
     part = center(waveform[..., begin:end]) if end - begin < total else waveform
     ramp_length = min(round(LEAD_SECONDS * sample_rate), part.shape[-1] // 2)
     position = (torch.arange(ramp_length, dtype=part.dtype, device=part.device) + 0.5) / max(

@@ -1,8 +1,8 @@
 """Filling a workflow in ComfyUI's API format from a scene.
 
 Fields of the scene go to the inputs of the same name of all DreamAudio nodes, and its references to
-Load Reference nodes in front of Encode Caption. Nodes of other packs can have placeholders in their
-texts: `{{prompt}}`, `{{seed}}`, `{{audio1}}`, `{{caption1}}` ...
+Load Reference nodes in front of Encode Caption or Scene. Nodes of other packs can have placeholders
+in their texts: `{{prompt}}`, `{{seed}}`, `{{audio1}}`, `{{caption1}}` ...
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from ..scene.scenes import Scene, SceneReference
 
 Graph = dict[str, dict[str, Any]]
 PREFIX = "DreamAudio"
-ENCODE, LOAD = "DreamAudioEncodeCaption", "DreamAudioLoadReference"
+ENCODERS = ("DreamAudioEncodeCaption", "DreamAudioScene")
+LOAD = "DreamAudioLoadReference"
 _PLACEHOLDER = re.compile(r"\{\{ *([a-z_]+[0-9]*) *\}\}")
 _SLOT = "references."
-# What Load Reference takes; others, such as `gain`, only if the workflow's nodes have them.
-_REFERENCE = ("audio", "caption", "strength", "start")
+# Inputs of Load Reference that scenes do not set, where the workflow has no such node.
+_DEFAULTS = {"pan": 0.0, "fade_in": 0.0, "fade_out": 0.0, "trim": "silence"}
 
 
 def read_workflow(path: Path) -> Graph:
@@ -82,7 +83,7 @@ def fill_workflow(graph: Graph, scene: Scene, uploaded: list[str], prefix: str) 
         for name in set(given) & set(inputs):
             inputs[name] = given[name]
             placed.add(name)
-    encoders = [node for node in graph.values() if node["class_type"] == ENCODE]
+    encoders = [node for node in graph.values() if node["class_type"] in ENCODERS]
     if encoders and not any(name.startswith("audio") for name in placed):
         _place_references(graph, encoders, references)
         placed |= set(numbered)
@@ -100,13 +101,13 @@ def _inputs(reference: SceneReference, audio: str) -> dict[str, Any]:
     if reference.placements is not None:
         raise InputError("placements: cannot be given to a workflow; write start")
     start = "auto" if reference.start is None else ", ".join(f"{s:g}" for s in reference.start)
-    found = {
+    return {
         "audio": audio,
         "caption": reference.caption,
         "strength": reference.strength,
         "start": start,
+        "gain": reference.gain,
     }
-    return {**found, "gain": reference.gain} if reference.gain else found
 
 
 def _place_references(
@@ -116,16 +117,10 @@ def _place_references(
     linked there.
     """
     known: dict[str, Any] = next(
-        (n["inputs"] for n in graph.values() if n["class_type"] == LOAD), {}
+        (n["inputs"] for n in graph.values() if n["class_type"] == LOAD), _DEFAULTS
     )
     links = []
     for number, inputs in enumerate(references):
-        unknown = set(inputs) - set(known) - set(_REFERENCE)
-        if unknown:
-            raise InputError(
-                f"reference {number + 1}: {min(unknown)}: Load Reference of this workflow has no "
-                "such input; leave it out"
-            )
         name = f"scene_reference{number}"
         graph[name] = {"class_type": LOAD, "inputs": {**known, **inputs}}
         links.append([name, 0])

@@ -102,10 +102,18 @@ def _event(reference: Reference, place: Placement, variation: float, drawn: Tens
     part = cut_event(original, place)
     if variation > 0.0:
         part = vary(part, rate, variation, drawn)
-    part = fade(part, round(place.fade_in * rate), round(place.fade_out * rate))
+    fade_in, fade_out = (
+        round(max(own, of_all) * rate)
+        for own, of_all in (
+            (place.fade_in, reference.fade_in),
+            (place.fade_out, reference.fade_out),
+        )
+    )
+    part = fade(part, fade_in, fade_out)
     part = part * 10.0 ** ((place.gain + reference.gain) / 20.0)
     pan_end = place.pan if place.pan_end is None else place.pan_end
-    return Event(place.start, part, original, place.pan, pan_end)
+    pans = (min(1.0, max(-1.0, pan + reference.pan)) for pan in (place.pan, pan_end))
+    return Event(place.start, part, original, *pans)
 
 
 def _offset(index: int, waveform: Tensor) -> Tensor:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, replace
-from typing import Sequence
+from typing import Any, Sequence
 
 import torch
 from torch import Tensor
@@ -21,6 +22,10 @@ from .timeline import Placement, Placements
 SAMPLE_RATE = AudioConfig.sample_rate
 MAX_STRENGTH = 10.0
 GAIN_RANGE = (-60.0, 24.0)
+MAX_FADE = 60.0
+MIN_SCENE_SECONDS = 0.3
+# A variation is at most so much longer than the sound.
+LONGEST_VARIATION = 1.25
 # Peak of the waveforms that the network gets.
 NETWORK_PEAK = 0.5
 
@@ -83,6 +88,10 @@ class Reference:
         Level in the result against the original, in dB; adds to that of each placement.
     original
         The sound at its own rate, channels and level; None where only `waveform` is known.
+    pan
+        From -1 (left) to 1 (right); adds to that of each placement.
+    fade_in, fade_out
+        Seconds, for each placement; a longer fade of the placement itself counts.
     """
 
     waveform: Tensor
@@ -93,6 +102,9 @@ class Reference:
     sample_rate: int = SAMPLE_RATE
     gain: float = 0.0
     original: Original | None = None
+    pan: float = 0.0
+    fade_in: float = 0.0
+    fade_out: float = 0.0
 
     @property
     def source(self) -> Original:
@@ -106,6 +118,13 @@ class Reference:
     def seconds(self) -> float:
         """Length of the prepared sound."""
         return self.waveform.shape[-1] / self.sample_rate
+
+    @property
+    def scene_seconds(self) -> float:
+        """Length of a scene that holds this sound alone and any variation of it, rounded up to 10
+        ms.
+        """
+        return max(MIN_SCENE_SECONDS, math.ceil(self.seconds * LONGEST_VARIATION * 100.0) / 100.0)
 
     @property
     def active(self) -> bool:
@@ -154,7 +173,11 @@ def prepare_reference(
     label: str = "reference",
     *,
     gain: float = 0.0,
+    pan: float = 0.0,
+    fade_in: float = 0.0,
+    fade_out: float = 0.0,
     trim_silence: bool = True,
+    keep_tail: bool = False,
 ) -> Reference:
     """Reference from a waveform [T] or [channels, T] at any rate.
 
@@ -166,9 +189,15 @@ def prepare_reference(
         What error messages call it.
     gain
         Level in the result against the original, in dB.
+    pan
+        From -1 (left) to 1 (right).
+    fade_in, fade_out
+        Seconds.
     trim_silence
         Use only the part where the sound is (`audio.trim`); `original.begin` and `original.end`
         tell which.
+    keep_tail
+        Of that part, use everything up to the end of the recording, room tone included.
 
     Raises
     ------
@@ -177,13 +206,16 @@ def prepare_reference(
     """
     _check_number(strength, 0.0, MAX_STRENGTH, f"{label}: strength", "1 is the usual choice")
     _check_number(gain, *GAIN_RANGE, f"{label}: gain", "0 dB keeps the level")
+    _check_number(pan, -1.0, 1.0, f"{label}: pan", "0 is the middle")
+    _check_number(fade_in, 0.0, MAX_FADE, f"{label}: fade_in", "0 is no fade")
+    _check_number(fade_out, 0.0, MAX_FADE, f"{label}: fade_out", "0 is no fade")
     centered = center(check_waveform(waveform, sample_rate, what=label))
     if centered.abs().max() < SILENT_PEAK:
         raise AudioError(f"{label} is silent: it holds a constant offset and no sound")
     total = centered.shape[-1]
     begin, end = 0, total
     if trim_silence:
-        centered, begin, end = trim(centered, sample_rate)
+        centered, begin, end = trim(centered, sample_rate, keep_tail)
     weights = downmix_weights(centered)
     mono = resample(downmix(centered, weights), sample_rate, SAMPLE_RATE)
     scale = NETWORK_PEAK / max(float(mono.abs().max()), 1e-7)
@@ -203,6 +235,9 @@ def prepare_reference(
         name=name,
         gain=float(gain),
         original=original,
+        pan=float(pan),
+        fade_in=float(fade_in),
+        fade_out=float(fade_out),
     ).at(starts)
 
 
@@ -219,9 +254,7 @@ def load_reference(
     strength: float = 1.0,
     starts: Sequence[float] | None = None,
     label: str = "reference",
-    *,
-    gain: float = 0.0,
-    trim_silence: bool = True,
+    **options: Any,
 ) -> Reference:
     """Reference from an audio file; parameters and errors as of `prepare_reference`."""
     waveform, rate = read_original(path, what=label)
@@ -234,6 +267,5 @@ def load_reference(
         starts,
         name,
         label,
-        gain=gain,
-        trim_silence=trim_silence,
+        **options,
     )

@@ -75,7 +75,7 @@ def test_workflows_open_without_a_complaint(canvas, name):
 
 
 def tiny_quick_start():
-    workflow = workflow_of("1_quick_start")
+    workflow = workflow_of("1b_full_chain")
     for node in workflow["nodes"]:
         if node["type"] == "DreamAudioLoadModel":
             node["widgets_values"][0] = "tiny"
@@ -142,13 +142,13 @@ def test_an_uploaded_wav_is_chosen_played_and_used(canvas, server):
 
 
 def test_a_workflow_from_before_an_input_was_added_opens_with_its_default(canvas):
-    workflow = workflow_of("1_quick_start")
+    workflow = workflow_of("1b_full_chain")
     for node in workflow["nodes"]:
         if node["type"] == "DreamAudioMRCFlowSampler":
             assert node["widgets_values"].pop() == 1.0
             node["inputs"] = [entry for entry in node["inputs"] if entry["name"] != "denoise"]
     canvas.load(workflow)
-    api = json.loads((FOLDER / "api" / "1_quick_start.json").read_text(encoding="utf-8"))
+    api = json.loads((FOLDER / "api" / "1b_full_chain.json").read_text(encoding="utf-8"))
     assert graph_of(canvas.prompt()) == graph_of(api)
     assert complaints(canvas) == []
 

@@ -11,9 +11,18 @@ def reference(audio="dreamaudio_crow.flac", caption="a crow caws", strength=1.0,
     )
 
 
+_SOUND = {"gain": 0.0, "pan": 0.0, "fade_in": 0.0, "fade_out": 0.0, "trim": "silence"}
+DEFAULTS = {
+    "DreamAudioLoadReference": _SOUND,
+    "DreamAudioReferenceFromAudio": _SOUND,
+    "DreamAudioSaveAudio": {"level": "as is"},
+    "DreamAudioReferenceDetail": {"detail": -1.0, "sample_rate": "auto"},
+}
+
+
 def node(class_type, **inputs):
-    """One node."""
-    return {"class_type": class_type, "inputs": inputs}
+    """One node, what is not given at its default."""
+    return {"class_type": class_type, "inputs": {**DEFAULTS.get(class_type, {}), **inputs}}
 
 
 def sampler(**changes):
@@ -29,6 +38,7 @@ def sampler(**changes):
         "solver": "ab2",
         "shift": 1.0,
         "batch_size": 1,
+        "variation": 0.0,
         "denoise": 1.0,
     }
     return node("DreamAudioMRCFlowSampler", **{**settings, **changes})
