@@ -9,16 +9,29 @@ const COLORS = {
   DREAMAUDIO_MEL: "#f06292",
 };
 
+/** Sets colours that stay: a palette clears those of types that it does not know, but may have its own. */
+function keep(target) {
+  if (!target) return;
+  for (const type of Object.keys(COLORS)) {
+    let color = COLORS[type];
+    Object.defineProperty(target, type, {
+      get: () => color,
+      set: (value) => (color = value || COLORS[type]),
+      enumerable: true,
+      configurable: true,
+    });
+  }
+}
+
 app.registerExtension({
   name: "DreamAudio.Colors",
 
   setup() {
-    const { canvas } = app;
-    if (canvas?.default_connection_color_byType) Object.assign(canvas.default_connection_color_byType, COLORS);
-    const links = canvas?.constructor?.link_type_colors;
-    if (links) Object.assign(links, COLORS);
-    for (const [type, color] of Object.entries(COLORS)) {
-      document.documentElement.style.setProperty(`--color-datatype-${type}`, color);
-    }
+    keep(app.canvas?.default_connection_color_byType);
+    keep(app.canvas?.constructor?.link_type_colors);
+    const style = document.createElement("style");
+    const rules = Object.entries(COLORS).map(([type, color]) => `--color-datatype-${type}: ${color};`);
+    style.textContent = `:root { ${rules.join(" ")} }`;
+    document.head.append(style);
   },
 });

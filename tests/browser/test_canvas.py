@@ -229,3 +229,10 @@ def test_a_new_reference_input_appears(canvas):
         n for n in canvas.prompt().values() if n["class_type"] == "DreamAudioEncodeCaption"
     )
     assert sum(name.startswith("references.") for name in captions["inputs"]) == 3
+
+
+def test_our_types_have_their_colours(canvas):
+    assert canvas.run(
+        "return app.canvas.default_connection_color_byType.DREAMAUDIO_MEL === '#f06292' && "
+        "app.canvas.constructor.link_type_colors.DREAMAUDIO_MEL === '#f06292'"
+    )
