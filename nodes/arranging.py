@@ -12,6 +12,7 @@ from comfy_api.latest import io, ui
 from ..dreamaudio_core.arranging import check_arrangement
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.pipeline import Conditioning as CoreConditioning
+from ..dreamaudio_core.scene.reference import Reference
 from ..dreamaudio_core.scene.timeline import MISSING_CHOICES, Arrangement
 from .parts import PatchedModel, vae_memory
 from .routes import peaks_of

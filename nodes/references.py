@@ -77,17 +77,20 @@ def _describing_inputs() -> list:
     ]
 
 
-def _options(gain: float, pan: float, fade_in: float, fade_out: float, trim: str) -> dict:
-    """Keywords of `prepare_reference`."""
+def trim_options(trim: str) -> dict:
+    """Keywords of `prepare_reference` for a choice of `TRIM`."""
     if trim not in TRIM:
         raise InputError(f"trim: expected one of {', '.join(TRIM)}, found {trim!r}")
+    return {"trim_silence": trim != "off", "keep_tail": trim == "keep tail"}
+
+
+def _options(gain: float, pan: float, fade_in: float, fade_out: float, trim: str) -> dict:
     return {
         "gain": gain,
         "pan": pan,
         "fade_in": fade_in,
         "fade_out": fade_out,
-        "trim_silence": trim != "off",
-        "keep_tail": trim == "keep tail",
+        **trim_options(trim),
     }
 
 

@@ -19,6 +19,7 @@ from ..dreamaudio_core.scene.pinned import keep_pinned
 from ..dreamaudio_core.scene.reference import Reference, load_reference
 from ..dreamaudio_core.scene.timeline import MISSING, Arrangement, parse_starts
 from . import files
+from .references import TRIM, trim_options
 
 PEAKS = 600
 MAX_TEXT = 10_000
@@ -52,9 +53,8 @@ def peaks_of(waveform: torch.Tensor, count: int = PEAKS) -> list[int]:
 @functools.lru_cache(maxsize=64)
 def _sound(name: str, trim: str, stamp: str) -> Reference:
     """A prepared reference without caption, kept until its file changes."""
-    # The choice `trim` of Load Reference, where it has one: anything but its default keeps more.
-    options = {} if trim in ("", "silence") else {"trim_silence": False}
-    return load_reference(files.input_file(name, "audio"), "", label="audio", **options)
+    path = files.input_file(name, "audio")
+    return load_reference(path, "", label="audio", **trim_options(trim or TRIM[0]))
 
 
 def _loaded(name: str, trim: str) -> Reference:

@@ -102,8 +102,12 @@ class Scene(io.ComfyNode):
         mel = VAEDecode.execute(model, sampled.args[0]).args[0]
         vocoded = BigVGANVocode.execute(model, mel).args[0]
         detailed = ReferenceDetail.execute(model, vocoded, mel, arrangement, -1.0, "auto")
-        told = [output.ui.value for output in (arranged, sampled, detailed) if output.ui]
+        told = [*arranged.ui["text"], *_texts(sampled), *_texts(detailed)]
         return io.NodeOutput(detailed.args[0], mel, ui=ui.PreviewText("\n".join(told)))
+
+
+def _texts(output: io.NodeOutput) -> tuple[str, ...]:
+    return output.ui.as_dict()["text"] if output.ui else ()
 
 
 NODES = [Scene]

@@ -167,7 +167,7 @@ def test_repeat_delete_and_add(timeline):
     assert abs(timeline.places(0)[2]["start"] - copy["start"] - 0.4) < 1e-3
     timeline.keys(Keys.DELETE)
     assert len(timeline.places(0)) == 2
-    assert timeline.canvas.run("return app.graph.nodes.length") == 12, "the node itself stays"
+    assert timeline.canvas.run("return app.graph.nodes.length") == 13, "the node itself stays"
     timeline.mouse(timeline.point(2, 1.0), clicks=2)
     (added,) = timeline.places(2)
     assert added["pinned"] and abs(added["start"] - 1.0) < 0.05 and added["duration"] > 1
