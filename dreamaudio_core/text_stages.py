@@ -249,7 +249,7 @@ class TextStages:
                 for r in references
             )
             ignored = [
-                f"reference {k + 1}: its times are not used, for this network places references"
+                f"reference {k + 1}: its times are not used, because this network places references"
                 for k, r in enumerate(references)
                 if r.placements is not None and not free
             ]

@@ -319,7 +319,7 @@ def test_concat_fills_empty_slots(tmp_path, references):
     torch.testing.assert_close(latents[1:], silence[1:])
     assert (silence[0] - silence[0, :, :1]).abs().max() == 0
     assert arrangement.warnings == (
-        "reference 1: its times are not used, for this network places references",
+        "reference 1: its times are not used, because this network places references",
     )
     with pytest.raises(InputError, match="at most 3"):
         model.condition("a", references * 2)

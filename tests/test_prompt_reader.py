@@ -147,7 +147,7 @@ def test_levels_and_sides(arrange):
 def test_what_is_denied_is_told(arrange):
     layout = arrange("a dog barks, no crow", DOG, CROW)
     assert layout.places[1] == []
-    assert layout.warnings == ["reference 2: not used, for the prompt excludes it"]
+    assert layout.warnings == ["reference 2: not used, because the prompt excludes it"]
 
 
 def test_references_of_one_caption_take_turns(arrange):

@@ -87,9 +87,9 @@ def merge(
     for k, found in enumerate(places):
         if found is None:
             places[k], reasons[k] = [], "the prompt does not name it"
-            warnings.append(f"reference {k + 1}: not used, for the prompt does not name it")
+            warnings.append(f"reference {k + 1}: not used, because the prompt does not name it")
         elif not found and reasons[k] == "excluded by the prompt":
-            warnings.append(f"reference {k + 1}: not used, for the prompt excludes it")
+            warnings.append(f"reference {k + 1}: not used, because the prompt excludes it")
         elif not found:
             warnings.append(f"reference {k + 1}: not used, {reasons[k]}")
     warnings += [f'no reference stands for "{part}"' for part in reading.unnamed if len(part) > 2]
@@ -117,7 +117,9 @@ def _same_order(
             return False
         if a < b and _overlap(x[0], y[0]) and not _overlap(network[a][0], network[b][0]):
             return False
-    return len(pairs) > 0 or len([p for p in read if p]) > 1
+    several = len(pairs) > 0 or len([p for p in read if p]) > 1
+    # Of a sound that no reference stands for only the network knows how long it takes.
+    return several or bool(reading.unnamed)
 
 
 def _end(place: Placement) -> float:
@@ -160,5 +162,5 @@ def _in_turn(
     for k in left:
         duration = max(SHORTEST, min(lengths[k], longest))
         places[k] = [Placement(round(at, 4), round(min(duration, seconds - at), 4))]
-        reasons[k] = "in the order given, for the prompt names no reference"
+        reasons[k] = "in the order given, because the prompt names no reference"
         at += duration + GAP

@@ -68,6 +68,7 @@ _ADVERBS_TOGETHER = {
 }  # fmt: skip
 # Of what lies below everything else, at the end of its clause.
 _BELOW = {"behind", "underneath", "beneath", "under", "meanwhile"}
+_ALL_ELSE = {"it", "this", "that", "them", "everything", "all"}
 # Words that come with the last sound where it is told last anyway.
 _AT_LAST = {"last of all", "lastly", "finally", "in the end", "at last", "to finish"}
 # A part names a reference from here on: total score, or share of words, or the encoder's cosine.
@@ -740,6 +741,8 @@ class _Builder:
         self.last: list[Event] = []
         self.all: list[Event] = []
         self.sentence: list[Event] = []
+        # Number of the sentence's events before its last word of order.
+        self.listed = 0
         self.by_part: dict[int, Event] = {}
         self.main: Event | None = None
         self.recent: Event | None = None
@@ -751,7 +754,7 @@ class _Builder:
         in_object = False
         pending_first = pending_last = False
         together_sentence = False
-        keep_main = meanwhile = pinned_end = False
+        keep_main = meanwhile = pinned_end = beside = False
         amid = ""
         framed: list[Event] = []
         self._headings()
@@ -791,10 +794,11 @@ class _Builder:
                 if value in ("hard", "comma"):
                     keep_main = False
                 if value == "hard":
+                    beside = False
                     if self.sentence:
                         if together_sentence:
                             self._together(self.sentence)
-                        self.sentence = []
+                        self.sentence, self.listed = [], 0
                         together_sentence = False
                     prefix, prefix_event, in_object = "", None, False
                 continue
@@ -809,13 +813,9 @@ class _Builder:
                     trailing = cue.kind == "together" and not self._part_after(at)
                     if phrase in _ADVERBS_TOGETHER and (trailing or not self.sentence):
                         if trailing and self.sentence:
-                            count = len(self.sentence)
-                            enough = (
-                                self.sentence
-                                if count <= 2 or "all" in phrase or not self._commas(at)
-                                else self.sentence[-2:]
-                            )
-                            self._together(enough)
+                            # "A, then B and C at the same time" is said of B and C.
+                            first = 0 if "all" in phrase else self.listed
+                            self._together(self.sentence[first:] or self.sentence)
                         else:
                             together_sentence = True
                     elif opens and relation in ("", "forward"):
@@ -823,7 +823,9 @@ class _Builder:
                         relation = relation or "forward"
                     elif trailing and self.recent is not None:
                         next_tokens = self.reader.tokens[cue.last : cue.last + 1]
-                        if phrase in _BELOW and not any(t.is_word for t in next_tokens):
+                        if phrase in _BELOW and all(
+                            t.text in _ALL_ELSE or not t.is_word for t in next_tokens
+                        ):
                             self.recent.bed = True
                     elif (
                         phrase == "before" and not self._part_after(at) and self._ends_sentence(at)
@@ -849,6 +851,9 @@ class _Builder:
                             before |= self.reader.tokens[cue.first - 1].text == "which"
                             self.main = self.recent if before or self.main is None else self.main
                         relation, in_object = cue.kind, False
+                        if cue.kind == "forward":
+                            self.listed = len(self.sentence)
+                        beside = cue.kind == "together"
                         keep_main = phrase in ("before", "until", "till", "prior to")
                         if phrase == "meanwhile" and self.recent is None:
                             relation, meanwhile = "", True
@@ -948,6 +953,8 @@ class _Builder:
                     and self.main is not event
                 ):
                     self._before(event, self.main)
+                elif beside and not relation and not prefix and self._enumerated(at):
+                    self._beside(event, self.recent)
                 elif relation == "together" and self.recent is not None:
                     self._beside(event, self.main if self.main in self.sentence else self.recent)
                 elif part.place and self.recent is not None and self.recent in self.sentence:
@@ -1133,6 +1140,20 @@ class _Builder:
             if kind == "cue" and value.kind == "forward":
                 found = True
         return found
+
+    def _enumerated(self, at: int) -> bool:
+        """Whether a part goes on with a list whose last item "and" joins ("while b, c and d")."""
+        if self._and_before(at):
+            return True
+        following = self.reader.elements[at + 1 :]
+        for i, (kind, value) in enumerate(following):
+            if kind == "break" and value == "hard":
+                return False
+            if (kind, value) == ("break", "and"):
+                return any(k == "part" for k, _ in following[i : i + 2])
+            if kind == "cue" and value.kind in ("forward", "backward", "together"):
+                return False
+        return False
 
     def _entry(self, event: Event) -> int | None:
         for i, group in enumerate(self.line):
