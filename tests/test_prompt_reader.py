@@ -272,3 +272,30 @@ def test_misspelt_words_of_time_and_repeated_words(arrange):
     assert len(layout.places[0]) == 2 and layout.places[0][0].gain < 0
     layout = arrange("beep beep beep BOOM", ("a beep", 0.2), ("an explosion", 2.0))
     assert len(layout.places[0]) == 3 and len(layout.places[1]) == 1
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a dog barks, a crow caws and a cash register rings at the same time",
+        "a dog barks, a crow caws, a cash register rings, all at once",
+        "a dog barks while a crow caws and a cash register rings",
+        "a dog barks, a crow caws and a cash register rings together",
+    ],
+)
+def test_lists_sound_together(arrange, prompt):
+    layout = arrange(prompt, DOG, CROW, REGISTER)
+    assert len({places[0].start for places in layout.places}) == 1
+
+
+def test_of_a_sequence_the_last_two_sound_together(arrange):
+    prompt = "a cash register rings, then a dog barks and a crow caws at the same time"
+    layout = arrange(prompt, DOG, CROW, REGISTER)
+    assert starts(layout, 0) == starts(layout, 1)
+    assert starts(layout, 2)[0] < starts(layout, 0)[0]
+
+
+def test_with_may_belong_to_a_caption(arrange):
+    prompt = "a princess is dying with a cry and a scythe is mowing grass"
+    layout = arrange(prompt, ("a princess dies with a cry", 1.3), ("a scythe mows grass", 2.0))
+    assert starts(layout, 0)[0] + 1.3 <= starts(layout, 1)[0]

@@ -252,6 +252,9 @@ class _Reader:
         own.
         """
         words = [token.text for token in self.tokens[cue.first : cue.last]]
+        if words == ["with"]:
+            # "dies with a cry"
+            words += [token.text for token in self.tokens[cue.last : cue.last + 2]]
         while words and words[0] in ("a", "an", "some", "after"):
             words = words[1:]
         phrase = re.escape(" ".join(words))
