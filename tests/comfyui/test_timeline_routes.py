@@ -1,0 +1,57 @@
+"""What the timeline in the browser asks the server for."""
+
+import json
+
+import pytest
+import requests
+
+SCENE = {
+    "model_name": "mini",
+    "prompt": "a crow caws, then a guitar plays",
+    "seconds": 10.24,
+    "missing": "auto",
+    "references": [
+        {"audio": "dreamaudio_crow.flac", "caption": "a crow caws"},
+        {"audio": "dreamaudio_guitar.flac", "caption": "a guitar plays", "start": "6"},
+    ],
+}
+
+
+def arrange(server, **changes):
+    return requests.post(server.url("dreamaudio/arrange"), json={**SCENE, **changes}, timeout=120)
+
+
+def test_peaks_are_those_of_the_used_part(server):
+    url = server.url("dreamaudio/peaks")
+    found = requests.get(url, params={"audio": "dreamaudio_crow.flac"}, timeout=60).json()
+    assert 0.4 < found["seconds"] <= found["total"] and len(found["peaks"]) == 600
+    assert 5 < max(found["peaks"]) <= 100
+    assert abs(found["end"] - found["begin"] - found["seconds"]) < 1e-3
+    answer = requests.get(url, params={"audio": "../../etc/passwd"}, timeout=60)
+    assert answer.status_code == 400 and "outside" in answer.json()["error"]
+
+
+def test_the_prompt_is_read_without_a_run(server):
+    found = arrange(server).json()
+    first, second = found["references"]
+    assert first["used"] and second["placements"][0]["start"] == 6
+    first["placements"] = [{"start": 3, "duration": 0.4, "pinned": True}]
+    again = arrange(server, timeline=json.dumps(found)).json()
+    assert [p["start"] for p in again["references"][0]["placements"]] == [3]
+
+
+@pytest.mark.parametrize(
+    "changes, named",
+    [
+        ({"prompt": None}, "prompt"),
+        ({"model_name": "none such"}, "model_name"),
+        ({"seconds": 1e9}, "seconds"),
+        ({"references": [{"audio": "none.wav"}]}, "none.wav"),
+        ({"references": ["crow"]}, "reference 1"),
+        ({"references": [{"audio": "dreamaudio_crow.flac", "start": "now"}]}, "now"),
+        ({"timeline": "{"}, "timeline"),
+    ],
+)
+def test_what_cannot_be_read_is_said(server, changes, named):
+    answer = arrange(server, **changes)
+    assert answer.status_code == 400 and named in answer.json()["error"]
