@@ -79,8 +79,10 @@ export async function mix(timeline) {
     for (const place of lane.placements) {
       const out = new GainNode(offline, { gain: 10 ** ((place.gain + (reference.gain ?? 0)) / 20) });
       const envelope = new GainNode(offline);
-      const pan = Math.min(1, Math.max(-1, place.pan + (reference.pan ?? 0)));
-      out.connect(envelope).connect(new StereoPannerNode(offline, { pan })).connect(offline.destination);
+      const [pan, panEnd] = [place.pan, place.pan_end ?? place.pan].map((p) => Math.min(1, Math.max(-1, p + (reference.pan ?? 0))));
+      const panner = new StereoPannerNode(offline, { pan });
+      if (panEnd !== pan) panner.pan.setValueCurveAtTime(new Float32Array([pan, panEnd]), place.start, place.duration);
+      out.connect(envelope).connect(panner).connect(offline.destination);
       shape(envelope.gain, place.start, place.duration, place.fade_in, place.fade_out);
       for (const [at, from, length, fadeIn, fadeOut] of pieces(place, lane.sound)) {
         const source = new AudioBufferSourceNode(offline, { buffer });

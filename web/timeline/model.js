@@ -4,7 +4,7 @@
 export const MIN_DURATION = 0.02;
 export const GAIN_RANGE = [-36, 12];
 const MAX_UNDO = 200;
-const DEFAULTS = { gain: 0, offset: null, fade_in: 0, fade_out: 0, pan: 0, pinned: false };
+const DEFAULTS = { gain: 0, offset: null, fade_in: 0, fade_out: 0, pan: 0, pan_end: null, pinned: false };
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 const rounded = (value) => (typeof value === "number" ? Math.round(value * 1e4) / 1e4 : value);
@@ -209,6 +209,7 @@ export class Timeline {
     place.duration = clamp(place.duration, MIN_DURATION, this.seconds - place.start);
     place.gain = clamp(place.gain, -120, 60);
     place.pan = clamp(place.pan, -1, 1);
+    if (values.pan !== undefined) place.pan_end = null;
     place.fade_in = clamp(place.fade_in, 0, place.duration);
     place.fade_out = clamp(place.fade_out, 0, place.duration);
     if (place.offset !== null) place.offset = clamp(place.offset, 0, Math.max(0, this.length(at.lane) - MIN_DURATION));
@@ -254,7 +255,7 @@ export class Timeline {
 
   panLane(lane, pan) {
     this.begin();
-    for (const place of this.start().references[lane].placements ?? []) [place.pan, place.pinned] = [pan, true];
+    for (const place of this.start().references[lane].placements ?? []) [place.pan, place.pan_end, place.pinned] = [pan, null, true];
   }
 
   /** A time on the grid, or where a block begins or ends if that is within `reach` seconds. */
