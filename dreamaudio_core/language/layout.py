@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from ..scene.timeline import Placement
-from .prompt import Event, Reading
+from .reading import Event, Reading
 
 LEAD, GAP = 0.08, 0.16
 SHORTEST = 0.06

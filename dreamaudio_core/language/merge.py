@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from ..scene.timeline import Placement
 from .layout import GAP, LEAD, SHORTEST, Layout
-from .prompt import Event, Reading
+from .reading import Event, Reading
 
 # The network counts no further.
 _NETWORK_COUNTS = 4
