@@ -85,7 +85,12 @@ def draw_screenshot(server: ComfyServer, profile: Path) -> None:
     canvas = Canvas(server.url(""), profile)
     try:
         canvas.load(json.loads((FOLDER / "1_quick_start.json").read_text(encoding="utf-8")))
-        canvas.run("await app.queuePrompt(0, 1);")
+        # The seed shown is then the one that was used.
+        canvas.run(
+            "const scene = app.graph.nodes.find(n => n.type === 'DreamAudioScene');"
+            "scene.widgets.find(w => w.name === 'control_after_generate').value = 'fixed';"
+            "await app.queuePrompt(0, 1);"
+        )
         canvas.until(
             "return app.graph.nodes.find(n => n.type === 'DreamAudioSaveAudio').widgets"
             ".find(w => w.name === 'audioUI').element.duration > 1 && !!app.nodeOutputs[String("
