@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from .task import OptimizerStep, Task
 
@@ -38,7 +39,34 @@ def frozen(module: Held) -> Iterator[Held]:
 class AdversarialLoss(nn.Module):
     """A generator's loss; `adversarial` says whether the discriminators count."""
 
-    adversarial: bool
+    def __init__(self, discriminators: nn.Module):
+        super().__init__()
+        self.adversarial = False
+        self._discriminators = Unregistered(discriminators)
+
+    def pair(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What is real and what is generated, as the discriminators take them."""
+        raise NotImplementedError
+
+    def judge(self, discriminators: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+        """The discriminators' own loss."""
+        raise NotImplementedError
+
+
+class DiscriminatorLoss(nn.Module):
+    """The discriminators' loss against the generator's current output."""
+
+    def __init__(self, discriminators: nn.Module, generator: AdversarialLoss):
+        super().__init__()
+        self.discriminators = discriminators
+        self._generator = Unregistered(generator)
+
+    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """`loss`."""
+        generator = self._generator.module
+        with torch.no_grad():
+            real, generated = generator.pair(batch)
+        return {"loss": generator.judge(self.discriminators, real, generated)}
 
 
 class AdversarialTask(Task):

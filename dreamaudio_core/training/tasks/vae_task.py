@@ -30,7 +30,7 @@ from ..arguments import (
 )
 from ..dataset import CropDataset
 from ..discriminators import PatchDiscriminator, hinge_discriminator_loss, hinge_generator_loss
-from ..gan import AdversarialLoss, AdversarialTask, Unregistered, frozen
+from ..gan import AdversarialLoss, AdversarialTask, DiscriminatorLoss, frozen
 from ..logger import Logger
 from ..task import OptimizerStep
 
@@ -73,11 +73,9 @@ class VAELoss(AdversarialLoss):
         adversarial_weight: float,
         latent_noise: float = 0.0,
     ):
-        super().__init__()
+        super().__init__(discriminator)
         self.network, self.log_mel, self.latent_noise = network, log_mel, latent_noise
         self.kl_weight, self.adversarial_weight = kl_weight, adversarial_weight
-        self.adversarial = False
-        self._opponent = Unregistered(discriminator)
 
     def reconstruct(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Log-mels, their reconstructions from posterior samples, and the KL divergence [B]."""
@@ -99,29 +97,21 @@ class VAELoss(AdversarialLoss):
         terms = {"l1": l1, "kl": kl}
         loss = l1 + self.kl_weight * kl
         if self.adversarial:
-            with frozen(self._opponent.module) as discriminator:
+            with frozen(self._discriminators.module) as discriminator:
                 terms["adversarial"] = hinge_generator_loss(discriminator(reconstruction).float())
             loss = loss + self.adversarial_weight * terms["adversarial"]
         return {"loss": loss, **terms}
 
+    def pair(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Log-mels and their reconstructions."""
+        mel, reconstruction, _ = self.reconstruct(batch)
+        return mel, reconstruction
 
-class PatchDiscriminatorLoss(nn.Module):
-    """Hinge loss of the discriminator against the VAE's current reconstructions."""
-
-    def __init__(self, discriminator: PatchDiscriminator, generator: VAELoss):
-        super().__init__()
-        self.discriminator = discriminator
-        self._generator = Unregistered(generator)
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`, a mean over the patches."""
-        with torch.no_grad():
-            mel, reconstruction, _ = self._generator.module.reconstruct(batch)
-        return {
-            "loss": hinge_discriminator_loss(
-                self.discriminator(mel).float(), self.discriminator(reconstruction).float()
-            )
-        }
+    def judge(self, discriminators: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+        """Hinge loss, a mean over the patches."""
+        return hinge_discriminator_loss(
+            discriminators(real).float(), discriminators(generated).float()
+        )
 
 
 class VAETask(AdversarialTask):
@@ -219,7 +209,7 @@ class VAETask(AdversarialTask):
             adversarial_weight,
             latent_noise,
         )
-        opponent = PatchDiscriminatorLoss(discriminator, self.loss)
+        opponent = DiscriminatorLoss(discriminator, self.loss)
         self.optimizer_steps = [
             OptimizerStep("discriminator", opponent, lr, betas=(0.5, 0.9), clip=clip),
             OptimizerStep("vae", self.loss, lr, betas=(0.5, 0.9), clip=clip),

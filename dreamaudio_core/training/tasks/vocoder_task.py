@@ -31,7 +31,7 @@ from ..discriminators import (
     least_squares_discriminator_loss,
     least_squares_generator_loss,
 )
-from ..gan import AdversarialLoss, AdversarialTask, Unregistered, frozen
+from ..gan import AdversarialLoss, AdversarialTask, DiscriminatorLoss, frozen
 from ..logger import Logger
 from ..task import OptimizerStep
 
@@ -90,12 +90,10 @@ class GeneratorLoss(AdversarialLoss):
         discriminators: VocoderDiscriminators,
         multi_scale: bool,
     ):
-        super().__init__()
+        super().__init__(discriminators)
         self.network, self.log_mel = network, LogMel(audio)
         self.mel_loss = MultiScaleMelLoss(audio) if multi_scale else MelLoss(audio)
         self.context = CONTEXT * audio.hop_length
-        self.adversarial = True
-        self._opponents = Unregistered(discriminators)
 
     def split(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """Mels [B, bands, frames] and waveforms [B, T], both without the margins that only the mels
@@ -116,7 +114,7 @@ class GeneratorLoss(AdversarialLoss):
         loss = self.mel_loss.weight * terms["mel"]
         if not self.adversarial:
             return {"loss": loss, **terms}
-        with frozen(self._opponents.module) as discriminators:
+        with frozen(self._discriminators.module) as discriminators:
             scores, maps = discriminators(generated)
             with torch.no_grad():
                 true_maps = discriminators(real)[1]
@@ -125,32 +123,17 @@ class GeneratorLoss(AdversarialLoss):
             terms["features"] = feature_matching_loss(true_maps, maps)
             return {"loss": loss + terms["adversarial"] + 2.0 * terms["features"], **terms}
 
+    def pair(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Waveforms and those that are generated from their mels."""
+        mel, real = self.split(batch["waveform"])
+        return real, self.network(mel)[:, 0]
 
-class DiscriminatorLoss(nn.Module):
-    """Least-squares loss of the discriminators against the generator's current output."""
-
-    discriminators: VocoderDiscriminators
-
-    def __init__(self, discriminators: VocoderDiscriminators, generator: GeneratorLoss):
-        super().__init__()
-        self.discriminators = discriminators
-        self._generator = Unregistered(generator)
-
-    def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """`loss`."""
-        generator = self._generator.module
-        with torch.no_grad():
-            mel, real = generator.split(batch["waveform"])
-            generated = generator.network(mel)[:, 0]
-        true_scores, generated_scores = (
-            self.discriminators(real)[0],
-            self.discriminators(generated)[0],
+    def judge(self, discriminators: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+        """Least-squares loss."""
+        true_scores, generated_scores = discriminators(real)[0], discriminators(generated)[0]
+        return least_squares_discriminator_loss(
+            [s.float() for s in true_scores], [s.float() for s in generated_scores]
         )
-        return {
-            "loss": least_squares_discriminator_loss(
-                [s.float() for s in true_scores], [s.float() for s in generated_scores]
-            )
-        }
 
 
 class VocoderTask(AdversarialTask):
