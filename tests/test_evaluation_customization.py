@@ -85,10 +85,10 @@ def test_distance_is_that_of_the_best_shift():
 def generated(monkeypatch, change):
     """Let every mode but `target` give the target as `change` leaves it."""
 
-    def mel(model, item, mode, seed, settings):
+    def mel(model, item, mode, seeds, settings):
         return LogMel(AudioConfig())(change(item)[None])
 
-    monkeypatch.setattr(measure, "generate_mel", mel)
+    monkeypatch.setattr(measure, "generate_mels", mel)
 
 
 def score(matcher, composer, items=6):

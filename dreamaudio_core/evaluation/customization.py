@@ -11,7 +11,7 @@ alone, so the target is scored too (mode `target`), as what a perfect model woul
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 
 import numpy as np
@@ -62,6 +62,10 @@ SINGLE = ComposerConfig(
     adverb=0.0,
     unreferenced=0.0,
 )
+
+
+# An event, and the waveforms that it is compared with, its own first.
+Scored = tuple[Event, list[Tensor]]
 
 
 def aligned_distance(piece: Tensor, candidate: Tensor, shift: int, floor: float) -> float:
@@ -129,6 +133,12 @@ class Matcher:
             sounds.append(cut_part(sound, part, self.rate))
         return sounds
 
+    def events(self, item: Composition, seed: tuple[int, int]) -> Iterator[Scored]:
+        """The events that are scored, each with its candidates, which `seed` decides."""
+        rng = np.random.default_rng((*seed, 1))
+        for event in measured_events(item):
+            yield event, self.candidates(event, rng)
+
     def matches(
         self, mel: Tensor, item: Composition, event: Event, sounds: list[Tensor]
     ) -> tuple[bool, bool]:
@@ -181,14 +191,14 @@ def references_of(item: Composition, mode: str, most: int) -> list[Reference]:
     ][:most]
 
 
-def generate_mel(
-    model: DreamAudio, item: Composition, mode: str, seed: int, settings: SamplingConfig
+def generate_mels(
+    model: DreamAudio, item: Composition, mode: str, seeds: list[int], settings: SamplingConfig
 ) -> Tensor:
-    """Log-mel [1, 1, frames, bands] of an item in any mode but `target`."""
+    """Log-mels [seeds, 1, frames, bands] of an item in any mode but `target`."""
     references = references_of(item, mode, model.max_references)
     conditioning = model.condition(item.prompt, references)
     arrangement = model.arrange(conditioning, item.seconds, free=mode == "free")
-    return model.decode(model.sample(conditioning, arrangement, [seed], settings))
+    return model.decode(model.sample(conditioning, arrangement, seeds, settings))
 
 
 @dataclass
@@ -253,14 +263,12 @@ def customization(
         item = composer.item(seed, index)
         assert item.target is not None
         target = matcher.log_mel(item.target[None])
-        mel = target if mode == "target" else generate_mel(model, item, mode, index, settings)
+        mel = target if mode == "target" else generate_mels(model, item, mode, [index], settings)
         votes.unasked.append(matcher.is_unasked(mel[0, 0], target[0, 0]))
         vocoded = None
         if index < waveforms and mode != "target":
             vocoded = matcher.log_mel(model.vocode(mel, item.seconds)[:, 0])[0, 0]
-        rng = np.random.default_rng((seed, index, 1))
-        for event in measured_events(item):
-            sounds = matcher.candidates(event, rng)
+        for event, sounds in matcher.events(item, (seed, index)):
             alone, mixed = matcher.matches(mel[0, 0], item, event, sounds)
             votes.alone.append(alone)
             votes.mix.append(mixed)
@@ -289,10 +297,9 @@ def text_only(
     votes = []
     for index in range(items):
         item = composer.item(seed, index)
-        mel = generate_mel(model, item, "none", index, settings)[0, 0]
-        rng = np.random.default_rng((seed, index, 1))
-        for event in measured_events(item):
-            votes.append(matcher.matches(mel, item, event, matcher.candidates(event, rng))[0])
+        mel = generate_mels(model, item, "none", [index], settings)[0, 0]
+        for event, sounds in matcher.events(item, (seed, index)):
+            votes.append(matcher.matches(mel, item, event, sounds)[0])
     return {"items": items, "events": len(votes), "share": share(votes)}
 
 
@@ -317,19 +324,10 @@ def variation(
     differences, inside, votes = [], [], []
     for index in range(items):
         item = composer.item(seed, index)
-        references = references_of(item, "true", model.max_references)
-        conditioning = model.condition(item.prompt, references)
-        arrangement = model.arrange(conditioning, item.seconds)
-        seeds = [2 * index, 2 * index + 1]
-        a, b = model.decode(model.sample(conditioning, arrangement, seeds, settings))[:, 0]
+        a, b = generate_mels(model, item, "true", [2 * index, 2 * index + 1], settings)[:, 0]
         differences.append(float((a - b).abs().mean()))
-        rng = np.random.default_rng((seed, index, 1))
-        for event in measured_events(item):
-            place = event.placements[0]
-            first, last = place.start, place.start + place.duration
-            span = slice(round(first * matcher.frame_rate), round(last * matcher.frame_rate))
-            inside.append(float((a[span] - b[span]).abs().mean()))
-            sounds = matcher.candidates(event, rng)
+        for event, sounds in matcher.events(item, (seed, index)):
+            inside.append(matcher.event_distance(a, b, event))
             votes.append(all(matcher.matches(mel, item, event, sounds)[1] for mel in (a, b)))
     return {
         "items": items,
