@@ -86,8 +86,10 @@ def folder_digest(folder: str | Path, suffixes: tuple[str, ...]) -> str:
 
 
 def content_digest(path: str | Path) -> str:
-    """Digest of a weight file or model folder; what is neither, such as a hub id, is its own."""
-    path = Path(path).expanduser()
-    if path.is_dir():
-        return folder_digest(path, (".json", ".safetensors", ".model", ".bin"))
-    return file_digest(path) if path.is_file() else str(path)
+    """Short digest of a weight file or model folder; what is neither, such as a hub id, is its
+    own.
+    """
+    found = Path(path).expanduser()
+    if found.is_dir():
+        return folder_digest(found, (".json", ".safetensors", ".model", ".bin", ".txt"))[:16]
+    return file_digest(found)[:16] if found.is_file() else str(path)

@@ -273,8 +273,9 @@ def _prepare_cache(args: argparse.Namespace) -> tuple[Any, Any]:
 def _cache(args: argparse.Namespace) -> int:
     from functools import partial
 
+    from ..files import content_digest
     from ..networks.fusion import fusion_of
-    from .export import content_digest, write_cache
+    from .export import write_cache
 
     _at_least_one(args, "count", "groups", "shard_items", "workers")
     share = _share(args.share)

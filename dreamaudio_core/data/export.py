@@ -9,7 +9,7 @@ from typing import Any, Callable, Iterator, Sequence
 
 from ..audio.write import write_audio
 from ..errors import InputError
-from ..files import atomic_write, file_digest, folder_digest
+from ..files import atomic_write
 from ..scene.scenes import SCENES, Scene, SceneReference, write_scenes
 from .compose.composition import Composition
 from .datasets import CompositionDataset
@@ -145,14 +145,6 @@ def _start_worker(prepare: Prepare) -> None:
 
 def _write_in_worker(shard: tuple[Path, range]) -> int:
     return _worker(shard)
-
-
-def content_digest(source: str | Path) -> str:
-    """Identity of a file or a model folder by its content; a hub id stands for itself."""
-    path = Path(source).expanduser()
-    if path.is_dir():
-        return folder_digest(path, (".json", ".safetensors", ".model", ".bin", ".txt"))[:16]
-    return file_digest(path)[:16] if path.is_file() else str(source)
 
 
 def begin_folder(folder: Path, origin: dict[str, Any]) -> None:
