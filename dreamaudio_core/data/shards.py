@@ -109,7 +109,7 @@ class LazyTensors(Mapping):
 
 
 class LatentShard:
-    """Read access to one shard, item by item from the disk or, unless `lazy`, from memory.
+    """Read access to one shard, item by item from the disk.
 
     Raises
     ------
@@ -117,15 +117,13 @@ class LatentShard:
         If the file is not a complete shard.
     """
 
-    def __init__(self, path: Path, lazy: bool = True):
+    def __init__(self, path: Path):
         try:
-            self.tensors: Mapping[str, Any] = LazyTensors(path)
+            self.tensors = LazyTensors(path)
             with safe_open(path, framework="pt") as file:
                 self.facts = json.loads(file.metadata()["facts"])
                 self.shape = tuple(file.get_slice("mean").get_shape()[1:])
                 self.text_dim = file.get_slice("tokens").get_shape()[1]
-                if not lazy:
-                    self.tensors = {key: file.get_tensor(key) for key in file.keys()}
             self.has_timeline = "placements" in self.tensors
             self._references = _grouped(
                 [item, row] for row, item in enumerate(self.tensors["references"].tolist())

@@ -255,15 +255,13 @@ _COLUMNS = Columns(
 )
 
 
-def read_scenes(path: str | Path, check_files: bool = True) -> list[Scene]:
+def read_scenes(path: str | Path) -> list[Scene]:
     """Scenes of a file, in its order, or of `scenes.jsonl` in a folder.
 
     Parameters
     ----------
     path
         JSON lines, a JSON array, a JSON object of prompts by name, or CSV.
-    check_files
-        Whether the sounds must exist.
 
     Raises
     ------
@@ -283,7 +281,7 @@ def read_scenes(path: str | Path, check_files: bool = True) -> list[Scene]:
 
     def resolve(name: str, label: str) -> Path:
         file = path.parent / name
-        if check_files and not file.is_file():
+        if not file.is_file():
             raise InputError(f"{label}: {file} does not exist")
         return file
 
