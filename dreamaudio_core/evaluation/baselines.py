@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, InputError
 from ..files import folder_digest
+from ..networks.pretrained import folder_or_hub_id
 from ..scene.scenes import SceneReference
 from .generators import Generator, PipelineGenerator, load_pipeline_generator
 
@@ -44,7 +45,9 @@ class _Baseline:
     sample_rate: int
 
     def __init__(self, source: str, device: str, settings: dict[str, Any]):
-        self.source, self.local = _resolve(source, self.KIND)
+        self.source, self.local = folder_or_hub_id(
+            source, f"{self.KIND}:{source}", f"one is published at {_PUBLISHED[self.KIND]}"
+        )
         self.device = torch.device(device)
         self.settings = settings
         self.name = f"{self.TITLE} ({Path(self.source).name})"
@@ -394,17 +397,3 @@ def _load_retrieval(text: str, device: str, settings: dict[str, Any]) -> Retriev
     return RetrievalGenerator(
         library, load_pipeline_generator(model, device=device, **settings), device
     )
-
-
-def _resolve(source: str, kind: str) -> tuple[str, bool]:
-    """The folder or hub id, and whether it is local."""
-    folder = Path(source).expanduser()
-    if source and folder.is_dir():
-        return str(folder), True
-    parts = source.split("/")
-    if folder.is_file() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
-        raise CheckpointError(
-            f"{kind}:{source}: expected the folder of a model, found "
-            f"{'a file' if folder.is_file() else 'nothing'}; one is published at {_PUBLISHED[kind]}"
-        )
-    return source, False

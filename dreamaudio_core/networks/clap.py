@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import AudioError, CheckpointError, InputError
 from ..files import folder_digest
-from .pretrained import quiet_transformers, read_model, read_pretrained
+from .pretrained import folder_or_hub_id, quiet_transformers, read_model, read_pretrained
 
 PUBLISHED = (
     "CLAP models in transformers' layout are published by LAION at https://huggingface.co/laion, "
@@ -41,7 +41,7 @@ def load_clap(source: str | Path) -> tuple[nn.Module, Any, Any]:
     """
     from transformers import AutoTokenizer, ClapConfig, ClapFeatureExtractor, ClapModel
 
-    source, local = _resolve(source)
+    source, local = folder_or_hub_id(source, f"CLAP {source}", PUBLISHED)
     name, options = f"CLAP {source!r}", {"local_files_only": local}
     config = read_pretrained(name, _EXPECTED, ClapConfig.from_pretrained, source, **options)
     tokenizer = read_pretrained(name, _EXPECTED, AutoTokenizer.from_pretrained, source, **options)
@@ -51,22 +51,6 @@ def load_clap(source: str | Path) -> tuple[nn.Module, Any, Any]:
     with quiet_transformers():
         model, _ = read_model(name, _EXPECTED, ClapModel, source, config=config, **options)
     return model.float().eval().requires_grad_(False), tokenizer, extractor
-
-
-def _resolve(source: str | Path) -> tuple[str, bool]:
-    """The folder or hub id, and whether it is local."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return str(folder), True
-    text = str(source)
-    parts = text.split("/")
-    if folder.exists() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
-        raise CheckpointError(
-            f"{text}: expected a folder with a CLAP model, found "
-            f"{'a file' if folder.exists() else 'nothing'}; "
-            f"{PUBLISHED}"
-        )
-    return text, False
 
 
 class ClapExtractor:
@@ -88,7 +72,7 @@ class ClapExtractor:
     sample_rate = 48_000
 
     def __init__(self, source: str | Path, device: torch.device | str = "cpu"):
-        self.source, local = _resolve(source)
+        self.source, local = folder_or_hub_id(source, f"CLAP {source}", PUBLISHED)
         self.device = device
         # A hub id stands for its present weights, whose identity is known once they are here.
         self.digest = (

@@ -34,6 +34,26 @@ def quiet_transformers() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def folder_or_hub_id(source: str | Path, name: str, published: str) -> tuple[str, bool]:
+    """The model that the user names, and whether it is a local folder instead of a hub id.
+
+    Raises
+    ------
+    CheckpointError
+        If it is neither; the message calls it `name` and says where models are `published`.
+    """
+    text, folder = str(source), Path(source).expanduser()
+    if text and folder.is_dir():
+        return str(folder), True
+    parts = text.split("/")
+    if folder.is_file() or len(parts) != 2 or not all(parts) or parts[0] in (".", "..", "~"):
+        raise CheckpointError(
+            f"{name}: expected the folder of a model or a hub id, found "
+            f"{'a file' if folder.is_file() else 'nothing'}; {published}"
+        )
+    return text, False
+
+
 def read_pretrained(name: str, expected: str, load: Callable, *args, **options) -> Any:
     """Result of a `from_pretrained`, which never runs code that comes with the model.
 
