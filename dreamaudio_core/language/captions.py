@@ -136,14 +136,6 @@ class Sentence:
         """ "a gate closing" """
         return f"{self.subject} {self._predicate(present_participle, 'being')}"
 
-    def infinitive(self) -> str:
-        """ "a gate close", as after "we hear" """
-        return (
-            f"{self.subject} {self._predicate(lambda v: v, 'be')}"
-            if not self.passive
-            else self.gerund()
-        )
-
     def noun_phrases(self) -> list[str]:
         """ "the sound of a gate closing", "the closing of a gate", "a closing gate" where they are
         idiomatic.

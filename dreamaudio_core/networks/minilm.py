@@ -123,7 +123,6 @@ class Tokenizer:
         self._fast.no_padding()
         self._fast.no_truncation()
         self.pad_token_id = self._fast.token_to_id("[PAD]")
-        self.unk_token_id = self._fast.token_to_id("[UNK]")
 
     def get_vocab(self) -> dict[str, int]:
         """Number of each token."""
