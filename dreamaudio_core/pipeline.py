@@ -510,7 +510,8 @@ class DreamAudio(TextStages):
             How much of the references' own waveforms the result has, from 0 (the network's output)
             to 1.
         sample_rate
-            Of the result: 16000, 24000, 44100, 48000, or `auto` for the highest of the references.
+            Rate of the result in Hz: 16000, 24000, 44100, 48000, or `auto` for the highest of the
+            references.
         variation
             How far each placed event differs from its reference, from 0 to 1; drawn by the seed.
 

@@ -35,7 +35,7 @@ class Server:
     Raises
     ------
     InputError
-        If the address is none of `http://` or `https://`.
+        If the address begins with neither `http://` nor `https://`.
     """
 
     def __init__(self, url: str):

@@ -58,7 +58,7 @@ def fill_workflow(graph: Graph, scene: Scene, uploaded: list[str], prefix: str) 
     uploaded
         Names that the references' files have in the server's input folder.
     prefix
-        Of the files that the server saves.
+        Prefix of the files that the server saves.
 
     Raises
     ------

@@ -79,7 +79,7 @@ class Bank:
     split, kinds, min_seconds
         Keep only the entries that satisfy these; `None` keeps all.
     sample_rate
-        Of the waveforms; a packed bank must have been built at it.
+        Sample rate of the waveforms in Hz; a packed bank must have been built at it.
 
     Raises
     ------

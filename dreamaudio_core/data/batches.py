@@ -109,7 +109,7 @@ def training_example(
     Returns
     -------
     Batch
-        Of one item; slots without a reference hold the empty text.
+        A batch of one item; slots without a reference hold the empty text.
     """
     frames = item.mean.shape[1]
     data = item.mean + item.std * torch.randn(item.mean.shape, generator=generator)

@@ -296,7 +296,7 @@ def read_esc50(folder: Path) -> Iterator[Row]:
 def read_folder(folder: Path) -> Iterator[Row]:
     """Any folder of sounds.
 
-    A sound's caption is that of its row in `captions.csv` (file, caption), else the text beside it
+    A sound's caption is that of its row in `captions.csv` (file, caption), else the text next to it
     (`NAME.txt`), else a sentence made from its label: the name of its folder, or of the file where
     it lies at the top. A tenth of the labels is held out as the test split.
     """
@@ -313,9 +313,9 @@ def read_folder(folder: Path) -> Iterator[Row]:
         for file in paths:
             inner = file.relative_to(folder)
             label = clean_stem(inner.parts[-2] if len(inner.parts) > 1 else inner.stem) or "sound"
-            beside = file.with_suffix(".txt")
+            sidecar = file.with_suffix(".txt")
             caption = captions.get(inner.as_posix()) or (
-                beside.read_text(encoding="utf-8").strip() if beside.is_file() else ""
+                sidecar.read_text(encoding="utf-8").strip() if sidecar.is_file() else ""
             )
             split = "test" if is_held_out(folder.name, label) else "train"
             yield Row(

@@ -99,7 +99,7 @@ class AudioLDMGenerator(_Baseline):
         return self._read(AudioLDMPipeline.from_pretrained, **_SAFE)
 
     def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
-        """Waveform [T] for the prompt; the references are not heard."""
+        """Waveform [T] for the prompt; the references are not used."""
         found = self.pipeline(
             prompt,
             audio_length_in_s=self.settings["seconds"],
@@ -186,7 +186,7 @@ class TangoGenerator(_Baseline):
 
     @torch.inference_mode()
     def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
-        """Waveform [T] for the prompt; the references are not heard."""
+        """Waveform [T] for the prompt; the references are not used."""
         generator = torch.Generator("cpu").manual_seed(seed)
         batch = self.tokenizer(["", prompt], padding=True, truncation=True, return_tensors="pt").to(
             self.device
@@ -287,7 +287,7 @@ class AudioGenGenerator(_Baseline):
 
     @torch.inference_mode()
     def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
-        """Waveform [T] for the prompt; the references are not heard."""
+        """Waveform [T] for the prompt; the references are not used."""
         # Both packages draw from the global generator, whose state is put back afterwards.
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):

@@ -44,7 +44,7 @@ class Options:
     Parameters
     ----------
     cache : str or Path, optional
-        Folder of the feature cache; `.dreamaudio_features` beside the generated folder by default.
+        Folder of the feature cache; `.dreamaudio_features` next to the generated folder by default.
     batch_size : int
         Clips a batch.
     device : str

@@ -61,7 +61,7 @@ class Section:
     Parameters
     ----------
     test_set : str or None
-        Name of the test set; with one of the paper's, its figures are shown beside.
+        Name of the test set; with one of the paper's, its figures are shown next to these.
     evaluations : list of Evaluation
         One for each system.
     ratings : dict of str to dict, optional

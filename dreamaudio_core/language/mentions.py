@@ -126,7 +126,7 @@ class Matcher:
     captions
         Different captions; empty where nothing is known.
     similarity
-        Of texts, by the caller's encoder.
+        Similarity of texts by the caller's encoder.
     """
 
     def __init__(self, captions: Sequence[str], similarity: Similarity):

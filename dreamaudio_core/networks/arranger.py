@@ -286,7 +286,7 @@ class Arranger(nn.Module):
         sequence with i.
         """
         later = self.later(x).unflatten(-1, (self.config.max_repeats + 1, -1)).float()
-        before, beside = self.earlier(x).float().chunk(2, -1)
+        before, along = self.earlier(x).float().chunk(2, -1)
         # The order in the prompt and the difference in length, so that a plain sequence has nothing
         # more to learn.
         apart = position[:, :, None] - position[:, None]
@@ -297,7 +297,7 @@ class Arranger(nn.Module):
         precedes = (
             scale * torch.einsum("bird,bjd->birj", later[:, :, :-1], before) + prior[:, :, :-1]
         )
-        member = scale * torch.einsum("bid,bjd->bij", later[:, :, -1], beside) + prior[:, :, -1]
+        member = scale * torch.einsum("bid,bjd->bij", later[:, :, -1], along) + prior[:, :, -1]
         return precedes, member
 
     def _read(

@@ -297,7 +297,7 @@ class BigVGAN(MelVocoder):
     operations
         Module with `Conv1d` and `ConvTranspose1d`, `torch.nn` or a host's replacement.
     dtype, device
-        Of the weights.
+        Type and device of the weights.
 
     Raises
     ------

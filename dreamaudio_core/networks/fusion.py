@@ -156,7 +156,7 @@ def fusion_of(config: MRCConfig) -> Fusion:
     Raises
     ------
     CheckpointError
-        If there is none of that name, or the architecture cannot use it.
+        If the name is unknown, or the architecture cannot use it.
     """
     if config.fusion not in FUSIONS:
         raise CheckpointError(

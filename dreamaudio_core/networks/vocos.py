@@ -112,7 +112,7 @@ class Vocos(MelVocoder):
     operations
         Module with `Conv1d`, `Linear` and `LayerNorm`, `torch.nn` or a host's replacement.
     dtype, device
-        Of the weights; transforms are always computed in float32.
+        Type and device of the weights; transforms are always computed in float32.
     """
 
     config: VocosConfig

@@ -82,7 +82,7 @@ def parse_rate(text: str | int) -> int | None:
     Raises
     ------
     InputError
-        If it is none of them.
+        If it is none of these.
     """
     if str(text) not in RATE_CHOICES:
         raise InputError(f"sample rate: expected one of {', '.join(RATE_CHOICES)}, found {text!r}")

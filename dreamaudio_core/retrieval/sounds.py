@@ -89,9 +89,9 @@ def find_sounds(folder: Path, recursive: bool = True) -> list[FoundFile]:
             except OSError:  # a dangling link, or deleted since
                 continue
             if is_regular(status):
-                beside = tuple(sidecars(path, present))
-                stamp = sidecar_stamp(beside)
-                found.append(FoundFile(path, status.st_size, status.st_mtime_ns, stamp, beside))
+                captions = tuple(sidecars(path, present))
+                stamp = sidecar_stamp(captions)
+                found.append(FoundFile(path, status.st_size, status.st_mtime_ns, stamp, captions))
     if not found:
         raise InputError(
             f"{folder}: holds no sound files; expected names that end in {', '.join(SUFFIXES)}"

@@ -41,7 +41,7 @@ class Original:
     sample_rate
         In Hz.
     weights
-        Of the channels in the network's mono waveform, [channels].
+        Weights of the channels in the network's mono waveform, [channels].
     scale
         The network's waveform is the weighted sum of the channels times this.
     begin, end
@@ -83,7 +83,7 @@ class Reference:
     name
         What it is called, such as the name of its file.
     sample_rate
-        Of the waveform, in Hz.
+        Sample rate of the waveform in Hz.
     gain
         Level in the result against the original, in dB; adds to that of each placement.
     original

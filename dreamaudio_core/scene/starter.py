@@ -66,7 +66,7 @@ def fitting_sounds(
     parts
         One phrase for each event (`language.events.split_events`).
     captions
-        Of the references at hand.
+        Captions of the references at hand.
     embed
         From texts to unit vectors [len(texts), D].
 

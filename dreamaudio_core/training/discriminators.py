@@ -150,7 +150,7 @@ class VocoderDiscriminators(nn.Module):
     Parameters
     ----------
     periods, resolutions
-        Of each; a resolution is (n_fft, hop, window).
+        Periods and resolutions, one discriminator each; a resolution is (n_fft, hop, window).
     width
         Channels of the first layers (32 in the paper).
     """

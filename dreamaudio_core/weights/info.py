@@ -100,7 +100,7 @@ def describe(name: str) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If it is none of them.
+        If it is none of these.
     """
     path = Path(name).expanduser()
     if path.is_file():

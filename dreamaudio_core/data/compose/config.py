@@ -90,7 +90,7 @@ class ComposerConfig:
     min_event
         Shortest recording used, in seconds.
     timing, chances
-        Of the timing rules and within the layouts.
+        Settings of the timing rules, and probabilities within the layouts.
     snr_db
         Range of the level of foreground over base, sampled uniformly.
     level_db
