@@ -7,13 +7,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 import dreamaudio_core
 from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.retrieval import SoundLibrary
+from small_clap import write_clap
 
 EXAMPLES = Path(dreamaudio_core.__file__).parent / "examples"
 
@@ -21,40 +20,7 @@ EXAMPLES = Path(dreamaudio_core.__file__).parent / "examples"
 @pytest.fixture(scope="module")
 def clap(tmp_path_factory) -> Path:
     """A CLAP folder of random weights with every file of a published one."""
-    folder = tmp_path_factory.mktemp("clap")
-    letters = [chr(c) for c in range(ord("a"), ord("z") + 1)] + ["Ġ", ","]
-    vocabulary = {
-        token: i for i, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters])
-    }
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
-    RobertaTokenizer.from_pretrained(folder, model_max_length=30).save_pretrained(folder)
-    text = {
-        "vocab_size": len(vocabulary),
-        "hidden_size": 16,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "intermediate_size": 32,
-        "max_position_embeddings": 40,
-        "pad_token_id": 1,
-    }
-    sound = {
-        "hidden_size": 32,
-        "patch_embeds_hidden_size": 8,
-        "depths": [1, 1, 1],
-        "num_attention_heads": [1, 2, 2],
-        "num_hidden_layers": 3,
-        "spec_size": 256,
-        "window_size": 8,
-        "num_mel_bins": 64,
-        "enable_fusion": False,
-    }
-    torch.manual_seed(0)
-    ClapModel(
-        ClapConfig(text_config=text, audio_config=sound, projection_dim=12)
-    ).eval().save_pretrained(folder)
-    ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
-    return folder
+    return write_clap(tmp_path_factory.mktemp("clap"), max_tokens=30)
 
 
 @pytest.fixture
