@@ -341,7 +341,7 @@ class _Foreign:
             r"config\.json.*expected a JSON object, found list",
         ),
         (_change_config(upsample_rates=...), r"config\.json.*'upsample_rates', found none"),
-        (_change_config(num_mels="64"), r"config\.json.*num_mels must be of type int, found '64'"),
+        (_change_config(num_mels="64"), r"config\.json.*num_mels: expected an integer, found '64'"),
         (
             _change_config(activation="relu"),
             r"config\.json.*activation must be 'snake' or 'snakebeta', found 'relu'",
