@@ -367,14 +367,6 @@ class EventBuilder:
     def _started(self, at: int) -> bool:
         return bool(self.all)
 
-    def _near(self, at: int, step: int, kinds: tuple[str, ...]) -> tuple[str, Any] | None:
-        i = at + step
-        while 0 <= i < len(self.reader.elements):
-            if self.reader.elements[i][0] in kinds:
-                return self.reader.elements[i]
-            i += step
-        return None
-
     def _part_before(self, at: int) -> bool:
         """Whether a sound was named earlier in the sentence."""
         for kind, value in reversed(self.reader.elements[:at]):
@@ -411,14 +403,6 @@ class EventBuilder:
             if kind == "part" and value.words:
                 return value
         return None
-
-    def _commas(self, at: int) -> bool:
-        for kind, value in reversed(self.reader.elements[:at]):
-            if kind == "break" and value == "hard":
-                return False
-            if kind == "break" and value == "comma":
-                return True
-        return False
 
     def _comma_before(self, at: int) -> bool:
         for kind, value in reversed(self.reader.elements[:at]):

@@ -76,7 +76,6 @@ class Part:
     plural: bool = False
     again: bool = False
     place: bool = False
-    ordinal_other: bool = False
     filler: bool = False
     aside: bool = False
 

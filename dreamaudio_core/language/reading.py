@@ -39,7 +39,6 @@ class Event:
     pinned: bool = False
     reasons: list[str] = field(default_factory=list)
     part: int = -1
-    lane: int = 0
 
 
 @dataclass
