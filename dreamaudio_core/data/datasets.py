@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..audio.edit import normalize_reference, trim_silence
 from ..errors import InputError
+from ..language.wording import CLAUSE_JOINTS, CLAUSE_OVERLAYS, as_clause, as_sentence
 from ..scene.scenes import Scene, read_scenes
 from ..scene.timeline import Placement
 from .bank import Bank
@@ -42,56 +43,6 @@ COUNTS: dict[str, dict[str, int]] = {
     "fantasy": {"test": 25},
     "composed": {"train": 20_000, "test": 200},
 }
-
-# Captions of real collections are clauses of any form; these joints fit all of them.
-JOINTS = (
-    ", then {b}",
-    " and then {b}",
-    ", after that {b}",
-    ", next {b}",
-    ", and afterwards {b}",
-    "; then {b}",
-    ", and after that {b}",
-    "; later {b}",
-    ", and later {b}",
-    ". Then {b}",
-)
-OVERLAY = {
-    (True, True): (
-        "{base}, while first {front} and then {back}",
-        "first {front}, then {back}, while {base}",
-        "{base}; at the beginning {front}, and towards the end {back}",
-        "as {base}, {front}, then {back}",
-        "in the background {base}; first {front}, later {back}",
-    ),
-    (True, False): (
-        "at the beginning {front} while {base}",
-        "{base}; at the beginning {front}",
-        "first {front} while {base}",
-        "in the background {base}; at the start {front}",
-    ),
-    (False, True): (
-        "towards the end {back} while {base}",
-        "{base}, and later {back}",
-        "{base}; towards the end {back}",
-        "in the background {base}; later {back}",
-    ),
-    (False, False): ("{base}",),
-}
-
-
-def as_clause(caption: str) -> str:
-    """A caption as it stands within a sentence: no full stop, no capital unless a name or acronym
-    follows.
-    """
-    text = caption.strip().rstrip(".").strip()
-    first = text.split(" ", 1)[0]
-    return text if len(first) > 1 and first.isupper() else text[:1].lower() + text[1:]
-
-
-def as_sentence(text: str) -> str:
-    """Capitalised, with a full stop."""
-    return text[:1].upper() + text[1:] + "."
 
 
 class CompositionDataset:
@@ -303,7 +254,7 @@ class CustomizedConcatenation(CompositionDataset):
 
 
 def _joint(rng: np.random.Generator) -> str:
-    return JOINTS[int(rng.integers(len(JOINTS)))]
+    return CLAUSE_JOINTS[int(rng.integers(len(CLAUSE_JOINTS)))]
 
 
 class CustomizedOverlay(CompositionDataset):
@@ -351,9 +302,9 @@ class CustomizedOverlay(CompositionDataset):
             start = begin + rng.random() * (SECONDS / 2 - self._seconds(clip))
             gain = float(rng.uniform(*SNR_DB)) + rms_db(base) - rms_db(clip)
             events.append(self._event(entry, clip, words[half], start, gain))
-        templates = OVERLAY["front" in words, "back" in words]
+        templates = CLAUSE_OVERLAYS["front" in words, "back" in words]
         prompt = templates[int(rng.integers(len(templates)))].format(**words)
-        groups = [([k], JOINTS[0]) for k in range(len(events))]
+        groups = [([k], CLAUSE_JOINTS[0]) for k in range(len(events))]
         return self._composition(as_sentence(prompt), events, groups)
 
 

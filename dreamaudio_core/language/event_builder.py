@@ -289,6 +289,11 @@ class EventBuilder:
                 self._move(event, "last")
                 pending_last = False
         self._attach()
+        self._order_ends()
+        self._read_off()
+
+    def _order_ends(self) -> None:
+        """Put what is said to be first or last there."""
         for event in self.all:
             if event.position == "end" and event not in self.last and event.group is not None:
                 self.last.append(event)
@@ -299,6 +304,9 @@ class EventBuilder:
         for event in front:
             self.line = [[e for e in g if e is not event] for g in self.line]
         self.line = [[e] for e in front] + [g for g in self.line if g]
+
+    def _read_off(self) -> None:
+        """Give the reading its events and the parts that no reference stands for."""
         self.reading.unnamed = [
             self._quote(p)
             for p in self.reader.parts

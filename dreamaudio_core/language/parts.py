@@ -51,7 +51,7 @@ _SINGULAR = _DETERMINERS - {"the", "his", "her"} | {"it", "somebody", "someone"}
 # A part names a reference from here on: total score, or share of words, or the encoder's cosine.
 _NAMES, _LEXICAL, _COSINE = 0.38, 0.5, 0.55
 _DOUBTED = 0.7
-# Longer prompts are cut by the network's encoder.
+# The network was trained on prompts of at most so many words.
 _NETWORK_WORDS = 45
 SPLITTING = frozenset(
     "forward backward together denial gap later after_by before_by after denied each_follows "

@@ -616,3 +616,54 @@ def finish(rng: np.random.Generator, text: str) -> str:
     if rng.random() < 0.6:
         return re.sub(r"(^|[.] )([a-z])", lambda match: match[1] + match[2].upper(), text) + "."
     return re.sub(r"([.] )([A-Z])(?=[a-z]* )", lambda match: match[1] + match[2].lower(), text)
+
+
+# Captions of real collections are clauses of any form; these joints fit all of them.
+CLAUSE_JOINTS = (
+    ", then {b}",
+    " and then {b}",
+    ", after that {b}",
+    ", next {b}",
+    ", and afterwards {b}",
+    "; then {b}",
+    ", and after that {b}",
+    "; later {b}",
+    ", and later {b}",
+    ". Then {b}",
+)
+CLAUSE_OVERLAYS = {
+    (True, True): (
+        "{base}, while first {front} and then {back}",
+        "first {front}, then {back}, while {base}",
+        "{base}; at the beginning {front}, and towards the end {back}",
+        "as {base}, {front}, then {back}",
+        "in the background {base}; first {front}, later {back}",
+    ),
+    (True, False): (
+        "at the beginning {front} while {base}",
+        "{base}; at the beginning {front}",
+        "first {front} while {base}",
+        "in the background {base}; at the start {front}",
+    ),
+    (False, True): (
+        "towards the end {back} while {base}",
+        "{base}, and later {back}",
+        "{base}; towards the end {back}",
+        "in the background {base}; later {back}",
+    ),
+    (False, False): ("{base}",),
+}
+
+
+def as_clause(caption: str) -> str:
+    """A caption as it stands within a sentence: no full stop, no capital unless a name or acronym
+    follows.
+    """
+    text = caption.strip().rstrip(".").strip()
+    first = text.split(" ", 1)[0]
+    return text if len(first) > 1 and first.isupper() else text[:1].lower() + text[1:]
+
+
+def as_sentence(text: str) -> str:
+    """Capitalised, with a full stop."""
+    return text[:1].upper() + text[1:] + "."
