@@ -12,10 +12,9 @@ from comfy_api.latest import io, ui
 from ..dreamaudio_core.arranging import check_arrangement
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.pipeline import Conditioning as CoreConditioning
-from ..dreamaudio_core.scene.reference import Reference
 from ..dreamaudio_core.scene.timeline import MISSING_CHOICES, Arrangement
 from .parts import PatchedModel, vae_memory
-from .routes import peaks_of
+from .routes import outline
 from .types import CATEGORY, Conditioning, Model, aliases
 from .types import Arrangement as ArrangementType
 
@@ -172,17 +171,9 @@ class ArrangeReferences(io.ComfyNode):
                 **ui.PreviewText(text or "no references").as_dict(),
                 # What the timeline in the browser draws.
                 "arrangement": [arrangement.to_json()],
-                "sounds": [_drawn(reference) for reference in conditioning.references],
+                "sounds": [outline(reference) for reference in conditioning.references],
             },
         )
-
-
-def _drawn(reference: Reference) -> dict:
-    source = reference.source
-    return {
-        "seconds": source.waveform.shape[-1] / source.sample_rate,
-        "peaks": peaks_of(source.waveform),
-    }
 
 
 NODES = [ArrangeReferences]

@@ -17,7 +17,7 @@ from ..dreamaudio_core.errors import DreamAudioError, InputError
 from ..dreamaudio_core.loading import load_text_stages
 from ..dreamaudio_core.scene.pinned import keep_pinned
 from ..dreamaudio_core.scene.reference import Reference, load_reference
-from ..dreamaudio_core.scene.timeline import MISSING, Arrangement, parse_starts
+from ..dreamaudio_core.scene.timeline import Arrangement, parse_starts
 from . import files
 from .references import TRIM, trim_options
 
@@ -63,8 +63,13 @@ def _loaded(name: str, trim: str) -> Reference:
 
 
 def describe_sound(name: str, trim: str = "") -> dict:
-    """What the browser draws of a file: its used part in seconds of the recording, and peaks."""
-    source = _loaded(name, trim).source
+    """What the browser draws of a file."""
+    return outline(_loaded(name, trim))
+
+
+def outline(reference: Reference) -> dict:
+    """What the browser draws of a reference: its used part in seconds of the file, and peaks."""
+    source = reference.source
     return {
         "seconds": source.waveform.shape[-1] / source.sample_rate,
         "begin": source.begin,
@@ -81,8 +86,9 @@ def _reader(name: str, stamp: str):
     return load_text_stages(files.chosen(files.models(), name, "model_name"))
 
 
-def read_prompt(values: dict) -> Arrangement:
-    """The arranger's answer for a prompt and references that are files.
+def read_prompt(values: dict) -> tuple[Arrangement, tuple[Reference, ...]]:
+    """The arranger's answer for a prompt and references that are files, and the sounds of the
+    starter library that follow these, as in a run.
 
     Parameters
     ----------
@@ -115,14 +121,19 @@ def read_prompt(values: dict) -> Arrangement:
     with _LOCK:
         folder = files.models().get(values["model_name"])
         model = _reader(values["model_name"], files.stamp(folder))
-        conditioning = model.condition(values["prompt"], references)
-        # A node may offer more choices than the arranging stage takes.
-        choice = missing if missing in MISSING else "auto"
-        reading = model.arrange(conditioning, float(values["seconds"]), missing=choice)
+        found, keep = model.add_library_sounds(values["prompt"], references, missing)
+        conditioning = model.condition(values["prompt"], found)
+        reading = model.arrange(conditioning, float(values["seconds"]), missing=keep)
     given = values.get("timeline")
     if isinstance(given, str) and given.strip():
         reading = keep_pinned(reading, Arrangement.from_json(given, "timeline"))
-    return reading
+    return reading, found[len(references) :]
+
+
+def _read_prompt(values: dict) -> dict:
+    arrangement, added = read_prompt(values)
+    library = [{"name": r.caption, "caption": r.caption, "sound": outline(r)} for r in added]
+    return {"arrangement": json.loads(arrangement.to_json()), "library": library}
 
 
 def _given(entry: dict, k: int) -> Reference:
@@ -161,4 +172,4 @@ async def _post_arrange(request: web.Request) -> web.Response:
         values = None
     if not isinstance(values, dict):
         return web.json_response({"error": "expected a JSON object"}, status=400)
-    return await _answer(lambda: json.loads(read_prompt(values).to_json()))
+    return await _answer(_read_prompt, values)

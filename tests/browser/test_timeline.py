@@ -226,6 +226,27 @@ def test_read_from_prompt_keeps_what_is_pinned(timeline):
     assert not complaints(timeline.canvas)
 
 
+def test_a_sound_of_the_library_has_a_lane(timeline):
+    timeline.show([block(0.5, 0.4)], [block(2.0, 1.0)], [block(3.0, 1.0)])
+    set_prompt = """
+        const type = 'DreamAudioEncodeCaption';
+        const prompt = app.graph.nodes.find(n => n.type === type).widgets
+          .find(w => w.name === 'prompt');
+        const before = prompt.value;
+        prompt.value = args[0] ?? before + ', and then a small bell rings';
+        await new Promise(done => setTimeout(done, 600));
+        return before;
+    """
+    before = timeline.canvas.run(set_prompt, None)
+    timeline.canvas.driver.find_element("xpath", "//button[contains(., 'Read')]").click()
+    timeline.canvas.until("return timeline.timeline.lanes[3]?.sound?.peaks.length > 0", 60)
+    value = timeline.value
+    assert len(value["references"]) == 4 and value["references"][3]["placements"]
+    assert "connected" not in timeline.canvas.run("return timeline.messages.textContent")
+    timeline.canvas.run(set_prompt, before)
+    assert not complaints(timeline.canvas)
+
+
 def test_the_ruler_plays_the_mix(timeline):
     timeline.show([block(1.0, 0.4)], [], [block(3.0, 1.0, gain=-6, pan=-1)])
     timeline.mouse(timeline.point(-1, 0.5))

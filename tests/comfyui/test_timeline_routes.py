@@ -4,6 +4,7 @@ import json
 
 import pytest
 import requests
+from graphs import node, scene
 
 SCENE = {
     "model_name": "mini",
@@ -32,12 +33,33 @@ def test_peaks_are_those_of_the_used_part(server):
 
 
 def test_the_prompt_is_read_without_a_run(server):
-    found = arrange(server).json()
+    found = arrange(server).json()["arrangement"]
     first, second = found["references"]
     assert first["used"] and second["placements"][0]["start"] == 6
     first["placements"] = [{"start": 3, "duration": 0.4, "pinned": True}]
-    again = arrange(server, timeline=json.dumps(found)).json()
+    again = arrange(server, timeline=json.dumps(found)).json()["arrangement"]
     assert [p["start"] for p in again["references"][0]["placements"]] == [3]
+
+
+def test_sounds_of_the_library_are_read_as_in_a_run(server):
+    prompt, caption = "a crow caws, then a small bell rings", "a crow caws"
+    crow = {"audio": "dreamaudio_crow.flac", "caption": caption}
+    answer = arrange(server, prompt=prompt, missing="library", references=[crow]).json()
+    read, (added,) = answer["arrangement"], answer["library"]
+    assert "bell" in added["caption"] and added["sound"]["peaks"]
+    assert all(reference["placements"] for reference in read["references"])
+    graph = scene(prompt=prompt, model="mini", seconds=10.24, missing="library")
+    graph = {key: graph[key] for key in ("model", "captions", "arrange", "reference0")}
+    graph["shown"] = node("PreviewAny", source=["arrange", 1])
+    for timeline in ("", json.dumps(read)):
+        graph["arrange"]["inputs"]["timeline"] = timeline
+        run = server.run(graph)
+        assert run.error is None, run.message
+        ran = json.loads(run.outputs["shown"]["text"][0])
+        for was, found in zip(read["references"], ran["references"], strict=True):
+            starts = [[place["start"] for place in r["placements"]] for r in (was, found)]
+            assert starts[0] == pytest.approx(starts[1], abs=1e-3)
+        assert len(run.outputs["arrange"]["sounds"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -77,13 +77,15 @@ export async function mix(timeline) {
     }
     const buffer = await fetchSound(reference.url);
     for (const place of lane.placements) {
-      const out = new GainNode(offline, { gain: 10 ** ((place.gain + (reference.gain ?? 0)) / 20) });
+      // A mono sound in the middle is as loud on both sides as it is; the panner takes 3 dB from it.
+      const middle = buffer.numberOfChannels === 1 ? Math.SQRT2 : 1;
+      const out = new GainNode(offline, { gain: middle * 10 ** ((place.gain + (reference.gain ?? 0)) / 20) });
       const envelope = new GainNode(offline);
       const [pan, panEnd] = [place.pan, place.pan_end ?? place.pan].map((p) => Math.min(1, Math.max(-1, p + (reference.pan ?? 0))));
       const panner = new StereoPannerNode(offline, { pan });
       if (panEnd !== pan) panner.pan.setValueCurveAtTime(new Float32Array([pan, panEnd]), place.start, place.duration);
       out.connect(envelope).connect(panner).connect(offline.destination);
-      shape(envelope.gain, place.start, place.duration, place.fade_in, place.fade_out);
+      shape(envelope.gain, place.start, place.duration, Math.max(place.fade_in, reference.fade_in ?? 0), Math.max(place.fade_out, reference.fade_out ?? 0));
       for (const [at, from, length, fadeIn, fadeOut] of pieces(place, lane.sound)) {
         const source = new AudioBufferSourceNode(offline, { buffer });
         const gain = new GainNode(offline);

@@ -60,6 +60,8 @@ export function scene(node) {
         start: String(value(from, "start") ?? "auto"),
         gain: Number(value(from, "gain") ?? 0),
         pan: Number(value(from, "pan") ?? 0),
+        fade_in: Number(value(from, "fade_in") ?? 0),
+        fade_out: Number(value(from, "fade_out") ?? 0),
         trim: value(from, "trim") ?? "",
       });
       entry.name = (entry.audio ?? "").replace(/^dreamaudio_/, "").replace(/\.[^.]*$/, "") || entry.name;

@@ -30,6 +30,7 @@ export class Timeline {
     this.error = "";
     this.references = []; // what is connected: {name, caption, sound: {seconds, peaks} | null}
     this.seconds = 10.24;
+    this.library = false; // whether sounds of the starter library may follow those that are connected
     this.selected = null; // {lane, index}
     this.undone = [];
     this.done = [];
@@ -282,7 +283,8 @@ export class Timeline {
     const found = [];
     this.lanes.forEach((lane, k) => {
       const name = `${k + 1} ${lane.caption || lane.name}`;
-      if (!lane.connected && this.references.length) found.push(`${name}: no longer connected; the run will refuse this timeline. Read the prompt again.`);
+      if (!lane.connected && this.references.length && !this.library) found.push(`${name}: no longer connected; the run will refuse this timeline. Read the prompt again.`);
+      if (!lane.connected && this.references.length && this.library) found.push(`${name}: not connected, so it has to come from the starter library.`);
       if (lane.placements.some((place) => place.start >= this.seconds)) found.push(`${name}: starts behind the end of ${this.seconds} s; move it or make the sound longer.`);
       if (!lane.placements.length && !lane.free) found.push(`${name}: not used${lane.reason ? ` (${lane.reason})` : ""}`);
       if (lane.muted) found.push(`${name}: muted`);

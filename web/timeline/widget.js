@@ -44,6 +44,7 @@ export class TimelineWidget {
     this.id = `dreamaudio-timeline-${++count}`;
     this.timeline = new Timeline(() => this.#changed());
     this.sounds = new Map();
+    this.library = []; // lanes of sounds that nothing is connected for
     this.note = "";
     this.snap = "10 ms";
     this.#build();
@@ -227,7 +228,8 @@ export class TimelineWidget {
   }
 
   #describe(lane, k, place, i) {
-    const flags = [place.pinned ? "pinned" : "from the prompt", this.timeline.isBed(k, place) ? "bed" : "", lane.muted ? "muted" : ""].filter(Boolean).join(", ");
+    const moves = typeof place.pan_end === "number" && place.pan_end !== place.pan;
+    const flags = [moves ? `moves from ${place.pan} to ${place.pan_end}` : "", place.pinned ? "pinned" : "from the prompt", this.timeline.isBed(k, place) ? "bed" : "", lane.muted ? "muted" : ""].filter(Boolean).join(", ");
     return `${k + 1} ${lane.name}, block ${i + 1} of ${lane.placements.length}: starts at ${place.start.toFixed(2)} s, lasts ${place.duration.toFixed(2)} s, gain ${+place.gain.toFixed(1)} dB, ${flags}`;
   }
 
@@ -266,13 +268,28 @@ export class TimelineWidget {
     this.sceneKey = key;
     this.scene = found;
     this.timeline.seconds = found.seconds;
+    this.timeline.library = found.missing === "library" || found.missing === "auto";
+    if (this.libraryKey !== this.#libraryKey(found)) this.library = [];
     this.timeline.references = found.references.map((entry, k) => {
       const sound = entry.audio ? this.#sound(entry.audio, entry.trim) : this.ran?.[k]?.seconds ? this.ran[k] : null;
       return { ...entry, sound, url: entry.audio ? soundUrl(api, entry.audio) : null };
-    });
+    }).concat(this.library);
     if (this.view.scroll) this.view.scrollTo(this.view.scroll);
     this.buffer = null;
     this.refresh();
+  }
+
+  /** What the choice of sounds of the starter library depends on. */
+  #libraryKey(found) {
+    return JSON.stringify([found.prompt, found.model_name, found.missing, found.references.map((entry) => entry.caption)]);
+  }
+
+  /** Show sounds of the starter library, which follow those that are connected: [{name, caption, sound}]. */
+  #setLibrary(sounds) {
+    this.library = sounds.map((entry) => ({ ...entry, url: null }));
+    this.libraryKey = this.#libraryKey(this.scene);
+    this.sceneKey = "";
+    this.#poll();
   }
 
   #sound(audio, trim) {
@@ -306,7 +323,8 @@ export class TimelineWidget {
       const found = await answer.json().catch(() => ({}));
       if (!answer.ok) return this.#say(found.error ?? `The server answered ${answer.status}.`);
       this.node.properties.timeline_prompt = values.prompt;
-      this.timeline.replace(JSON.stringify(found));
+      this.timeline.replace(JSON.stringify(found.arrangement));
+      this.#setLibrary(found.library);
       this.#say("");
       this.live.textContent = "The lanes show the arranger's answer.";
     } catch (error) {
@@ -326,6 +344,12 @@ export class TimelineWidget {
       this.ran = output.sounds;
       this.sceneKey = "";
       this.#poll();
+      if (!this.scene) return;
+      const given = this.scene.references.length;
+      this.#setLibrary((output.sounds ?? []).slice(given).map((sound, k) => {
+        const { caption } = this.view.ghost.references[given + k];
+        return { name: caption, caption, sound };
+      }));
     } else if (output.audio?.[0]?.filename && dependsOn(from, this.node)) {
       const query = new URLSearchParams({ ...output.audio[0], rand: Date.now() });
       const buffer = await fetchSound(api.apiURL(`/view?${query}`)).catch(() => null);
@@ -360,7 +384,7 @@ export class TimelineWidget {
         const shown = this.timeline.state ? this.timeline : this.#ghostTimeline();
         const { buffer, silent } = await mix(shown);
         [this.buffer, this.bufferText] = [buffer, text];
-        if (silent.length) this.#say(`Not in the mix, for only a run knows it: ${silent.join(", ")}`);
+        if (silent.length) this.#say(`Not in this mix, but in the run: ${silent.join(", ")}`);
       } catch (error) {
         return this.#say(`The mix cannot be played: ${error.message}`);
       }
