@@ -57,6 +57,7 @@ def main() -> None:
                     str(args.steps),
                     "--out",
                     str(Path(folder) / "out.wav"),
+                    "--overwrite",
                 ],
                 cwd=ROOT,
                 check=True,

@@ -68,7 +68,8 @@ def _known_files() -> dict[str, Path]:
 def _is_model_config(path: Path) -> bool:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    # A file of nothing but brackets exhausts the parser's stack.
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(values, dict) and values.get("format") == "dreamaudio"
 

@@ -17,6 +17,7 @@ import soundfile
 import torch
 
 import dreamaudio_core
+from dreamaudio_core.audio import decode
 from dreamaudio_core.audio.checks import check_waveform
 from dreamaudio_core.audio.decode import MAX_SECONDS, have_av, read_audio, read_original
 from dreamaudio_core.audio.edit import (
@@ -599,6 +600,16 @@ def test_a_small_file_that_holds_hours_is_refused(tmp_path):
     for read in (read_audio, read_original):
         with pytest.raises(AudioError, match=f"longer than {MAX_SECONDS:g} s"):
             read(path)
+
+
+def test_many_channels_at_a_high_rate_are_refused(tmp_path, monkeypatch):
+    # The limit of an hour of stereo, scaled down.
+    monkeypatch.setattr(decode, "MAX_SAMPLES", 100_000)
+    path = tmp_path / "many.flac"
+    soundfile.write(path, np.full((20_000, 8), 0.5), 192_000)
+    with pytest.raises(AudioError, match="more than 100,000 samples in all channels"):
+        read_original(path)
+    assert len(read_audio(path)) == math.ceil(20_000 / 12)
 
 
 def test_pipes_and_devices_are_refused(tmp_path):

@@ -230,6 +230,18 @@ def test_an_output_never_replaces_a_reference(folder, sound, tmp_path, capsys):
     assert Path(path).read_bytes() == before
 
 
+def test_existing_files_are_replaced_only_when_asked(folder, tmp_path, capsys):
+    (tmp_path / "v_2.wav").write_bytes(b"mine")
+    (tmp_path / "w.safetensors").write_bytes(b"mine")
+    assert generate(folder, "--count", "2", out=tmp_path / "v.wav") == 2
+    assert main(["convert", "absent.ckpt", "--out", str(tmp_path / "w.safetensors")]) == 2
+    told = capsys.readouterr().err
+    assert "v_2.wav exists" in told and "w.safetensors exists" in told
+    assert sorted(p.read_bytes() for p in tmp_path.iterdir()) == [b"mine", b"mine"]
+    assert generate(folder, "--overwrite", "--count", "2", out=tmp_path / "v.wav") == 0
+    assert soundfile.info(tmp_path / "v_2.wav").frames == 10_240
+
+
 def test_a_device_that_is_not_there(folder, tmp_path, capsys):
     for name in ("cuda:99", "abacus"):
         assert generate(folder, "--device", name, out=tmp_path / "x.wav") == 2

@@ -126,6 +126,8 @@ def rate(browser, ovl: int, rel: int) -> None:
     play(browser)
     element(browser, f"#ovl input[value='{ovl}']").click()
     element(browser, f"#rel input[value='{rel}']").click()
+    # The page hears of the playing by an event, which may come late.
+    wait(element(browser, "#next").is_enabled)
 
 
 def export(browser, listener: str) -> list[dict]:

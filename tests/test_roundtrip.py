@@ -48,6 +48,9 @@ def test_command(tmp_path, capsys):
     assert "after the VAE" in printed and "after the vocoder" in printed
     waveform, rate = soundfile.read(tmp_path / "out.wav")
     assert rate == 16_000 and len(waveform) == 8_000
+    assert main(["roundtrip", *arguments, str(folder), "--through", "mel"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    arguments.insert(1, "--overwrite")
     assert main(["roundtrip", *arguments, str(folder), "--through", "mel"]) == 0
     assert "after the VAE" not in capsys.readouterr().out
 

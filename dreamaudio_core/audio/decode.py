@@ -36,6 +36,10 @@ SUFFIXES = SNDFILE_SUFFIXES + tuple(AV_FORMATS)
 """Suffixes of files that can be read, with PyAV for the last."""
 MAX_SECONDS = 3600.0
 """Longest sound that is read whole; a small file can hold days of silence."""
+MAX_SAMPLES = 3600 * 48_000 * 2
+"""Most samples of all channels that are kept as they are, an hour of stereo; a small file can hold
+a hundred gigabytes of them, by many channels at a high rate.
+"""
 
 
 @dataclass
@@ -219,8 +223,16 @@ def read_original(
     AudioError
         As `open_sound`, and if there are no samples, or only silent ones.
     """
+    blocks, kept = [], 0
     with open_sound(path, what=what) as sound:
-        blocks = list(sound.blocks)
+        for block in sound.blocks:
+            kept += block.size
+            if kept > MAX_SAMPLES:
+                raise AudioError(
+                    f"{sound.name} holds more than {MAX_SAMPLES:,} samples in all channels, the "
+                    "most that is read: cut it, or convert it to a lower rate or fewer channels"
+                )
+            blocks.append(block)
     if not blocks:
         raise AudioError(f"{sound.name} holds no samples: choose another file")
     waveform = torch.from_numpy(np.concatenate(blocks)).T.contiguous()

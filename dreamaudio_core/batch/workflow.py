@@ -36,7 +36,7 @@ def read_workflow(path: Path) -> Graph:
     """
     try:
         graph = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"--workflow: {path}: cannot be read as JSON ({error})") from error
     if not isinstance(graph, dict) or not graph or "nodes" in graph:
         raise InputError(f"--workflow: {path}: expected API format; use ComfyUI's Export (API)")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+from .options import add_overwrite, check_free
 
 
 def add_parser(commands) -> None:
@@ -18,6 +21,7 @@ def add_parser(commands) -> None:
         "--part", choices=("vae", "vocoder"), help="which part it is, where the name does not tell"
     )
     parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    add_overwrite(parser)
     parser.set_defaults(run=run)
 
 
@@ -27,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ..weights.convert import convert
 
+    check_free([Path(args.out).expanduser()], args.overwrite)
     part = convert(args.source, args.out, args.part, getattr(torch, args.dtype))
     print(f"{args.out}: {part}")
     return 0

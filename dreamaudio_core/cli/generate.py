@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 
 from ..errors import InputError
-from .options import add_scene_options, describe_used, load_references
+from .options import (
+    add_overwrite,
+    add_scene_options,
+    check_free,
+    describe_used,
+    load_references,
+)
 
 MAX_COUNT = 1000
 
@@ -65,6 +71,7 @@ def add_parser(commands) -> None:
     for part in ("flow", "vae", "vocoder", "text-encoder"):
         parts.add_argument(f"--{part}", metavar="PATH", help=f"use this {part} instead")
     parser.add_argument("--out", required=True, type=Path, help=".wav, .flac or .ogg")
+    add_overwrite(parser)
     parser.set_defaults(run=run)
 
 
@@ -96,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
     for path in outputs:
         check_output(path)
     _check_not_a_reference(outputs, [r["file"] for r in args.references or []])
+    check_free(outputs, args.overwrite)
     references = load_references(args.references)
     model = load_model(
         args.model,

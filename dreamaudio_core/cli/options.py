@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
@@ -114,6 +117,26 @@ def add_scene_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--model", default="mini", help="embedded model or model folder")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ...")
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Option that allows existing outputs to be replaced."""
+    parser.add_argument("--overwrite", action="store_true", help="replace existing files")
+
+
+def check_free(outputs: Sequence[Path], overwrite: bool) -> None:
+    """Refuse to replace files unasked, before the work that leads there.
+
+    Raises
+    ------
+    InputError
+        If one of `outputs` exists.
+    """
+    for path in outputs:
+        if not overwrite and os.path.lexists(path):
+            raise InputError(
+                f"--out: {path} exists; choose another name, or add --overwrite to replace it"
+            )
 
 
 def load_references(given: list[dict[str, Any]] | None) -> list[Reference]:

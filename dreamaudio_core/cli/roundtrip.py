@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from ..errors import InputError
+from .options import add_overwrite, check_free
 
 
 def add_parser(commands) -> None:
@@ -33,6 +34,7 @@ def add_parser(commands) -> None:
     )
     parser.add_argument("--model", default="mini", help="embedded model or model folder")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_overwrite(parser)
     parser.set_defaults(run=run)
 
 
@@ -51,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     check_output(args.out)
     if args.out.exists() and args.out.samefile(args.input):
         raise InputError(f"--out: {args.out} is the input; choose another name")
+    check_free([args.out], args.overwrite)
     model = load_model(args.model, device=resolve_device(args.device))
     rate = model.config.audio.sample_rate
     waveform = read_audio(args.input, rate)

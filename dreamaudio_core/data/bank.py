@@ -230,7 +230,7 @@ def read_manifest(path: Path) -> list[BankEntry]:
             entries.append(
                 BankEntry(**{key: value for key, value in json.loads(line).items() if key in known})
             )
-        except (ValueError, TypeError, AttributeError) as error:
+        except (ValueError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(
                 f"{path}: line {number}: expected one JSON object with the fields of a bank entry, "
                 f"found {line[:40]!r} ({error}); correct or remove the line"

@@ -200,7 +200,7 @@ def _wavcaps_tables(folder: Path) -> tuple[list[tuple[Path, str, list]], dict[st
     for path in sorted(folder.rglob("*.json")):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: not readable JSON ({error})") from error
         if "blacklist" in path.relative_to(folder).as_posix().lower():
             if not isinstance(content, dict) or not all(

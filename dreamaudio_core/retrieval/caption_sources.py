@@ -153,7 +153,8 @@ def _read(file: Path) -> str:
 def _parse(file: Path) -> object:
     try:
         return json.loads(_read(file))
-    except (json.JSONDecodeError, RecursionError) as error:
+    # ValueError alone is a number of thousands of digits.
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f'{file}: not readable JSON ({error}); expected {{"caption": "..."}}'
         ) from error

@@ -139,7 +139,8 @@ class Arrangement:
         """
         try:
             values = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        # ValueError alone is a number of thousands of digits.
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{name}: not readable JSON ({error})") from error
         version = values.get("version", VERSION) if isinstance(values, dict) else None
         if isinstance(version, int) and version > VERSION:

@@ -158,7 +158,7 @@ def load_weights(path: str | Path, part: str, config_class: type) -> tuple[Any, 
         )
     try:
         values = json.loads(metadata["config"])
-    except (KeyError, json.JSONDecodeError) as error:
+    except (KeyError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: its metadata holds no readable config") from error
     return from_dict(config_class, values, f"{path}: config"), state
 
@@ -214,7 +214,8 @@ def load_state(module: Network, state: State, where: str | Path) -> Network:
             "are the weights of another architecture"
         )
     for key, tensor in state.items():
-        if tensor.is_floating_point() and not torch.isfinite(tensor).all():
+        # Not every type, such as those of 8 bits, knows isfinite itself.
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
             raise CheckpointError(
                 f"{where}: key {key!r} holds NaN or infinite values; the file is damaged"
             )

@@ -14,7 +14,7 @@ from ..networks.arranger import Arranger
 from ..networks.mrc import MRCUNet
 from ..networks.vae import AutoencoderKL
 from ..networks.vocoder import build_vocoder
-from .checkpoint import FORMAT, PICKLED, read_pickle, read_safetensors
+from .checkpoint import FORMAT, PICKLED, read_pickle, read_safetensors, tensors_of
 from .folder import MODELS, model_folder, read_config
 
 
@@ -62,7 +62,7 @@ def describe_file(path: Path) -> dict[str, Any]:
     if path.suffix.lower() in PICKLED:
         content = read_pickle(path)
         content = content.get("state_dict", content.get("generator", content))
-        state = {k: v for k, v in content.items() if isinstance(v, torch.Tensor)}
+        state = tensors_of(content)
     else:
         state, metadata = read_safetensors(path)
     prefixes: dict[str, int] = {}
