@@ -602,6 +602,39 @@ def test_a_small_file_that_holds_hours_is_refused(tmp_path):
             read(path)
 
 
+@pytest.mark.skipif(not have_av(), reason="PyAV is not installed")
+def test_finds_of_the_fuzzer_in_coded_sound(tmp_path):
+    import av
+
+    def write(name, layout, title=""):
+        with av.open(str(tmp_path / name), "w") as container:
+            stream = container.add_stream("aac", rate=16_000, layout=layout)
+            if title:
+                container.metadata["title"] = title
+            channels = 2 if layout == "stereo" else 1
+            frame = av.AudioFrame.from_ndarray(
+                np.tile(0.5 * np.sin(np.arange(4_000, dtype=np.float32) * 0.3), (channels, 1)),
+                format="fltp",
+                layout=layout,
+            )
+            frame.sample_rate = 16_000
+            container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return (tmp_path / name).read_bytes()
+
+    # Two recordings in one file, which once read memory that was not there.
+    joined = write("a.aac", "stereo") + write("b.aac", "mono")
+    (tmp_path / "joined.aac").write_bytes(joined)
+    with pytest.raises(AudioError, match="changes its rate or channels midway"):
+        read_original(tmp_path / "joined.aac")
+    content = write("c.mka", "mono", "a strange title")
+    (tmp_path / "title.mka").write_bytes(content.replace(b"strange", b"\xff\xfe\xf6\x80\xc0nge"))
+    assert len(read_audio(tmp_path / "title.mka")) >= 4_000
+    (tmp_path / "codec.mka").write_bytes(content.replace(b"A_AAC", b"A_ZZZ"))
+    with pytest.raises(AudioError, match="codec"):
+        read_audio(tmp_path / "codec.mka")
+
+
 def test_many_channels_at_a_high_rate_are_refused(tmp_path, monkeypatch):
     # The limit of an hour of stereo, scaled down.
     monkeypatch.setattr(decode, "MAX_SAMPLES", 100_000)

@@ -242,3 +242,10 @@ def test_a_configuration_of_nothing_but_brackets_is_refused(tmp_path):
 def test_odd_dictionaries_are_described(tmp_path, content):
     torch.save(content, tmp_path / "x.pt")
     assert describe(str(tmp_path / "x.pt"))["tensors"] == 0
+
+
+def test_a_text_of_gigabytes_in_a_pickle_is_refused(tmp_path):
+    # Protocol 2, then a text that claims 4 GB.
+    (tmp_path / "x.pt").write_bytes(b"\x80\x02X" + struct.pack("<I", 2**32 - 1) + b"abc.")
+    with pytest.raises(CheckpointError, match="not a complete weights-only"):
+        describe(str(tmp_path / "x.pt"))

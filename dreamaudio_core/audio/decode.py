@@ -184,19 +184,29 @@ def _open_av(path: str | os.PathLike, name: str, suffix: str) -> Iterator[OpenSo
         )
 
     try:
-        container = av.open(os.fspath(path), format=AV_FORMATS[suffix])
+        container = av.open(os.fspath(path), format=AV_FORMATS[suffix], metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise refuse(error) from error
     with container:
         if not container.streams.audio:
             raise AudioError(f"{name} holds no sound: choose another file")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise AudioError(f"{name} holds sound of an unknown codec: convert it to WAV")
         # Planar float of the same rate and layout: a change of format, not of the sound.
         converter = av.AudioResampler(format="fltp")
 
         def blocks() -> Iterator[np.ndarray]:
+            first = None
             try:
                 for frame in container.decode(stream):
+                    form = frame.sample_rate, len(frame.layout.channels), frame.format.name
+                    first = first or form
+                    # The converter would read memory that is not there.
+                    if form != first:
+                        raise AudioError(
+                            f"{name} changes its rate or channels midway: convert it to WAV"
+                        )
                     for part in converter.resample(frame):
                         yield part.to_ndarray().T
                 for part in converter.resample(None):

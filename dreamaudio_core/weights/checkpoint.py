@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import warnings
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -60,7 +61,9 @@ _PICKLE_ERRORS = (
     AttributeError,
     EOFError,
     LookupError,
+    MemoryError,
     OSError,
+    OverflowError,
     RuntimeError,
     TypeError,
     ValueError,
@@ -79,7 +82,10 @@ def read_pickle(path: str | Path) -> dict[str, Any]:
     """
     path = _checked(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # About the age of the file's format, often of a damaged one.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except _PICKLE_ERRORS as error:
         # torch's own text advises to load the file without protection.
         raise CheckpointError(
