@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 
 from .errors import InputError
@@ -26,3 +30,54 @@ def resolve_device(name: str | torch.device = "auto") -> torch.device:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"device: {str(name)!r} cannot be used ({reason}); try cpu") from error
     return device
+
+
+T = TypeVar("T")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up, that of a GPU or the computer's."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    # PyTorch has no type of its own for the computer's memory.
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def with_less_memory(run: Callable[[], T], smaller: Callable[[], T], stage: str) -> T:
+    """Result of `run`; where memory runs out, that of `smaller`, which computes it in smaller
+    pieces.
+
+    Parameters
+    ----------
+    stage
+        What is done, such as ``"decoding"``, for the error.
+
+    Raises
+    ------
+    torch.OutOfMemoryError
+        If memory runs out again; of this type so that ComfyUI unloads its models.
+    """
+    try:
+        return run()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    # Here, as within the handler the error's frames would still hold what was computed.
+    release_memory()
+    try:
+        return smaller()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+    release_memory()
+    raise torch.OutOfMemoryError(
+        f"out of memory while {stage}, also in smaller pieces; generate fewer seconds or fewer "
+        "sounds at once, or close other programs"
+    )
+
+
+def release_memory() -> None:
+    """Give back what nothing uses any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -19,6 +19,7 @@ from .audio.griffin_lim import GriffinLim
 from .audio.levels import check_output, keep_headroom
 from .audio.mel import LogMel
 from .config import SamplingConfig
+from .device import with_less_memory
 from .errors import InputError
 from .networks.fusion import Fusion
 from .networks.mrc import MRCUNet
@@ -338,7 +339,13 @@ class DreamAudio(TextStages):
     def decode(self, latents: Tensor) -> Tensor:
         """Log-mels [B, 1, frames, bands] of scaled latents [B, C, T, F], float32."""
         dtype = next(self.vae.parameters()).dtype
-        return _finite(self.vae.decode(latents.to(self.device, dtype)).float(), "decoded mel")
+        latents = latents.to(self.device, dtype)
+        mel = with_less_memory(
+            lambda: self.vae.decode(latents),
+            lambda: torch.cat([self.vae.decode(latent) for latent in latents.split(1)]),
+            "decoding",
+        )
+        return _finite(mel.float(), "decoded mel")
 
     @torch.inference_mode()
     def vocode(self, mel: Tensor, seconds: float | None = None) -> Tensor:
@@ -346,7 +353,12 @@ class DreamAudio(TextStages):
         for and cut to `seconds`.
         """
         mel = mel.to(self.device)
-        waveform = self.vocoder.vocode(mel.to(next(self.vocoder.parameters()).dtype)).float()
+        cast = mel.to(next(self.vocoder.parameters()).dtype)
+        waveform = with_less_memory(
+            lambda: self.vocoder.vocode(cast),
+            lambda: torch.cat([self.vocoder.vocode(item, 128) for item in cast.split(1)]),
+            "vocoding",
+        ).float()
         iterations = self.config.vocoder.refinement_iterations
         if iterations:
             waveform = self.griffin_lim.refine(waveform[:, 0], mel.float(), iterations)[:, None]

@@ -529,3 +529,32 @@ def test_nan_is_an_error_in_every_stage_and_no_silent_success(model, references)
         model.decode(latents)
     with pytest.raises(InputError, match="vocoder: NaN"):
         model.vocode(torch.full((1, 1, 64, model.config.audio.n_mels), math.nan))
+
+
+def test_out_of_memory_is_tried_once_more_in_smaller_pieces(model, monkeypatch):
+    latents = 0.1 * torch.randn(2, *model.config.latent_shape(1.0))
+    whole = model.vocode(model.decode(latents), 1.0)
+    calls = []
+
+    def limited(function, most):
+        def call(tensor, *extra):
+            calls.append((len(tensor), *extra))
+            if len(tensor) > most:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return function(tensor, *extra)
+
+        return call
+
+    decode, vocode = model.vae.decode, model.vocoder.vocode
+    monkeypatch.setattr(model.vae, "decode", limited(decode, 1))
+    monkeypatch.setattr(model.vocoder, "vocode", limited(vocode, 1))
+    assert torch.allclose(model.vocode(model.decode(latents), 1.0), whole, atol=1e-3)
+    assert calls == [(2,), (1,), (1,), (2,), (1, 128), (1, 128)]
+
+    monkeypatch.setattr(model.vae, "decode", limited(decode, 0))
+    with pytest.raises(torch.OutOfMemoryError, match="while decoding, also in smaller pieces"):
+        model.decode(latents)
+    # Other errors stay what they are, and are not tried twice.
+    monkeypatch.setattr(model.vae, "decode", lambda tensor: tensor.reshape(7, -1, 11))
+    with pytest.raises(RuntimeError, match="invalid"):
+        model.decode(latents)

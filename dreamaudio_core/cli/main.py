@@ -61,6 +61,14 @@ def main(argv: list[str] | None = None) -> int:
     except DreamAudioError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (RuntimeError, MemoryError) as error:
+        from ..device import is_out_of_memory
+
+        if not is_out_of_memory(error):
+            raise
+        text = str(error).splitlines()[0] if str(error) else "out of memory"
+        print(f"error: {text}; fewer seconds or a smaller --count need less", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130

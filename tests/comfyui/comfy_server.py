@@ -208,7 +208,14 @@ class ComfyServer:
         requests.post(
             self.url("free"), json={"unload_models": True, "free_memory": outputs}, timeout=30
         )
-        time.sleep(2)
+        if outputs:
+            # The one worker frees memory before or after this prompt, in any case before the next.
+            text = {"class_type": "PrimitiveString", "inputs": {"value": "freed"}}
+            show = {"class_type": "PreviewAny", "inputs": {"source": ["text", 0]}}
+            self.run({"text": text, "show": show})
+        else:
+            # Another prompt would displace the outputs that are to stay.
+            time.sleep(2)
 
     def interrupt(self) -> None:
         """Press cancel."""
