@@ -300,9 +300,14 @@ def test_killed_and_interrupted_and_taken_up_again(model, tmp_path, monkeypatch,
             signal.raise_signal(signal.SIGINT)
         return plain(*args, **kwargs)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(DreamAudio, "generate", interrupted)
-        assert main(words) == 130
+    # A suite that a shell started in the background ignores Ctrl-C, and Python then does so too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(DreamAudio, "generate", interrupted)
+            assert main(words) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     told = capsys.readouterr().err
     assert "2 done, " in told and " left" in told and "stopped" in told
     assert main(words) == 0
