@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from dataclasses import replace
@@ -10,10 +9,11 @@ from pathlib import Path
 
 import torch
 
-from .config import PRESETS, to_dict
+from .config import PRESETS
 from .errors import CheckpointError, InputError
 from .loading import check_parts
-from .weights.checkpoint import FORMAT, save_weights
+from .weights.checkpoint import save_weights
+from .weights.folder import write_config
 from .weights.load import load_part
 
 TEXT_ENCODER = "text_encoder"
@@ -92,9 +92,7 @@ def assemble_folder(
         if text_encoder is not None:
             _copy_text_encoder(Path(text_encoder).expanduser(), new / TEXT_ENCODER)
             config = replace(config, text=replace(config.text, source=TEXT_ENCODER))
-        values = {"format": FORMAT, "version": 1, **to_dict(config)}
-        text = json.dumps(values, indent=2) + "\n"
-        (new / "config.json").write_text(text, encoding="utf-8")
+        write_config(new, config)
         if folder.is_dir():
             folder.rmdir()
         new.rename(folder)

@@ -9,6 +9,8 @@ from typing import Any, Iterator, get_type_hints
 from .config_values import checked
 from .errors import CheckpointError
 
+MAX_SEED = 2**64 - 1
+
 
 @dataclass(frozen=True)
 class AudioConfig:

@@ -18,7 +18,7 @@ from .arranging import Tokens, check_arrangement
 from .audio.griffin_lim import GriffinLim
 from .audio.levels import check_output, keep_headroom
 from .audio.mel import LogMel
-from .config import SamplingConfig
+from .config import MAX_SEED, SamplingConfig
 from .device import with_less_memory
 from .errors import InputError
 from .networks.fusion import Fusion
@@ -36,7 +36,6 @@ from .scene.reference import Reference
 from .scene.timeline import Arrangement, Placements
 from .text_stages import Conditioning, TextStages
 
-MAX_SEED = 2**64 - 1
 # A reference that the network placed is found again where its alignment scores below this.
 FOUND = 1.0
 

@@ -15,7 +15,7 @@ from ..dreamaudio_core.pipeline import Conditioning as CoreConditioning
 from ..dreamaudio_core.scene.timeline import MISSING_CHOICES, Arrangement
 from .parts import PatchedModel, vae_memory
 from .routes import outline
-from .types import CATEGORY, Conditioning, Model, aliases
+from .types import CATEGORY, Conditioning, Model, aliases, seconds_input
 from .types import Arrangement as ArrangementType
 
 log = logging.getLogger(__name__)
@@ -94,14 +94,9 @@ class ArrangeReferences(io.ComfyNode):
                 Conditioning.Input(
                     "conditioning", tooltip="Prompt and references of DreamAudio Encode Caption."
                 ),
-                io.Float.Input(
-                    "seconds",
-                    default=10.24,
-                    min=0.3,
-                    max=120.0,
-                    step=0.01,
-                    tooltip="Length of the sound; a model is best at the length that it was "
-                    "trained on (mini: 10.24).",
+                seconds_input(
+                    "Length of the sound; a model is best at the length that it was "
+                    "trained on (mini: 10.24)."
                 ),
                 io.Combo.Input(
                     "missing",

@@ -10,7 +10,7 @@ from ..dreamaudio_core.audio.resample import to_mono
 from .audio import GAINS, sounds
 from .latents import Notes, check_latent, latent_notes, latent_of
 from .parts import vae_memory, vocoder_memory
-from .types import CATEGORY, Mel, Model, aliases
+from .types import CATEGORY, Mel, Model, aliases, seconds_input
 
 
 class VAEEncode(io.ComfyNode):
@@ -27,14 +27,9 @@ class VAEEncode(io.ComfyNode):
                 io.Audio.Input(
                     "audio", tooltip="One sound or a batch, mono or stereo, at any sample rate."
                 ),
-                io.Float.Input(
-                    "seconds",
-                    default=10.24,
-                    min=0.3,
-                    max=120.0,
-                    step=0.01,
-                    tooltip="Length of the latent; sounds are cut or continued with silence. "
-                    "Give the sampler the same.",
+                seconds_input(
+                    "Length of the latent; sounds are cut or continued with silence. "
+                    "Give the sampler the same."
                 ),
             ],
             outputs=[

@@ -14,7 +14,7 @@ from ..dreamaudio_core.sampling.solvers import SOLVERS
 from .arranging import check_conditioning
 from .latents import Notes, check_latent, latent_of
 from .parts import flow_memory
-from .types import CATEGORY, Arrangement, Conditioning, Model, aliases
+from .types import CATEGORY, Arrangement, Conditioning, Model, aliases, seed_input
 
 log = logging.getLogger(__name__)
 OWN = "model's own"
@@ -39,14 +39,7 @@ class MRCFlowSampler(io.ComfyNode):
                     "arrangement",
                     tooltip="Where each reference sounds, from DreamAudio Arrange References.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip="Random seed. Items of a batch use seed, seed + 1, ...",
-                ),
+                seed_input("Random seed. Items of a batch use seed, seed + 1, ..."),
                 io.Int.Input(
                     "steps",
                     default=0,

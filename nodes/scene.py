@@ -12,7 +12,7 @@ from .detail import ReferenceDetail
 from .loaders import LoadModel
 from .parts import PatchedModel
 from .sampling import OWN, MRCFlowSampler
-from .types import CATEGORY, Mel, Model, aliases
+from .types import CATEGORY, Mel, Model, aliases, seconds_input, seed_input
 
 EMBEDDED = "mini"
 # Solver steps; 0 is the model's own number.
@@ -43,22 +43,8 @@ class Scene(io.ComfyNode):
                     tooltip="Text description of the audio; it says when each reference sounds "
                     "('first ..., then ...').",
                 ),
-                io.Float.Input(
-                    "seconds",
-                    default=10.24,
-                    min=0.3,
-                    max=120.0,
-                    step=0.01,
-                    tooltip="Length of the sound; mini is best at 10.24.",
-                ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**64 - 1,
-                    control_after_generate=True,
-                    tooltip="Another seed gives another take.",
-                ),
+                seconds_input("Length of the sound; mini is best at 10.24."),
+                seed_input("Another seed gives another take."),
                 io.Combo.Input(
                     "quality",
                     options=list(QUALITY),

@@ -2,6 +2,8 @@
 
 from comfy_api.latest import io
 
+from ..dreamaudio_core.config import MAX_SEED
+
 CATEGORY = "DreamAudio"
 
 Model = io.Custom("DREAMAUDIO_MODEL")
@@ -9,6 +11,18 @@ References = io.Custom("DREAMAUDIO_REFERENCES")
 Conditioning = io.Custom("DREAMAUDIO_CONDITIONING")
 Mel = io.Custom("DREAMAUDIO_MEL")
 Arrangement = io.Custom("DREAMAUDIO_ARRANGEMENT")
+
+
+def seconds_input(tooltip: str):
+    """Length of a sound, within what every stage takes."""
+    return io.Float.Input("seconds", default=10.24, min=0.3, max=120.0, step=0.01, tooltip=tooltip)
+
+
+def seed_input(tooltip: str):
+    """Random seed, with the control that changes it after a run."""
+    return io.Int.Input(
+        "seed", default=0, min=0, max=MAX_SEED, control_after_generate=True, tooltip=tooltip
+    )
 
 
 def aliases(*words: str) -> dict[str, list[str]]:

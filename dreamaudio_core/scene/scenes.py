@@ -29,6 +29,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable, Iterable, Iterator
 
+from ..config import MAX_SEED
 from ..errors import DreamAudioError, InputError
 from ..files import atomic_write
 from .reference import GAIN_RANGE, MAX_STRENGTH, Reference, load_reference
@@ -37,7 +38,6 @@ from .timeline import MISSING_CHOICES, Placement, parse_placement, parse_starts
 
 SCENES = "scenes.jsonl"
 """Name of the scene file in the folder of a test set."""
-MAX_SEED = 2**64 - 1
 MAX_REPORTED = 10
 MAX_NAME = 200
 """Bytes of a name; file systems allow 255 with a suffix."""

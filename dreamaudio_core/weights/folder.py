@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
-from ..config import PRESETS, ModelConfig, from_dict
+from ..config import PRESETS, ModelConfig, from_dict, to_dict
 from ..errors import CheckpointError
 from .checkpoint import FORMAT, read_json
 
@@ -44,6 +45,12 @@ def read_config(folder: Path) -> ModelConfig:
         )
     values.pop("version", None)
     return from_dict(ModelConfig, values, str(file))
+
+
+def write_config(folder: Path, config: ModelConfig) -> None:
+    """Write `config.json` of a model folder."""
+    values = {"format": FORMAT, "version": 1, **to_dict(config)}
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def find_config(name: str | Path) -> tuple[ModelConfig, Path | None]:

@@ -84,9 +84,8 @@ def describe_file(path: Path) -> dict[str, Any]:
     return out
 
 
-def missing_parts(folder: Path) -> list[str]:
+def missing_parts(folder: Path, config: ModelConfig) -> list[str]:
     """What a model folder lacks of what `load_model` opens without further options."""
-    config = read_config(folder)
     parts = ["flow", "vae", "vocoder"] + (["arranger"] if config.arranger is not None else [])
     missing = [f"{p}.safetensors" for p in parts if not (folder / f"{p}.safetensors").is_file()]
     if not (folder / config.text.source).is_dir():
@@ -107,9 +106,10 @@ def describe(name: str) -> dict[str, Any]:
         return describe_file(path)
     if path.is_dir() or (MODELS / name / "config.json").is_file():
         folder = model_folder(name)
-        out = describe_config(read_config(folder))
+        config = read_config(folder)
+        out = describe_config(config)
         out["folder"] = str(folder)
-        out["missing"] = missing_parts(folder)
+        out["missing"] = missing_parts(folder, config)
         out["files"] = {
             p.relative_to(folder).as_posix(): p.stat().st_size
             for p in sorted(folder.rglob("*"))

@@ -7,7 +7,6 @@ file that is in the folder. The text encoder in the folder stays; `build_text_en
 """
 
 import argparse
-import json
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +19,10 @@ from dreamaudio_core.config import (
     MRCConfig,
     VAEConfig,
     VocoderConfig,
-    to_dict,
 )
 from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.weights.checkpoint import load_weights, save_weights
+from dreamaudio_core.weights.folder import write_config
 
 PARTS = {"flow": MRCConfig, "vae": VAEConfig, "vocoder": VocoderConfig, "arranger": ArrangerConfig}
 
@@ -53,8 +52,7 @@ def assemble(runs: Path, folder: Path) -> dict[str, str]:
             outcome[part] = f"taken from {sources[part]}"
     configs = {"mrc" if part == "flow" else part: config for part, (config, _) in loaded.items()}
     whole = replace(PRESETS["mini"], **configs)
-    text = json.dumps({"format": "dreamaudio", "version": 1, **to_dict(whole)}, indent=2)
-    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    write_config(folder, whole)
     there = (folder / whole.text.source / "model.safetensors").is_file()
     outcome["text encoder"] = "kept" if there else "missing; build_text_encoder.py makes it"
     return outcome

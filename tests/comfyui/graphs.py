@@ -25,6 +25,30 @@ def node(class_type, **inputs):
     return {"class_type": class_type, "inputs": {**DEFAULTS.get(class_type, {}), **inputs}}
 
 
+def use_as_reference(graph, source, caption="a bell", start="auto"):
+    """Add `from_audio`, which makes a reference of the sound of node `source`, to `captions`."""
+    graph["from_audio"] = node(
+        "DreamAudioReferenceFromAudio",
+        audio=[source, 0],
+        caption=caption,
+        strength=1.0,
+        start=start,
+    )
+    graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
+
+
+def detail(audio="vocode", **changes):
+    """Reference Detail of the usual graph, of the sound of node `audio`."""
+    return node(
+        "DreamAudioReferenceDetail",
+        model=["model", 0],
+        audio=[audio, 0],
+        mel=["decode", 0],
+        arrangement=["arrange", 0],
+        **changes,
+    )
+
+
 def sampler(**changes):
     """A sampler with few steps that reads nodes `model` and `captions`."""
     settings = {

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 import torch
 from comfy_server import PACK
-from graphs import node, scene
+from graphs import detail, node, scene
 
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.scene.reference import load_reference
@@ -43,13 +43,7 @@ def test_the_chain_is_generate(server, mini):
     )  # fmt: skip
     options = {"gain": -6.0, "pan": -0.5, "fade_in": 0.05, "fade_out": 0.1}
     graph["reference0"]["inputs"] |= options | {"trim": "keep tail"}
-    graph["detail"] = node(
-        "DreamAudioReferenceDetail",
-        model=["model", 0],
-        audio=["vocode", 0],
-        mel=["decode", 0],
-        arrangement=["arrange", 0],
-    )
+    graph["detail"] = detail()
     graph["save"]["inputs"] |= {"audio": ["detail", 0], "format": "wav float"}
     run = server.run(graph)
     assert run.error is None, run.message
@@ -112,28 +106,14 @@ def test_takes_go_on_and_keep_their_level(server):
 def test_detail_refuses_what_is_not_its_own(server):
     graph = scene()
     graph["other"] = node("LoadAudio", audio="dreamaudio_crow.flac")
-    graph["detail"] = node(
-        "DreamAudioReferenceDetail",
-        model=["model", 0],
-        audio=["other", 0],
-        mel=["decode", 0],
-        arrangement=["arrange", 0],
-    )
+    graph["detail"] = detail("other")
     graph["save"]["inputs"]["audio"] = ["detail", 0]
     assert "expected 1 sounds at 16000 Hz" in server.run(graph).message
 
 
 def test_detail_off_is_the_network_alone(server):
     graph = scene()
-    graph["detail"] = node(
-        "DreamAudioReferenceDetail",
-        model=["model", 0],
-        audio=["vocode", 0],
-        mel=["decode", 0],
-        arrangement=["arrange", 0],
-        detail=0.0,
-        sample_rate="auto",
-    )
+    graph["detail"] = detail(detail=0.0)
     graph["save_detail"] = node(
         "DreamAudioSaveAudio", audio=["detail", 0], filename_prefix="test/off", format="wav"
     )

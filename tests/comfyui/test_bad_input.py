@@ -6,7 +6,7 @@ import io
 
 import pytest
 import soundfile
-from graphs import node, reference, scene
+from graphs import node, reference, scene, use_as_reference
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -119,14 +119,7 @@ def test_a_part_of_another_kind(server):
 def test_odd_audio(server, kind, word):
     graph = scene(references=0)
     graph["odd"] = node("TestOddAudio", kind=kind)
-    graph["from_audio"] = node(
-        "DreamAudioReferenceFromAudio",
-        audio=["odd", 0],
-        caption="a bell",
-        strength=1.0,
-        start="auto",
-    )
-    graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
+    use_as_reference(graph, "odd")
     assert word in failed(server, graph, "from_audio")
 
 
@@ -157,14 +150,7 @@ def saving(kind, format, prefix="odd"):
 def test_any_audio_is_a_reference_and_a_start(server, kind):
     graph = scene(references=0)
     graph["odd"] = node("TestOddAudio", kind=kind)
-    graph["from_audio"] = node(
-        "DreamAudioReferenceFromAudio",
-        audio=["odd", 0],
-        caption="a bell",
-        strength=1.0,
-        start="auto",
-    )
-    graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
+    use_as_reference(graph, "odd")
     seconds = graph["arrange"]["inputs"]["seconds"]
     graph["encode"] = node(
         "DreamAudioVAEEncode", model=["model", 0], audio=["odd", 0], seconds=seconds

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from comfy_server import ComfyServer
-from graphs import SECONDS, node, reference, scene
+from graphs import SECONDS, node, reference, scene, use_as_reference
 from PIL import Image
 
 
@@ -214,14 +214,7 @@ def test_audio_to_audio_begins_at_the_start_latent(server):
 def test_core_nodes_on_both_ends(server):
     graph = scene(references=0)
     graph["source"] = node("LoadAudio", audio="dreamaudio_guitar.flac")
-    graph["from_audio"] = node(
-        "DreamAudioReferenceFromAudio",
-        audio=["source", 0],
-        caption="a guitar plays",
-        strength=1.0,
-        start="0.5",
-    )
-    graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
+    use_as_reference(graph, "source", "a guitar plays", start="0.5")
     graph["play"] = node("PreviewAudio", audio=["vocode", 0])
     run = server.run(graph)
     assert run.error is None
@@ -235,14 +228,7 @@ def test_core_nodes_on_both_ends(server):
 def test_stereo_at_another_rate_is_a_reference(server):
     graph = scene(references=0)
     graph["odd"] = node("TestOddAudio", kind="stereo 44100")
-    graph["from_audio"] = node(
-        "DreamAudioReferenceFromAudio",
-        audio=["odd", 0],
-        caption="a bell",
-        strength=1.0,
-        start="auto",
-    )
-    graph["captions"]["inputs"]["references.reference0"] = ["from_audio", 0]
+    use_as_reference(graph, "odd")
     run = server.run(graph)
     assert run.error is None
     check_sound(*sound(server, run))
