@@ -13,7 +13,7 @@ from .config import PRESETS
 from .errors import CheckpointError, InputError
 from .loading import check_parts
 from .weights.checkpoint import save_weights
-from .weights.folder import write_config
+from .weights.folder import find_config, write_config
 from .weights.load import load_part
 
 TEXT_ENCODER = "text_encoder"
@@ -21,7 +21,7 @@ _TEXT_FILES = ("*.json", "*.safetensors", "*.model", "*.txt")
 
 
 def assemble_folder(
-    preset: str,
+    preset: str | Path,
     folder: str | Path,
     *,
     flow: str | Path,
@@ -40,7 +40,7 @@ def assemble_folder(
     Parameters
     ----------
     preset
-        A name of `config.PRESETS`.
+        A name of `config.PRESETS`, or a folder whose `config.json` stands for one.
     folder
         To be made; an existing one is refused, unless it is empty.
     flow, vae, vocoder, arranger
@@ -60,9 +60,14 @@ def assemble_folder(
     InputError
         If the preset is unknown, or the folder holds something.
     """
-    if preset not in PRESETS:
-        raise InputError(f"preset: expected one of {', '.join(PRESETS)}, found {preset!r}")
-    base, folder = PRESETS[preset], Path(folder).expanduser()
+    try:
+        base, _ = find_config(preset)
+    except CheckpointError as error:
+        raise InputError(
+            f"preset: expected one of {', '.join(PRESETS)}, or a folder with config.json, found "
+            f"{str(preset)!r}"
+        ) from error
+    folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder}: expected a new folder, found something there; name another")
     given = {"flow": flow, "vae": vae, "vocoder": vocoder, "arranger": arranger}

@@ -42,6 +42,13 @@ def test_the_folder_loads_and_samples_as_its_parts_did(parts, tmp_path):
     torch.testing.assert_close(*mels, atol=1e-4, rtol=1e-4)
 
 
+def test_a_folder_with_a_configuration_stands_for_a_preset(parts, tmp_path):
+    (tmp_path / "small").mkdir()
+    shutil.copy(parts / "config.json", tmp_path / "small")
+    folder = assemble_folder(tmp_path / "small", tmp_path / "mine", **given(parts))
+    assert load_model(folder).config.mrc == read_config(parts).mrc
+
+
 def test_the_command_says_what_is_missing(parts, tmp_path, capsys):
     words = ["assemble", "tiny", "--out", tmp_path / "mine", "--dtype", "float16"]
     for part, path in given(parts).items():

@@ -10,6 +10,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 
 from dreamaudio_core.data.bank import PACKED_NAME, Bank, BankEntry, BankWriter, write_manifest
@@ -22,18 +23,16 @@ from dreamaudio_core.data.datasets import (
     AudioCapsGeneral,
     Composed,
     CustomizedConcatenation,
-    CustomizedFantasy,
     CustomizedOverlay,
     as_clause,
-    fantasy_scenes,
 )
 from dreamaudio_core.data.export import write_test_set
 from dreamaudio_core.data.shards import LatentShard
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.evaluation.cli import add_parser as add_evaluate
-from dreamaudio_core.language.captions import caption_from_label
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.networks.fusion import ConcatFusion, PlacedFusion
+from dreamaudio_core.retrieval import SoundLibrary
 from dreamaudio_core.scene.scenes import read_scenes
 from dreamaudio_core.training.cli import add_parser as add_train
 from dreamaudio_core.weights.checkpoint import read_safetensors, save_weights
@@ -82,12 +81,6 @@ def bank(tmp_path_factory):
                 )
                 fields.pop("seconds")
                 writer.add(noise(11.0), **fields)
-        for label in {r.label for scene in fantasy_scenes() for r in scene.references}:
-            fields = entry(
-                caption=caption_from_label(label), label=label, split="test", source="ESC-50"
-            )
-            fields.pop("seconds")
-            writer.add(noise(0.2), **fields)
     return Bank(folder / "manifest.jsonl")
 
 
@@ -109,7 +102,7 @@ def test_counts_of_table_one(tmp_path):
     sizes = {
         name: {split: len(kind(full, split)) for split in COUNTS[name]}
         for name, kind in DATASETS.items()
-        if name not in ("fantasy", "composed")
+        if name != "composed"
     }
     assert sizes == {
         "general": {"train": 49_502, "test": 928},
@@ -237,19 +230,77 @@ def test_general_has_no_references(bank):
     assert item.groups == () and item.prompt == "Event 3 sounds."
 
 
-def test_fantasy_has_25_scenarios_of_60_events(bank):
-    scenes = fantasy_scenes()
-    events = {(r.label, r.caption) for scene in scenes for r in scene.references}
-    assert len(scenes) == 25 and len(events) == len(dict(events)) == 60
-    assert all(1 <= len(scene.references) <= 3 for scene in scenes)
-    assert all(
-        caption == caption_from_label(label) and "makes a sound" not in caption
-        for label, caption in events
+def test_general_with_a_library_has_the_best_answers_but_never_itself(tmp_path):
+    """Both readings of the paper; the library is made of a scan's manifest with its captions."""
+    rng = np.random.default_rng(1)
+    words = ("A dog barks", "A small dog is barking", "A large dog barks loudly", "Rain falls")
+    lines = []
+    for number, caption in enumerate(words):
+        sound = rng.uniform(-0.4, 0.4, 4000).astype(np.float32)
+        soundfile.write(tmp_path / f"{number}.wav", sound, RATE)
+        fields = entry(path=f"{number}.wav", caption=caption, seconds=0.25)
+        lines.append(BankEntry(**fields))
+    write_manifest(tmp_path / "scan.jsonl", lines)
+    library = SoundLibrary(tmp_path / "library.sqlite")
+    library.add(tmp_path / "scan.jsonl")
+    bank = Bank(tmp_path / "scan.jsonl")
+    dataset = AudioCapsGeneral(bank, groups=2, library=library)
+    item = dataset[0]
+    assert {group.caption() for group in item.groups} == set(words[1:3])
+    heard = item.groups[0].waveform()
+    assert len(heard) <= 4000 and heard.abs().max() == pytest.approx(0.5, abs=1e-3)
+    assert dataset.origin()["library"] and "library" not in AudioCapsGeneral(bank).origin()
+    out = tmp_path / "ac"
+    words = ["data", "compose", "general", bank.manifest, "--split", "train", "--out", out]
+    run(*words, "--library", tmp_path / "library.sqlite")
+    assert [len(scene.references) for scene in read_scenes(out)] == [3, 3, 3, 3]
+    with pytest.raises(InputError, match="was begun with library"):
+        run(*words)
+    with pytest.raises(InputError, match="--library: .*none.sqlite: no such file"):
+        run(*words, "--library", tmp_path / "none.sqlite")
+
+
+def test_a_set_is_fed_by_the_collections_that_are_named(bank, tmp_path):
+    """Table I: clips of AudioCaps do not reach the customized sets."""
+    lines = [
+        BankEntry(**entry(source=source, caption=f"{source} {number}", seconds=2.0))
+        for source in ("AudioCaps", "WavCaps FreeSound", "ESC-50", "WavCaps SoundBible")
+        for number in range(6)
+    ]
+    write_manifest(tmp_path / "manifest.jsonl", lines)
+    chosen = Bank(tmp_path / "manifest.jsonl", collections=("wavcaps", "esc50"))
+    assert {e.source for e in chosen.entries} == {s.source for s in lines} - {"AudioCaps"}
+    assert chosen.digest() != Bank(tmp_path / "manifest.jsonl").digest()
+    with pytest.raises(InputError, match="expected some of audiocaps, esc50, wavcaps, found 'fsd'"):
+        Bank(tmp_path / "manifest.jsonl", collections=("fsd",))
+
+
+def test_scenarios_become_a_test_set_without_targets(tmp_path):
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
+    for name in ("laser", "snail"):
+        silent = np.zeros(3000, np.float32)
+        sound = np.random.default_rng(2).uniform(-0.3, 0.3, 6000).astype(np.float32)
+        soundfile.write(sounds / f"{name}.wav", np.concatenate([silent, sound]), 8000)
+    file = tmp_path / "mine.csv"
+    file.write_text(
+        "prompt,audio1,caption1,audio2,caption2\n"
+        '"a snail fires a laser",laser.wav,a laser fires,snail.wav,a snail roars\n'
     )
-    dataset = CustomizedFantasy(bank, "test")
-    assert len(dataset) == 25 and dataset[0].target is None
-    captions = [group.caption() for group in dataset[0].groups]
-    assert captions == [reference.caption for reference in scenes[0].references]
+    out = tmp_path / "fantasy"
+    words = ["data", "compose", "fantasy", "--scenarios", file, "--out", out]
+    with pytest.raises(InputError, match="expected the sound laser.wav"):
+        run(*words)
+    run(*words, "--sounds", sounds)
+    (scene,) = read_scenes(out)
+    assert scene.target is None and scene.prompt == "a snail fires a laser"
+    assert [r.caption for r in scene.references] == ["a laser fires", "a snail roars"]
+    heard, rate = soundfile.read(scene.references[0].audio)
+    assert rate == RATE and abs(heard).max() == pytest.approx(0.5, abs=0.01)
+    assert len(heard) < 13_000
+    for words in (["fantasy"], ["overlay"], ["overlay", "m.jsonl", "--sounds", sounds]):
+        with pytest.raises(InputError, match="--scenarios|manifest: expected"):
+            run("data", "compose", *words, "--out", tmp_path / "other")
 
 
 def test_captions_stand_within_a_sentence():
@@ -268,9 +319,6 @@ def test_a_test_set_on_disk_is_what_the_evaluation_reads(bank, tmp_path):
     assert [r.caption for r in items[2].references] == [g.caption() for g in dataset[2].groups]
     with pytest.raises(InputError, match="was begun with seed 5, found 6"):
         write_test_set(CustomizedOverlay(bank, "test", seed=6), tmp_path)
-    fantasy = tmp_path / "fantasy"
-    write_test_set(CustomizedFantasy(bank, "test"), fantasy, 2)
-    assert [i.target for i in read_scenes(fantasy)] == [None, None]
 
 
 def test_small_banks_are_refused(tmp_path):
@@ -279,12 +327,11 @@ def test_small_banks_are_refused(tmp_path):
     for kind, words in (
         (CustomizedConcatenation, "at least 5 clips"),
         (CustomizedOverlay, "at least 3 clips"),
-        (CustomizedFantasy, "a sound with the label"),
     ):
         with pytest.raises(InputError, match=words):
-            kind(small, "test" if kind is CustomizedFantasy else "train")
-    with pytest.raises(InputError, match="split: fantasy has test, found 'train'"):
-        CustomizedFantasy(small, "train")
+            kind(small, "train")
+    with pytest.raises(InputError, match="split: overlay has train and test, found 'dev'"):
+        CustomizedOverlay(small, "dev")
 
 
 def run(*arguments):

@@ -280,4 +280,4 @@ def test_command_line_reports_what_is_wrong(tmp_path):
         run("scan", "folder", tmp_path, "--out", tmp_path / "x.jsonl")
     assert not list(tmp_path.iterdir())
     with pytest.raises(InputError, match="expected a bank manifest"):
-        run("compose", "fantasy", tmp_path / "none.jsonl", "--out", tmp_path / "out")
+        run("compose", "overlay", tmp_path / "none.jsonl", "--out", tmp_path / "out")

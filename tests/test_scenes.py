@@ -300,7 +300,6 @@ def test_starts():
     [
         ("dreamaudio_core/evaluation/prompts.jsonl", 318),
         ("dreamaudio_core/evaluation/prompts_locked.jsonl", 128),
-        ("dreamaudio_core/data/fantasy.jsonl", 25),
         ("recipes/mini/arranger_prompts.jsonl", 50),
         ("recipes/mini/arranger_prompts_2.jsonl", 50),
         ("recipes/mini/scenarios.jsonl", 10),

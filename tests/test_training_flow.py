@@ -29,8 +29,13 @@ from dreamaudio_core.training.options import TrainOptions
 from dreamaudio_core.training.run_state import saved_checkpoints
 from dreamaudio_core.training.sampler import EpochBatches
 from dreamaudio_core.training.tasks.alignment_task import AlignmentTask
-from dreamaudio_core.training.tasks.flow_task import FlowTask, spectral_envelope
-from dreamaudio_core.weights.checkpoint import load_weights
+from dreamaudio_core.training.tasks.flow_task import (
+    FlowDataset,
+    FlowTask,
+    spectral_envelope,
+    with_count,
+)
+from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors
 from dreamaudio_core.weights.folder import read_config
 
 pytest.importorskip("accelerate")
@@ -256,6 +261,25 @@ def test_shards_of_several_lengths_are_mixed(tmp_path):
     task = flow_task(cache)
     assert sorted(task.dataset.group_sizes()) == [4, 4]
     assert len(losses(task, options(tmp_path / "run", steps=2))[0]) == 2
+
+
+def test_the_first_items_of_a_cache_stand_for_a_smaller_one(cache, tmp_path):
+    """The paper's Table VI compares amounts of data; nothing is cached again for it."""
+    whole = FlowDataset([cache], tiny(), 3, Augmentation())
+    part = FlowDataset([Path(f"{cache}:7")], tiny(), 3, Augmentation())
+    assert part.group_sizes() == [7] and part._items == whole._items[:7]
+    assert with_count(Path(f"{cache}:7")) == (cache, 7) and with_count(cache) == (cache, None)
+    with pytest.raises(InputError, match="expected 13 items in it, found 12; cache more"):
+        FlowDataset([Path(f"{cache}:13")], tiny(), 3, Augmentation())
+
+
+def test_no_step_at_all_writes_the_weights_of_the_start(cache, tmp_path):
+    """The row of the paper's Table V whose alignment layer was never trained."""
+    task = flow_task(cache)
+    before = {name: value.clone() for name, value in task.network.state_dict().items()}
+    assert train(task, options(tmp_path, steps=0)).step == 0
+    assert same_state(read_safetensors(tmp_path / "flow.safetensors")[0], before)
+    assert train(flow_task(cache), options(tmp_path, steps=2)).step == 2
 
 
 def test_align_starts_as_identity_freezes_the_rest_and_loads(tmp_path):

@@ -13,7 +13,10 @@ def add_parser(commands) -> None:
         description="Makes a model folder that generate, evaluate and the nodes open, from the "
         "weights that `dreamaudio train` and `dreamaudio convert` wrote.",
     )
-    parser.add_argument("preset", help="what the parts were trained as, such as dreamaudio")
+    parser.add_argument(
+        "preset",
+        help="what the parts were trained as, such as dreamaudio, or a folder with its config.json",
+    )
     parser.add_argument("--out", required=True, metavar="FOLDER", help="to be made")
     for part in ("flow", "vae", "vocoder"):
         parser.add_argument(f"--{part}", required=True, metavar="FILE")

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Iterable, Optional
@@ -30,6 +31,13 @@ def is_held_out(source: str, stem: str) -> bool:
     """
     digest = hashlib.sha256(f"{source}/{stem}".encode()).hexdigest()
     return int(digest, 16) % 10 == 0
+
+
+def collection_of(source: str) -> str:
+    """Name of a collection by the source of its entries, as `data scan` calls its layout: `wavcaps`
+    for "WavCaps FreeSound", `esc50` for "ESC-50".
+    """
+    return re.sub(r"[^a-z0-9]", "", source.split(" ")[0].lower())
 
 
 @dataclass(frozen=True)
@@ -76,16 +84,17 @@ class Bank:
     ----------
     manifest
         JSON-lines file with one `BankEntry` a line.
-    split, kinds, min_seconds
-        Keep only the entries that satisfy these; `None` keeps all.
+    split, kinds, min_seconds, collections
+        Keep only the entries that satisfy these; `None` keeps all. A collection is named as by
+        `collection_of`.
     sample_rate
         Sample rate of the waveforms in Hz; a packed bank must have been built at it.
 
     Raises
     ------
     InputError
-        If the manifest is missing, is not JSON lines or lacks a field, or the bank was packed at
-        another rate.
+        If the manifest is missing, is not JSON lines or lacks a field, a collection has no entry in
+        it, or the bank was packed at another rate.
     """
 
     def __init__(
@@ -95,12 +104,14 @@ class Bank:
         kinds: Iterable[str] | None = None,
         min_seconds: float | None = None,
         sample_rate: int = AudioConfig.sample_rate,
+        collections: Iterable[str] | None = None,
     ):
         self.manifest, self.sample_rate = Path(manifest), sample_rate
         kinds = None if kinds is None else set(kinds)
+        entries = read_manifest(self.manifest)
         self.entries = [
             entry
-            for entry in read_manifest(self.manifest)
+            for entry in (entries if collections is None else self._chosen(entries, collections))
             if (split is None or entry.split == split)
             and (kinds is None or entry.kind in kinds)
             and (min_seconds is None or entry.seconds >= min_seconds)
@@ -114,6 +125,16 @@ class Bank:
                 f"{self.manifest}: its sounds are packed at {found} Hz, expected {sample_rate} Hz; "
                 "build the bank again"
             )
+
+    def _chosen(self, entries: list[BankEntry], collections: Iterable[str]) -> list[BankEntry]:
+        found = {collection_of(entry.source) for entry in entries}
+        for name in collections:
+            if name not in found:
+                raise InputError(
+                    f"{self.manifest}: collections: expected some of {', '.join(sorted(found))}, "
+                    f"found {name!r}"
+                )
+        return [entry for entry in entries if collection_of(entry.source) in set(collections)]
 
     def __len__(self) -> int:
         return len(self.entries)

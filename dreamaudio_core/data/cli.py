@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DreamAudioError, InputError
-from .datasets import COUNTS, DATASETS, Composed
+from .datasets import COUNTS, DATASETS, AudioCapsGeneral, Composed
+
+FANTASY = "fantasy"
+"""Test set without a bank."""
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -45,9 +48,27 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     build.set_defaults(run=_build)
 
     compose = commands.add_parser("compose", help="write a fixed test set to disk")
-    compose.add_argument("dataset", choices=tuple(DATASETS))
-    compose.add_argument("manifest", type=Path, help="bank manifest")
+    compose.add_argument(
+        "dataset",
+        choices=(*DATASETS, FANTASY),
+        help=f"{FANTASY}: the scenes of a file, which have no target",
+    )
+    compose.add_argument(
+        "manifest", type=Path, nargs="?", help=f"bank manifest; none for {FANTASY}"
+    )
     compose.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    compose.add_argument(
+        "--scenarios",
+        type=Path,
+        metavar="FILE",
+        help=f"{FANTASY}: scenes with their references (JSONL or CSV)",
+    )
+    compose.add_argument(
+        "--sounds",
+        type=Path,
+        metavar="FOLDER",
+        help=f"{FANTASY}: where the references lie (default: next to the file)",
+    )
     compose.add_argument("--split", default="test", choices=("train", "test"))
     compose.set_defaults(run=_compose)
 
@@ -92,6 +113,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         command.add_argument("--count", type=int, help="items (default: as many as in the paper)")
         command.add_argument(
             "--groups", type=int, default=3, help="references that the events are grouped into"
+        )
+        command.add_argument(
+            "--collections",
+            type=lambda text: tuple(text.split(",")),
+            metavar="A[,B...]",
+            help="draw from these collections of the bank alone, by the names of their layouts",
+        )
+        command.add_argument(
+            "--library",
+            type=Path,
+            metavar="FILE",
+            help="general: give each clip the sounds of this library that answer its caption best "
+            "(default: no references)",
         )
     return parser
 
@@ -195,7 +229,10 @@ def _datasets(args: argparse.Namespace) -> list[Any]:
     from .bank import Bank
     from .compose.config import ComposerConfig
 
-    bank, common = Bank(args.manifest), (args.split, args.seed, args.count, args.groups)
+    bank = Bank(args.manifest, collections=args.collections)
+    common = (args.split, args.seed, args.count, args.groups)
+    if args.library is not None:
+        return [_retrieved(args, bank, common)]
     lengths = getattr(args, "seconds", None)
     text_only = getattr(args, "text_only", False)
     if args.dataset != "composed":
@@ -207,10 +244,46 @@ def _datasets(args: argparse.Namespace) -> list[Any]:
     return [Composed(bank, *common, config=config) for config in configs]
 
 
+def _retrieved(args: argparse.Namespace, bank: Any, common: tuple) -> Any:
+    from ..retrieval import SoundLibrary
+
+    if args.dataset != AudioCapsGeneral.name:
+        raise InputError(f"--library: only the dataset {AudioCapsGeneral.name!r} has one")
+    if not args.library.is_file():
+        raise InputError(
+            f"--library: {args.library}: no such file; make it with: dreamaudio library add "
+            f"MANIFEST --library {args.library}"
+        )
+    return AudioCapsGeneral(bank, *common, library=SoundLibrary(args.library))
+
+
+def _compose_scenarios(args: argparse.Namespace) -> int:
+    from .scenarios import read_scenarios, write_scenarios
+
+    if args.scenarios is None:
+        raise InputError(
+            f"--scenarios: expected a file of scenes for {FANTASY}, found none; the paper's recipe "
+            "has one: recipes/paper/fantasy.jsonl"
+        )
+    scenes = read_scenarios(args.scenarios, args.sounds)[: args.count]
+    with _bar(len(scenes), FANTASY, "item") as bar:
+        count = write_scenarios(scenes, args.out, bar.update)
+    print(f"{args.out / 'scenes.jsonl'}: {count} scenes")
+    return 0
+
+
 def _compose(args: argparse.Namespace) -> int:
     from .export import write_test_set
 
     _at_least_one(args, "count", "groups")
+    if args.dataset == FANTASY:
+        return _compose_scenarios(args)
+    if args.scenarios or args.sounds:
+        raise InputError(f"--scenarios, --sounds: only {FANTASY} is made of these")
+    if args.manifest is None:
+        raise InputError(
+            f"manifest: expected the manifest of a bank for {args.dataset}, found none"
+        )
     (dataset,) = _datasets(args)
     with _bar(len(dataset), args.dataset, "item") as bar:
         count = write_test_set(dataset, args.out, each=bar.update)

@@ -1,5 +1,6 @@
-"""Datasets drawn from a bank: the paper's AudioCaps-General, Customized-Concatenation, -Overlay and
--Fantasy (section IV), and our own compositions with timelines.
+"""Datasets drawn from a bank: the paper's AudioCaps-General, Customized-Concatenation and -Overlay
+(section IV), and our own compositions with timelines. Customized-Fantasy is a file of scenes, which
+`scenarios` writes as a test set.
 
 Item i is a function of (seed, i) alone: the same on every worker and machine. A new dataset is a
 class here, and a name in `DATASETS`.
@@ -9,24 +10,26 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..audio.decode import read_audio
 from ..audio.edit import normalize_reference, trim_silence
 from ..errors import InputError
 from ..language.wording import CLAUSE_JOINTS, CLAUSE_OVERLAYS, as_clause, as_sentence
-from ..scene.scenes import Scene, read_scenes
 from ..scene.timeline import Placement
 from .bank import Bank
 from .compose.composer import Composer
 from .compose.composition import Composition, Event, ReferenceGroup
 from .compose.config import ComposerConfig
 from .compose.render import mix, rms_db, to_peak
+
+if TYPE_CHECKING:
+    from ..retrieval import SoundLibrary
 
 SECONDS = 10.0
 LONGEST_CLIP = 5.0
@@ -35,12 +38,15 @@ MOST_EVENTS = 5
 # Random choices of clips among which the one that fills the target best is taken.
 CHOICES = 12
 SNR_DB = (-15.0, 15.0)
+# Hits beyond the wanted number, since a clip's own recording is none of its references.
+SPARE_HITS = 3
+# In place of the number of a bank's entry.
+ELSEWHERE = -1
 # Table I of the paper, and ours.
 COUNTS: dict[str, dict[str, int]] = {
     "general": {"train": 49_502, "test": 928},
     "overlay": {"train": 146_481, "test": 200},
     "concatenation": {"train": 92_299, "test": 200},
-    "fantasy": {"test": 25},
     "composed": {"train": 20_000, "test": 200},
 }
 
@@ -171,9 +177,28 @@ class CompositionDataset:
 
 
 class AudioCapsGeneral(CompositionDataset):
-    """Clips of AudioCaps with their captions and no references (AC)."""
+    """Clips of AudioCaps with their captions (AC).
+
+    The paper gives them both ways: its section IV-B.4 without references, its Table I with
+    retrieved ones. With a library each clip has the sounds that answer its caption best, never
+    itself.
+
+    Parameters
+    ----------
+    library
+        Where references come from; none without one.
+    """
 
     name = "general"
+
+    def __init__(self, *args: Any, library: SoundLibrary | None = None, **options: Any):
+        self.library = library
+        super().__init__(*args, **options)
+
+    def origin(self) -> dict[str, Any]:
+        """What the items depend on, among it the library."""
+        found = {} if self.library is None else {"library": self.library.identity()[:16]}
+        return {**super().origin(), **found}
 
     def _choose(self) -> None:
         own = [i for i in self._entries() if self.bank.entries[i].source == "AudioCaps"]
@@ -191,7 +216,27 @@ class AudioCapsGeneral(CompositionDataset):
         caption = self.bank.entries[entry].caption
         sound = to_peak(self.bank.waveform(entry)[: self._samples(SECONDS)])
         event = replace(self._event(entry, sound, caption), has_reference=False)
-        return Composition(caption, SECONDS, sound, (event,), (), self.name)
+        groups = tuple(ReferenceGroup((event,)) for event in self._retrieved(entry))
+        return Composition(caption, SECONDS, sound, (event,), groups, self.name)
+
+    def _retrieved(self, entry: int) -> list[Event]:
+        if self.library is None:
+            return []
+        own = self.bank.entries[entry]
+        # The clip itself is the best answer to its own caption; other clips may share the words.
+        hits = self.library.search(own.caption, self.groups + SPARE_HITS)
+        others = [
+            hit
+            for hit in hits
+            if hit.path.name != Path(own.path).name and hit.caption != own.caption
+        ]
+        events = []
+        for hit in others[: self.groups]:
+            waveform = read_audio(hit.path, self.bank.sample_rate)
+            sound = normalize_reference(trim_silence(waveform, self.bank.sample_rate))
+            sound = sound[: self._samples(SECONDS)]
+            events.append(Event(ELSEWHERE, "retrieved", hit.caption, sound, hit.caption))
+        return events
 
 
 class CustomizedConcatenation(CompositionDataset):
@@ -308,55 +353,6 @@ class CustomizedOverlay(CompositionDataset):
         return self._composition(as_sentence(prompt), events, groups)
 
 
-@lru_cache(maxsize=1)
-def fantasy_scenes() -> tuple[Scene, ...]:
-    """Scenes of `fantasy.jsonl`: a prompt, and references by label and caption."""
-    return tuple(read_scenes(Path(__file__).with_name("fantasy.jsonl")))
-
-
-class CustomizedFantasy(CompositionDataset):
-    """Scenarios that nobody has recorded: a prompt and references, no target (CF).
-
-    The events are the classes of ESC-50 and UrbanSound8K; which recording of its class stands for
-    an event is drawn.
-    """
-
-    name = "fantasy"
-
-    def _choose(self) -> None:
-        by_label: dict[str, list[int]] = {}
-        for i, entry in enumerate(self.bank.entries):
-            by_label.setdefault(entry.label, []).append(i)
-        self._scenes = fantasy_scenes()
-        for label in sorted({r.label for scene in self._scenes for r in scene.references}):
-            if label not in by_label:
-                raise InputError(
-                    f"{self.bank.manifest}: fantasy needs a sound with the label {label!r}, "
-                    "found none; scan "
-                    "ESC-50 and UrbanSound8K into the bank"
-                )
-        # Held-out recordings first: the scenarios are a test.
-        self._by_label = {
-            label: [i for i in found if self.bank.entries[i].split == "test"] or found
-            for label, found in by_label.items()
-        }
-
-    def __len__(self) -> int:
-        return min(self._count, len(self._scenes))
-
-    def __getitem__(self, index: int) -> Composition:
-        rng = self._rng(index)
-        scene = self._scenes[index]
-        events = []
-        for reference in scene.references:
-            pool = self._by_label[reference.label]
-            entry = pool[int(rng.integers(len(pool)))]
-            clip = self._clip(entry, SECONDS)
-            events.append(self._event(entry, clip, reference.caption, start=None))
-        groups = tuple(ReferenceGroup((event,)) for event in events)
-        return Composition(scene.prompt, SECONDS, None, tuple(events), groups, self.name)
-
-
 class Composed(CompositionDataset):
     """Our compositions with timelines, see `compose`; by default all of 10.24 s."""
 
@@ -385,7 +381,6 @@ DATASETS: dict[str, type[CompositionDataset]] = {
         AudioCapsGeneral,
         CustomizedConcatenation,
         CustomizedOverlay,
-        CustomizedFantasy,
         Composed,
     )
 }

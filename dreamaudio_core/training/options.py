@@ -9,7 +9,6 @@ from pathlib import Path
 from ..errors import InputError
 
 POSITIVE = (
-    "steps",
     "batch",
     "accumulation",
     "save_every",
@@ -28,7 +27,7 @@ class TrainOptions:
     folder
         Run folder for checkpoints, curves and weights; an existing run is continued.
     steps
-        Optimizer steps in total.
+        Optimizer steps in total; 0 only writes the weights that a run starts from.
     batch, accumulation
         Items per process and micro-step, and micro-steps per step. The global batch is their
         product times the number of processes.
@@ -80,6 +79,8 @@ class TrainOptions:
     def __post_init__(self) -> None:
         for name, least in (
             *((n, 1) for n in POSITIVE),
+            # No step at all writes the weights as they are at the start.
+            ("steps", 0),
             ("warmup", 0),
             ("workers", 0),
             ("seed", 0),

@@ -17,7 +17,7 @@ class Event:
     Parameters
     ----------
     index
-        Entry in the bank.
+        Entry in the bank; -1 for a sound from elsewhere.
     label, caption
         Those of the bank.
     reference

@@ -5,6 +5,7 @@ III-C).
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,21 @@ def shard_paths(data: list[Path]) -> list[Path]:
     return paths
 
 
+def with_count(entry: Path) -> tuple[Path, int | None]:
+    """A cache, and how many of its items count: `FOLDER:24000` stands for the first 24,000."""
+    name, colon, count = str(entry).rpartition(":")
+    if colon and count.isdigit() and not Path(entry).exists():
+        return Path(name), int(count)
+    return Path(entry), None
+
+
 class FlowDataset(Dataset):
     """Items of cached shards with the paper's augmentations.
 
     Parameters
     ----------
     data
-        Cache folders or shard files.
+        Cache folders or shard files; `FOLDER:N` for the first N items of a folder.
     config
         The model; shards of another latent shape or text width are rejected.
     slots
@@ -92,11 +101,12 @@ class FlowDataset(Dataset):
         self.augmentation, self.time_power = augmentation, time_power
         self.objective = objective_of(config.mrc.objective)
         self.fusion = fusion_of(config.mrc)
-        self.shards = [LatentShard(path) for path in shard_paths(data)]
+        self.shards: list[LatentShard] = []
         channels, _, bands = config.latent_shape()
         multiple = 2 ** (len(config.mrc.multipliers) - 1)
         by_shape: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-        for number, (path, shard) in enumerate(zip(shard_paths(data), self.shards)):
+        for number, (path, shard, count) in enumerate(self._open(data)):
+            self.shards.append(shard)
             c, frames, f = shard.shape
             if (c, f) != (channels, bands) or frames % multiple:
                 raise InputError(
@@ -113,11 +123,26 @@ class FlowDataset(Dataset):
                     f"{path}: was cached without timelines, which this model's references need; "
                     "cache it again for this model"
                 )
-            by_shape.setdefault(shard.shape, []).extend(
-                (number, item) for item in range(len(shard))
-            )
+            by_shape.setdefault(shard.shape, []).extend((number, item) for item in range(count))
         self._counts = [len(items) for items in by_shape.values()]
         self._items = [key for items in by_shape.values() for key in items]
+
+    @staticmethod
+    def _open(data: list[Path]) -> Iterator[tuple[Path, LatentShard, int]]:
+        """File, shard, and how many of its items count."""
+        for folder, count in map(with_count, data):
+            found = 0
+            for path in shard_paths([folder]):
+                if found == count:
+                    break
+                shard = LatentShard(path)
+                taken = len(shard) if count is None else min(count - found, len(shard))
+                yield path, shard, taken
+                found += taken
+            if count is not None and found < count:
+                raise InputError(
+                    f"{folder}: expected {count} items in it, found {found}; cache more"
+                )
 
     def group_sizes(self) -> list[int]:
         """Items of each target length."""
@@ -291,7 +316,7 @@ class FlowTask(Task):
             action="append",
             required=True,
             metavar="CACHE",
-            help="folder of `data cache`; repeat to mix",
+            help="folder of `data cache`, FOLDER:N for its first N items; repeat to mix",
         )
         parser.add_argument(
             "--validation",
