@@ -1,4 +1,6 @@
-"""Command line: `evaluate folders`, `ctta`, `customization`, `arranger`, `listening`, `ratings`."""
+"""Command line: `evaluate folders`, `ctta`, `customization`, `arranger`, `tables`, `listening`,
+`ratings`.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +28,7 @@ from .generators import Generator
 from .listening import build_listening_page, read_ratings
 from .pairs import Policy
 from .report import Section, report_markdown, write_report
+from .tables_cli import add_tables
 
 LoadGenerator = Callable[..., Generator]
 _PARTS = ("flow", "vae", "vocoder", "text-encoder")
@@ -110,6 +113,7 @@ def add_parser(
     add_customization(commands)
 
     add_arranger(commands)
+    add_tables(commands)
     listening = commands.add_parser("listening", help="write a listening-test page")
     listening.add_argument(
         "--system",

@@ -1,5 +1,5 @@
-"""The report of evaluations: `report.json` and `report.md`, with the paper's Table III beside our
-figures.
+"""The report of evaluations on one test set: `report-NAME.json` and `report-NAME.md`, with the
+paper's figures for that set. `tables` joins reports.
 """
 
 from __future__ import annotations
@@ -14,25 +14,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import atomic_write
 from .evaluate import Evaluation
-
-PAPER = {
-    "concatenation": {
-        "Re-AudioLDM": {"fad": 3.05, "kl": 3.24, "clap": 39.4, "clap_a": 48.7},
-        "DreamAudio": {"fad": 0.50, "kl": 0.90, "clap": 52.0, "clap_a": 86.3},
-        "DreamAudio-L": {"fad": 0.46, "kl": 0.92, "clap": 52.5, "clap_a": 87.7},
-    },
-    "overlay": {
-        "Re-AudioLDM": {"fad": 2.96, "kl": 3.09, "clap": 44.3, "clap_a": 47.8},
-        "DreamAudio": {"fad": 0.78, "kl": 0.82, "clap": 42.0, "clap_a": 81.7},
-        "DreamAudio-L": {"fad": 0.73, "kl": 0.67, "clap": 42.4, "clap_a": 83.9},
-    },
-    "fantasy": {
-        "Re-AudioLDM": {"pq": 5.80, "cu": 5.05, "ovl": 3.15, "rel": 3.26},
-        "DreamAudio": {"pq": 6.31, "cu": 5.56, "ovl": 3.74, "rel": 3.91},
-        "DreamAudio-L": {"pq": 6.37, "cu": 5.65, "ovl": 3.89, "rel": 4.17},
-    },
-}
-"""Table III of the paper by test set; its one KL column stands under `kl`."""
+from .tables import paper_figures
 
 _COLUMNS = {
     "fad": ("FAD ↓", 2),
@@ -48,9 +30,8 @@ _COLUMNS = {
 }
 
 _CAVEAT = (
-    "The paper's figures are those of its Table III, on its own test items and weights of the "
-    "metrics; they compare "
-    "with ours as far as both agree."
+    "The paper's figures are those of its Tables III and IV, on its own test items and weights of "
+    "the metrics; they compare with ours as far as both agree."
 )
 
 
@@ -82,7 +63,7 @@ def report_json(sections: list[Section]) -> dict[str, Any]:
         "sections": [
             {
                 "test_set": section.test_set,
-                "paper": PAPER.get(section.test_set or "", {}),
+                "paper": paper_figures(section.test_set or ""),
                 "systems": [
                     {
                         "name": e.name,
@@ -105,7 +86,7 @@ def report_markdown(sections: list[Section], folder: Path | None = None) -> str:
     lines = ["# Evaluation", ""]
     for section in sections:
         lines += [f"## {(section.test_set or 'Clips').capitalize()}", ""]
-        paper = PAPER.get(section.test_set or "", {})
+        paper = paper_figures(section.test_set or "")
         rows = [(f"{_cell(name)} (paper)", "", figures) for name, figures in paper.items()]
         rows += [
             (
