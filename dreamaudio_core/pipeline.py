@@ -14,7 +14,7 @@ from typing import Sequence
 import torch
 from torch import Tensor, nn
 
-from .arranging import Tokens, check_arrangement
+from .arranging import check_arrangement
 from .audio.griffin_lim import GriffinLim
 from .audio.levels import check_output, keep_headroom
 from .audio.mel import LogMel
@@ -28,7 +28,8 @@ from .networks.vocoder import Vocoder
 from .rendering.detail import Detail, find_placement, output_rate, parse_rate, render_detail
 from .rendering.events import Event, render_events
 from .rendering.placing import free_canvas, placed_canvas, quiet_frames, silence_latent
-from .sampling.guidance import Branch, Guidance, branches
+from .rendering.slots import ReferenceSlots, plan_slots
+from .sampling.guidance import Branch, Guidance, branches, reference_sets
 from .sampling.noise import initial_noise
 from .sampling.objectives import Objective, objective_of
 from .sampling.solvers import StepCallback
@@ -143,30 +144,38 @@ class DreamAudio(TextStages):
         arrangement: Arrangement,
         variation: float = 0.0,
         seed: int = 0,
-    ) -> Tensor:
-        """Latents R of the references where they sound, as the network's fusion takes them.
+    ) -> ReferenceSlots:
+        """Latents R of the references where they sound, as the network's fusion takes them; placed
+        ones that overlap share a slot.
 
         Parameters
         ----------
         variation, seed
             See `rendering.events.render_events`; give `render` the same.
-
-        Returns
-        -------
-        Tensor
-            [K, C, T, F] for references joined on channels, silence in empty slots; [K, C + 2, T, F]
-            for placed ones, with two marker channels.
         """
         _, frames, _ = self.config.latent_shape(arrangement.seconds)
         own = (self.vae, self.log_mel, self.silence)
+        events = [
+            None if places is None else render_events(reference, places, variation, seed)
+            for reference, places in zip(references, arrangement.timeline)
+        ]
+        slots, choices = plan_slots(
+            events,
+            reference_sets([reference.strength for reference in references]),
+            self.config.frame_seconds,
+            mix=self.fusion.uses_timeline,
+        )
         canvases = []
-        for reference, places in zip(references, arrangement.timeline):
-            if places is None:
-                canvases.append(free_canvas(*own, reference.waveform.to(self.device), frames))
+        for slot in slots:
+            if slot.events is None:
+                (k,) = slot.members
+                waveform = references[k].waveform.to(self.device)
+                canvases.append(free_canvas(*own, waveform, frames))
             else:
-                events = render_events(reference, places, variation, seed)
-                canvases.append(placed_canvas(*own, events, frames))
-        return self.fusion.stack(canvases, self.silence, self.max_references, frames)
+                canvases.append(placed_canvas(*own, slot.events, frames))
+        latents = self.fusion.stack(canvases, self.silence, self.max_references, frames)
+        empty = [()] * (len(latents) - len(slots))
+        return ReferenceSlots(latents, (*(slot.members for slot in slots), *empty), choices)
 
     @torch.inference_mode()
     def sample(
@@ -176,7 +185,7 @@ class DreamAudio(TextStages):
         seeds: Sequence[int] = (0,),
         settings: SamplingConfig | None = None,
         *,
-        reference_latents: Tensor | None = None,
+        reference_slots: ReferenceSlots | None = None,
         start_latent: Tensor | None = None,
         denoise: float = 1.0,
         variation: float = 0.0,
@@ -190,7 +199,7 @@ class DreamAudio(TextStages):
             One per item; an item depends on its own seed alone.
         settings
             The model's own by default.
-        reference_latents
+        reference_slots
             Result of `encode_references`, if it is at hand.
         start_latent
             Scaled latent [1 or B, C, T, F] to begin from (audio to audio).
@@ -224,7 +233,7 @@ class DreamAudio(TextStages):
                     arrangement,
                     (seed,),
                     settings,
-                    reference_latents=self.encode_references(
+                    reference_slots=self.encode_references(
                         conditioning.references, arrangement, variation, seed
                     ),
                     start_latent=start,
@@ -243,9 +252,9 @@ class DreamAudio(TextStages):
             start = 1.0 - denoise
             start_latent = _fit_start(start_latent, noise, arrangement.seconds)
 
-        if reference_latents is None:
-            reference_latents = self.encode_references(conditioning.references, arrangement)
-        conditions = self._conditions(conditioning, arrangement, reference_latents, plan)
+        if reference_slots is None:
+            reference_slots = self.encode_references(conditioning.references, arrangement)
+        conditions = self._conditions(conditioning, arrangement, reference_slots, plan)
         context = self.flow.precompute(**conditions).repeat(len(noise))
         dtype = next(self.flow.parameters()).dtype
         quiet = self._quiet(conditioning, arrangement) if start == 0.0 else None
@@ -278,32 +287,30 @@ class DreamAudio(TextStages):
         self,
         conditioning: Conditioning,
         arrangement: Arrangement,
-        latents: Tensor,
+        slots: ReferenceSlots,
         plan: Sequence[Branch],
     ) -> dict[str, Tensor]:
         """Inputs of `MRCUNet.precompute`, one row for each branch of guidance."""
-        slots = len(latents)
-        empty, captions = conditioning.empty_tokens, conditioning.caption_tokens
+        captions = conditioning.joined_captions(slots.members)
+        empty = len(slots.members)
         rows: list[dict[str, Tensor]] = []
         for branch in plan:
             # A reference that the timeline leaves out does not sound, so its caption must not reach
             # the network either.
-            used = [k for k in branch.references if arrangement.timeline[k] != ()]
+            used = tuple(k for k in branch.references if arrangement.timeline[k] != ())
+            kept = slots.choices[used]
             text = (
                 conditioning.prompt_tokens if branch.with_prompt else conditioning.negative_tokens
             )
-            described = [
-                Tokens(captions.features[k], captions.mask[k]) if k in used else empty
-                for k in range(slots)
-            ]
+            shown = [i if i in kept else empty for i in range(empty)]
             rows.append(
                 {
                     "prompt": text.features,
                     "prompt_mask": text.mask,
-                    "captions": torch.stack([tokens.features for tokens in described]),
-                    "caption_mask": torch.stack([tokens.mask for tokens in described]),
-                    "references": self.fusion.keep(latents, used, self.silence),
-                    "reference_mask": torch.tensor([k in used for k in range(slots)]),
+                    "captions": captions.features[shown],
+                    "caption_mask": captions.mask[shown],
+                    "references": self.fusion.keep(slots.latents, kept, self.silence),
+                    "reference_mask": torch.tensor([i in kept for i in range(empty)]),
                 }
             )
         dtype = next(self.flow.parameters()).dtype

@@ -72,6 +72,27 @@ class Conditioning:
             self.warnings,
         )
 
+    def joined_captions(self, members: Sequence[Sequence[int]]) -> Tokens:
+        """Tokens [S + 1, L, D] of the captions of several references one after the other, for each
+        of S sets; the empty text for an empty set, and last of all.
+        """
+        rows = []
+        for numbers in (*members, ()):
+            given = [Tokens(*(x[k] for x in self.caption_tokens)) for k in numbers]
+            if len(given) > 1:
+                # Without the padding in between.
+                given = [Tokens(t.features[t.mask], t.mask[t.mask]) for t in given]
+            rows.append(Tokens(*map(torch.cat, zip(*(given or [self.empty_tokens])))))
+        longest = max(len(row.mask) for row in rows)
+        padded = [pad_tokens(row, longest) for row in rows]
+        return Tokens(*map(torch.stack, zip(*padded)))
+
+
+def pad_tokens(tokens: Tokens, length: int) -> Tokens:
+    """Tokens [L, D] padded with masked zeros to [length, D]."""
+    more = length - len(tokens.mask)
+    return Tokens(F.pad(tokens.features, (0, 0, 0, more)), F.pad(tokens.mask, (0, more)))
+
 
 @dataclass
 class TextStages:
@@ -143,10 +164,7 @@ class TextStages:
             ]
             found.append(Tokens(*(torch.cat(x, dim=1)[0] for x in zip(*rows))))
             most = max(most, len(rows))
-        return [
-            Tokens(*(F.pad(x, (0,) * (2 * x.dim() - 1) + (most * size - len(x),)) for x in tokens))
-            for tokens in found
-        ]
+        return [pad_tokens(tokens, most * size) for tokens in found]
 
     def _cut_captions(self, references: Sequence[Reference]) -> tuple[str, ...]:
         warnings = []

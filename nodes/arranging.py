@@ -6,12 +6,12 @@ import logging
 from dataclasses import dataclass, replace
 
 import comfy.model_management
-import torch
 from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.arranging import check_arrangement
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.pipeline import Conditioning as CoreConditioning
+from ..dreamaudio_core.rendering.slots import ReferenceSlots
 from ..dreamaudio_core.scene.timeline import MISSING_CHOICES, Arrangement
 from .parts import PatchedModel, vae_memory
 from .routes import outline
@@ -33,14 +33,14 @@ class PlacedReferences:
         Texts and references, those of the starter library after the given ones.
     given
         How many references were given.
-    latents
+    slots
         The references as the model's network takes them.
     """
 
     arrangement: Arrangement
     conditioning: CoreConditioning
     given: int
-    latents: torch.Tensor
+    slots: ReferenceSlots
 
 
 def check_conditioning(conditioning, model: PatchedModel) -> None:
@@ -145,7 +145,7 @@ class ArrangeReferences(io.ComfyNode):
             reader = model.load("text_encoder", "arranger")
             arrangement = reader.arrange(conditioning.to(reader.device), seconds, missing=keep)
         core = model.load("vae", memory_required=vae_memory(model, seconds, 1))
-        latents = core.encode_references(conditioning.references, arrangement)
+        slots = core.encode_references(conditioning.references, arrangement)
         log.info(
             "DreamAudio: arranged and encoded %d references for %g s",
             len(arrangement.references),
@@ -155,7 +155,7 @@ class ArrangeReferences(io.ComfyNode):
             arrangement,
             conditioning.to(comfy.model_management.intermediate_device()),
             given,
-            latents.to(comfy.model_management.intermediate_device()),
+            slots.to(comfy.model_management.intermediate_device()),
         )
         warnings = [*conditioning.warnings, *core.weak_warnings(arrangement)]
         text = "\n".join([*warnings, *arrangement.describe()])

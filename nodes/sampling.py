@@ -179,7 +179,7 @@ class MRCFlowSampler(io.ComfyNode):
             arranged,
             seeds,
             settings,
-            reference_latents=arrangement.latents.to(core.device),
+            reference_slots=arrangement.slots.to(core.device),
             start_latent=start,
             denoise=denoise,
             variation=variation,

@@ -53,7 +53,8 @@ def references():
 def test_stages_and_shapes(model, references):
     conditioning = model.condition("a crow caws then a bell rings", references)
     arrangement = model.arrange(conditioning, 2.0)
-    assert model.encode_references(references, arrangement).shape == (2, 6, 26, 8)
+    slots = model.encode_references(references, arrangement)
+    assert slots.latents.shape == (len(slots.members), 6, 26, 8)
     latent = model.sample(conditioning, arrangement, [1, 2], setting(model, steps=3))
     assert latent.shape == (2, 4, 26, 8)
     mel = model.decode(latent)
@@ -124,14 +125,14 @@ def test_settings_are_the_models_own_unless_given(tmp_path, references):
 def test_fixed_start_is_on_the_canvas(model, references):
     arrangement = model.arrange(model.condition("a bell rings", references[:1]), 2.0)
     assert arrangement.timeline == ((Placement(0.5, pytest.approx(0.8, abs=0.02)),),)
-    latents = model.encode_references(references[:1], arrangement)
+    latents = model.encode_references(references[:1], arrangement).latents
     presence = latents[0, 4, :, 0]
     frames = presence.nonzero()[:, 0]
     assert frames[0] == 6 and len(frames) == 11
     assert (latents[0, 5] == 1).all()
     free = model.arrange(model.condition("a bell rings", references[:1]), 2.0, free=True)
     assert free.timeline == (None,)
-    latents = model.encode_references(references[:1], free)
+    latents = model.encode_references(references[:1], free).latents
     assert latents[0, 4, 0, 0] == 1 and (latents[0, 5] == 0).all()
 
 
@@ -313,9 +314,9 @@ def test_concat_fills_empty_slots(tmp_path, references):
     model = load_model(make_folder(tmp_path / "concat", "concat"))
     conditioning = model.condition("a crow caws", references[:1])
     arrangement = model.arrange(conditioning)
-    latents = model.encode_references(references[:1], arrangement)
+    latents = model.encode_references(references[:1], arrangement).latents
     assert latents.shape == (3, 4, 32, 8)
-    silence = model.encode_references((), model.arrange(model.condition("a crow caws")))
+    silence = model.encode_references((), model.arrange(model.condition("a crow caws"))).latents
     torch.testing.assert_close(latents[1:], silence[1:])
     assert (silence[0] - silence[0, :, :1]).abs().max() == 0
     assert arrangement.warnings == (
@@ -327,7 +328,7 @@ def test_concat_fills_empty_slots(tmp_path, references):
     assert aligned.generate("a bell", references * 2, steps=1).waveforms.shape == (1, 1, 40_960)
     # Fewer references than slots: the rest are silence, in front of the alignment layer too.
     three = aligned.condition("a bell", references[:1])
-    slots = aligned.encode_references(references[:1], aligned.arrange(three))
+    slots = aligned.encode_references(references[:1], aligned.arrange(three)).latents
     torch.testing.assert_close(slots[3], aligned.silence.expand(-1, 32, -1))
 
 

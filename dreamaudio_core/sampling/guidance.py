@@ -84,3 +84,10 @@ def branches(guidance: Guidance, strengths: Sequence[float]) -> list[Branch]:
     full = (True, everything)
     rows = [Branch(*full, weights.pop(full))]
     return rows + [Branch(*key, weight) for key, weight in weights.items() if weight != 0.0]
+
+
+def reference_sets(strengths: Sequence[float]) -> list[tuple[int, ...]]:
+    """Every set of references that a branch of `branches` has, whatever the guidance."""
+    everything = tuple(k for k, s in enumerate(strengths) if s != 0.0)
+    fewer = [tuple(j for j in everything if j != k) for k in everything if strengths[k] != 1.0]
+    return list(dict.fromkeys([everything, (), *fewer]))
