@@ -197,8 +197,13 @@ class Batch:
         """Where a result is to be written; `name` is that of its file."""
         return self.folder / STAGED / name
 
-    def done(self, row: Row, names: list[str], **details: Any) -> list[Path]:
+    def done(
+        self, row: Row, names: list[str], digests: list[str] | None = None, **details: Any
+    ) -> list[Path]:
         """Record a scene whose results are staged under `names`, and move them into the folder.
+
+        `digests` are the SHA-256 of files that are on disk already; without them the files are put
+        there, and read.
 
         Raises
         ------
@@ -215,7 +220,7 @@ class Batch:
             "name": row.name,
             "scene": row.digest,
             "files": names,
-            "sha256": [_synced_digest(self.staged(name)) for name in names],
+            "sha256": digests or [synced_digest(self.staged(name)) for name in names],
             "replaces": [name for name in names if name in replaced],
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             **details,
@@ -273,7 +278,7 @@ def _taken(path: Path) -> str:
     return f"{path}: is there already and not from this batch; move it, or rename the scene"
 
 
-def _synced_digest(path: Path) -> str:
+def synced_digest(path: Path) -> str:
     """SHA-256 of a file whose bytes are on disk afterwards."""
     with open(path, "rb+") as file:
         os.fsync(file.fileno())

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import logging
 import sys
-import time
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Generator, Iterator
 
 from ..audio.levels import LEVELS
-from ..errors import DreamAudioError, InputError
+from ..errors import InputError
 from ..progress import progress_bar
 from ..scene.scenes import Scene, read_scenes
 from .batch import Batch, Report, Row
-
-if TYPE_CHECKING:
-    from ..pipeline import DreamAudio
+from .rendering import Rendered, Renderer, Settings, failure, no_room
 
 PARTS = ("flow", "vae", "vocoder", "text_encoder")
 FORMATS = ("wav", "flac", "ogg")
-# After one of these every further scene would fail alike.
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 log = logging.getLogger(__name__)
 
 
@@ -54,6 +49,21 @@ def add_parser(commands) -> None:
         action="store_true",
         help="render scenes that have changed since they were done again, in place of their files",
     )
+    spread = parser.add_argument_group("many devices")
+    spread.add_argument(
+        "--ray",
+        nargs="?",
+        const="local",
+        metavar="ADDRESS",
+        help="spread the scenes with Ray, on this machine or on the cluster of this address ("
+        "`auto`: the one that this machine belongs to); see docs/batch.md",
+    )
+    spread.add_argument(
+        "--actors",
+        type=int,
+        metavar="N",
+        help="with --ray: models loaded at once (default: one a GPU, or one a machine without any)",
+    )
     parts = parser.add_argument_group("parts (default: the model's own)")
     for part in PARTS:
         option = part.replace("_", "-")
@@ -63,24 +73,20 @@ def add_parser(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Render what is left of the scenes, and report."""
-    from ..files import content_digest
-    from ..weights.folder import model_folder
-
+    if args.actors is not None and (args.ray is None or args.actors < 1):
+        raise InputError("--actors: expected a whole number from 1, together with --ray")
     scenes = read_scenes(args.scenes)
     check_sounds(scenes, args.scenes)
     parts = {part: getattr(args, part) for part in PARTS if getattr(args, part)}
-    maker = {
-        "command": "batch",
-        "model": content_digest(model_folder(args.model)),
-        "format": args.format,
-        "level": args.level,
-        **{part: content_digest(path) for part, path in parts.items()},
-    }
+    settings = Settings(args.model, parts, args.device, args.format, args.level)
+    maker = settings.maker()
     with Batch(args.out, maker, args.redo) as batch:
         rows = batch.plan(scenes, f".{args.format}")
         try:
             if rows:
-                _render_all(batch, rows, args, parts)
+                # Closed at once, not when it is collected: with Ray its end stops the actors.
+                with closing(_outcomes(batch, rows, settings.absolute(), maker, args)) as outcomes:
+                    _keep_all(batch, outcomes, batch.report.before + len(rows), args)
         finally:
             print_report(batch.report)
     return batch.report.exit_code
@@ -102,56 +108,39 @@ def print_report(report: Report) -> None:
     print("\n".join(report.lines()), file=sys.stderr)
 
 
-def _render_all(
-    batch: Batch, rows: list[Row], args: argparse.Namespace, parts: dict[str, Any]
-) -> None:
-    from ..device import resolve_device
-    from ..loading import load_model
+def _outcomes(
+    batch: Batch, rows: list[Row], settings: Settings, maker: dict[str, str], args
+) -> Generator[tuple[Row, Rendered], None, None]:
+    """Render rows, here or with Ray; the file of each that has one is staged."""
+    if args.ray is not None:
+        from .ray_crew import Cluster, render_with_ray
 
-    model = load_model(args.model, device=resolve_device(args.device), **parts)
-    total = batch.report.before + len(rows)
+        yield from render_with_ray(batch, rows, settings, maker, Cluster(args.ray, args.actors))
+        return
+    renderer = Renderer(settings)
+    for row in rows:
+        yield row, renderer.render(row.scene, batch.staged(f"{row.name}.{settings.format}"))
+
+
+def _keep_all(batch: Batch, outcomes: Iterator[tuple[Row, Rendered]], total: int, args) -> None:
+    """Record what is rendered, and tell it."""
+    listed = sys.stdout
     with progress_bar(total, args.out.name) as bar:
         bar.update(batch.report.before)
-        for row in rows:
-            name = f"{row.name}.{args.format}"
-            try:
-                details = _render(model, row.scene, batch.staged(name), args.level)
-                (path,) = batch.done(row, [name], **details)
-                bar.write(str(path))
-            except Exception as error:
-                _stop_if_full(error)
-                # One scene must not end a long night; what is no fault of input is told in full.
-                reason = str(error).removeprefix(f"{row.name}: ")
-                if not isinstance(error, DreamAudioError):
-                    log.exception("%s", row.name)
-                    reason = f"{type(error).__name__}: {error}"
-                batch.failed(row, reason)
-                bar.write(f"failed: {row.name}: {reason}", file=sys.stderr)
+        for row, rendered in outcomes:
+            if not rendered.reason:
+                digests = [rendered.sha256] if rendered.sha256 else None
+                names = [f"{row.name}.{args.format}"]
+                try:
+                    (path,) = batch.done(row, names, digests, **rendered.details)
+                    bar.write(str(path), file=listed)
+                except Exception as error:
+                    rendered = failure(error, row.name)
+            if rendered.no_room:
+                raise no_room(rendered.reason)
+            if rendered.reason:
+                if rendered.trace:
+                    log.error("%s\n%s", row.name, rendered.trace)
+                batch.failed(row, rendered.reason)
+                bar.write(f"failed: {row.name}: {rendered.reason}", file=sys.stderr)
             bar.update()
-
-
-def _render(model: DreamAudio, scene: Scene, path: Path, level: str) -> dict[str, Any]:
-    """Render one scene to a file; details for the journal."""
-    from ..audio.levels import set_level
-    from ..audio.write import write_audio
-
-    began = time.monotonic()
-    result = model.generate(**scene.arguments())
-    rate = result.sample_rate
-    write_audio(path, set_level(result.waveforms[0].cpu(), rate, level)[0], rate)
-    return {
-        "seed": scene.seed,
-        "seconds": result.arrangement.seconds,
-        "sample_rate": rate,
-        "warnings": list(result.warnings),
-        "took": round(time.monotonic() - began, 3),
-    }
-
-
-def _stop_if_full(error: BaseException) -> None:
-    """End the batch where nothing more can be written."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, OSError) and cause.errno in _NO_ROOM:
-            raise InputError(f"{error}; free the disk and start the same command again") from error
-        cause = cause.__cause__
