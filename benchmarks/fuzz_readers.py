@@ -26,6 +26,9 @@ from pathlib import Path
 
 import numpy as np
 
+ROOT = Path(__file__).resolve().parents[1]
+# Spawned readers inherit it.
+sys.path.insert(0, str(ROOT))
 SLOW_SECONDS = 10.0
 MEMORY = 4 << 30
 _NUMBERS = (0, 1, -1, 127, 128, 255, 1 << 15, (1 << 16) - 1, (1 << 31) - 1, 1 << 31, (1 << 32) - 1)
@@ -76,7 +79,8 @@ def checkpoint_seeds(folder: Path) -> list[Path]:
     import torch
     from safetensors.torch import save_file
 
-    from dreamaudio_core.config import PRESETS
+    from dreamaudio_core.config import VAEConfig
+    from dreamaudio_core.networks.vae import AutoencoderKL
     from dreamaudio_core.weights.checkpoint import save_weights
 
     state = {
@@ -85,7 +89,9 @@ def checkpoint_seeds(folder: Path) -> list[Path]:
         "n": torch.tensor(3),
         "h": torch.ones(2, dtype=torch.float16),
     }
-    save_weights(folder / "ours.safetensors", state, "vae", PRESETS["dreamaudio"].vae)
+    small = VAEConfig(channels=4, multipliers=(1, 1), num_res_blocks=1, groups=2)
+    vae = AutoencoderKL(small).state_dict()
+    save_weights(folder / "ours.safetensors", vae, "vae", small)
     save_file(state, folder / "foreign.safetensors", metadata={"format": "pt"})
     torch.save({"state_dict": state, "epoch": 3}, folder / "zip.ckpt")
     torch.save({"generator": state}, folder / "old.pt", _use_new_zipfile_serialization=False)
@@ -102,20 +108,28 @@ def read_sound(path: Path) -> None:
 
 
 def read_weights(path: Path) -> None:
-    """As `info`, `convert` and the loaders read weights."""
-    from dreamaudio_core.config import VAEConfig
+    """As `info`, the loaders and `convert` read weights; refused only where all of them refuse."""
     from dreamaudio_core.errors import DreamAudioError
-    from dreamaudio_core.weights.checkpoint import load_weights
     from dreamaudio_core.weights.convert import convert
     from dreamaudio_core.weights.info import describe
+    from dreamaudio_core.weights.load import load_part
 
-    describe(str(path))
+    ways: list[Callable[[], object]] = [
+        lambda: describe(str(path)),
+        lambda: convert(path, path.with_name("converted.safetensors")),
+    ]
     if path.suffix == ".safetensors":
+        ways.append(lambda: load_part("vae", path))
+    refused: list[DreamAudioError] = []
+    for way in ways:
         try:
-            load_weights(path, "vae", VAEConfig)
-        except DreamAudioError:
-            pass
-    convert(path, path.with_name("converted.safetensors"))
+            way()
+        except DreamAudioError as error:
+            if "\n" in str(error):
+                raise ValueError(f"several lines: {error}") from error
+            refused.append(error)
+    if len(refused) == len(ways):
+        raise refused[0]
 
 
 def mutated(data: bytes, others: list[bytes], draw: random.Random) -> bytes:
