@@ -44,6 +44,7 @@ MODES = {
     "target": "the target itself: what a perfect model would reach",
     "true": "references at their true times",
     "arranger": "references where the arranger puts them",
+    "levels": "the same with each reference at the level that it has in the target",
     "free": "references placed by the network",
     "none": "no references",
 }
@@ -185,9 +186,13 @@ def references_of(item: Composition, mode: str, most: int) -> list[Reference]:
         return []
     return [
         Reference(
-            e.reference, e.reference_caption, placements=e.placements if mode == "true" else None
+            event.reference,
+            event.reference_caption,
+            placements=event.placements if mode == "true" else None,
+            # No prompt tells the level of an event, so that only its reference can.
+            gain=event.placements[0].gain if mode == "levels" and event.placements else 0.0,
         )
-        for e in item.references
+        for event in item.references
     ][:most]
 
 

@@ -26,6 +26,7 @@ MODES = {
     "target": "the target itself (what a perfect model would reach)",
     "true": "with the true timeline",
     "arranger": "with the arranger's timeline",
+    "levels": "the same, each reference at its level in the target",
     "free": "free: the network places the references (the paper's mode)",
     "none": "references taken away",
 }
