@@ -86,33 +86,38 @@ class ArrangeReferences(io.ComfyNode):
             node_id="DreamAudioArrangeReferences",
             display_name="DreamAudio Arrange References",
             category=CATEGORY,
-            description="Reads from the prompt when each reference sounds, and says so, before "
-            "anything is sampled.",
+            description="Works out from the prompt when each reference plays, and shows it "
+            "before anything is sampled.",
             **aliases("timeline", "placement", "sequence", "arrange", "starter library"),
             inputs=[
-                Model.Input("model", tooltip="Its arranger reads the prompt, its VAE encodes."),
+                Model.Input(
+                    "model",
+                    tooltip="The model whose arranger reads the prompt and "
+                    "whose VAE encodes the references.",
+                ),
                 Conditioning.Input(
                     "conditioning", tooltip="Prompt and references of DreamAudio Encode Caption."
                 ),
                 seconds_input(
-                    "Length of the sound; a model is best at the length that it was "
+                    "Length of the result in seconds. A model works best at the length it was "
                     "trained on (mini: 10.24)."
                 ),
                 io.Combo.Input(
                     "missing",
                     options=list(MISSING_CHOICES),
                     default="auto",
-                    tooltip="Parts of the prompt without a reference. library: fitting sounds of "
-                    "the starter library become references; generate: the network makes them; "
-                    "silence: nothing but the references sounds; auto: the library if the model "
-                    "prefers it (mini does), then generate if the prompt still asks for more.",
+                    tooltip="What to do about parts of the prompt that have no reference. "
+                    "library: use matching sounds of the starter library; generate: let the "
+                    "network make them; silence: play the references only; auto: library if the "
+                    "model prefers it (mini does), then generate whatever is still missing.",
                 ),
                 io.String.Input(
                     "timeline",
                     multiline=True,
                     default="",
-                    tooltip="Empty: read from the prompt. Else an arrangement as JSON, such as the "
-                    "second output or `dreamaudio arrange --json` gives it, edited by hand.",
+                    tooltip="Empty: read from the prompt. Otherwise an arrangement as JSON, such "
+                    "as the second output or the output of `dreamaudio arrange --json`, edited "
+                    "as you like.",
                 ),
             ],
             outputs=[

@@ -28,8 +28,8 @@ class VAEEncode(io.ComfyNode):
                     "audio", tooltip="One sound or a batch, mono or stereo, at any sample rate."
                 ),
                 seconds_input(
-                    "Length of the latent; sounds are cut or continued with silence. "
-                    "Give the sampler the same."
+                    "Length of the latent in seconds; sounds are trimmed or padded with silence. "
+                    "Use the same length in Arrange References."
                 ),
             ],
             outputs=[

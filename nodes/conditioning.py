@@ -16,7 +16,7 @@ def reference_inputs() -> io.Autogrow.Input:
     template = io.Autogrow.TemplatePrefix(
         References.Input(
             "reference",
-            tooltip="A sound with its caption; the next input appears when this one is used.",
+            tooltip="A sound with its caption; the next input appears once this one is connected.",
         ),
         prefix="reference",
         min=0,
@@ -32,7 +32,8 @@ class EncodeCaption(io.ComfyNode):
             node_id="DreamAudioEncodeCaption",
             display_name="DreamAudio Encode Caption",
             category=CATEGORY,
-            description="Encodes the prompt, what to avoid, and the captions of the references.",
+            description="Encodes the prompt, the negative prompt and the captions of the "
+            "references.",
             **aliases("text to audio", "prompt", "sound effect"),
             inputs=[
                 Model.Input("model", tooltip="Its text encoder is used."),
@@ -40,7 +41,7 @@ class EncodeCaption(io.ComfyNode):
                     "prompt",
                     multiline=True,
                     default="",
-                    tooltip="Text description of the audio; it says when each reference sounds "
+                    tooltip="Description of the scene; it decides when each reference plays "
                     "('first ..., then ...').",
                 ),
                 io.String.Input(

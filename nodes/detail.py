@@ -17,13 +17,15 @@ class ReferenceDetail(io.ComfyNode):
             node_id="DreamAudioReferenceDetail",
             display_name="DreamAudio Reference Detail",
             category=CATEGORY,
-            description="Brings back the references' own sound: full band, stereo, exact attacks "
-            "and levels, changed as the network changed them.",
+            description="Restores what the references really sound like: full bandwidth, stereo, "
+            "exact attacks and levels, shaped by what the network generated.",
             **aliases("hi-fi", "48 kHz", "stereo", "upsample audio", "super resolution", "enhance"),
             inputs=[
-                Model.Input("model", tooltip="Its VAE compares the result with the references."),
+                Model.Input(
+                    "model", tooltip="The model whose VAE compares the result with the references."
+                ),
                 io.Audio.Input("audio", tooltip="The sound of DreamAudio BigVGAN Vocode."),
-                Mel.Input("mel", tooltip="Its mel spectrogram, of DreamAudio VAE Decode."),
+                Mel.Input("mel", tooltip="The mel spectrogram from DreamAudio VAE Decode."),
                 Arrangement.Input(
                     "arrangement", tooltip="The arrangement that the sampler was given."
                 ),
@@ -33,22 +35,22 @@ class ReferenceDetail(io.ComfyNode):
                     min=-1.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How much of the references' own waveforms the result has; 0 is the "
-                    "network's output. -1: the model's own (mini: 1).",
+                    tooltip="How much of the references' own waveforms goes into the result; 0 "
+                    "is the network's output alone. -1 uses the model's own setting (mini: 1).",
                 ),
                 io.Combo.Input(
                     "sample_rate",
                     options=list(RATE_CHOICES),
                     default="auto",
-                    tooltip="Of the result, in Hz. auto: the highest of the references, up to "
-                    "48000.",
+                    tooltip="Sample rate of the result in Hz. auto uses the highest rate of the "
+                    "references, up to 48000.",
                 ),
             ],
             outputs=[
                 io.Audio.Output(
                     display_name="audio",
-                    tooltip="The sound, in stereo if a reference is or is panned; it keeps 1 dB of "
-                    "headroom.",
+                    tooltip="The sound with 1 dB of headroom; stereo if a reference is stereo or "
+                    "panned.",
                 )
             ],
         )

@@ -41,8 +41,8 @@ class MelPreview(io.ComfyNode):
             node_id="DreamAudioMelPreview",
             display_name="DreamAudio Mel Preview",
             category=CATEGORY,
-            description="Draws a mel spectrogram over seconds and Hz, with the places of the "
-            "references over it.",
+            description="Draws a mel spectrogram with axes in seconds and Hz and marks where the "
+            "references play.",
             **aliases("spectrogram", "mel", "show audio"),
             inputs=[Mel.Input("mel", tooltip="Mel spectrograms of DreamAudio VAE Decode.")],
             outputs=[
@@ -77,22 +77,22 @@ class SaveAudio(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="audio/DreamAudio",
-                    tooltip="Beginning of the file names inside the output folder; a number "
-                    "follows, or stands where %take% is: step_%take% gives step_01, step_02, ...",
+                    tooltip="Start of the file names in the output folder. A number is appended, "
+                    "or replaces %take%: step_%take% gives step_01, step_02, ...",
                 ),
                 io.Combo.Input(
                     "format",
                     options=list(FORMATS),
                     default="flac",
-                    tooltip="flac and wav keep every sample (16 bits unless the name says "
-                    "otherwise); mp3 and opus are small.",
+                    tooltip="flac and wav are lossless (16 bits unless the name says otherwise); "
+                    "mp3 and opus make small files.",
                 ),
                 io.Combo.Input(
                     "level",
                     options=list(LEVELS),
                     default=LEVELS[0],
-                    tooltip="as is: scaled down only if it would be cut off; peak: true peak at -1 "
-                    "dB; LUFS: that loudness, if the true peak allows it (needs pyloudnorm).",
+                    tooltip="as is: scaled down only if it would clip; peak: true peak at -1 dB; "
+                    "LUFS: that loudness, as far as the true peak allows (needs pyloudnorm).",
                 ),
             ],
             outputs=[],

@@ -17,7 +17,7 @@ def _describing_inputs() -> list:
         io.String.Input(
             "caption",
             default="",
-            tooltip="What the sound sounds like, in a few words; the prompt should use them.",
+            tooltip="What the sound is, in a few words; use the same words in the prompt.",
         ),
         io.Float.Input(
             "strength",
@@ -25,15 +25,14 @@ def _describing_inputs() -> list:
             min=0.0,
             max=10.0,
             step=0.05,
-            tooltip="How much this reference counts: 1 as trained, 0 leaves it out, above 1 "
-            "insists on it.",
+            tooltip="Weight of this reference: 0 leaves it out, 1 is normal, higher values "
+            "insist on it.",
         ),
         io.String.Input(
             "start",
             default="auto",
-            tooltip="When it sounds: auto reads it from the prompt; a number is the start in "
-            "seconds; several, as in "
-            "'0.5, 3.2', make it sound again.",
+            tooltip="When it plays. auto reads it from the prompt; a number is the start in "
+            "seconds; several numbers, such as '0.5, 3.2', play it more than once.",
         ),
         io.Float.Input(
             "gain",
@@ -41,7 +40,7 @@ def _describing_inputs() -> list:
             min=-60.0,
             max=24.0,
             step=0.5,
-            tooltip="Level in the result against the sound itself, in dB.",
+            tooltip="Gain in dB relative to the sound's own level.",
         ),
         io.Float.Input(
             "pan",
@@ -49,7 +48,7 @@ def _describing_inputs() -> list:
             min=-1.0,
             max=1.0,
             step=0.05,
-            tooltip="From -1 (left) over 0 (the middle, or the sound's own image) to 1 (right).",
+            tooltip="-1 is left, 1 is right, 0 keeps the sound's own image.",
         ),
         io.Float.Input(
             "fade_in",
@@ -57,7 +56,7 @@ def _describing_inputs() -> list:
             min=0.0,
             max=60.0,
             step=0.01,
-            tooltip="Seconds of fade at the beginning, each time it sounds.",
+            tooltip="Fade-in in seconds, applied each time it plays.",
         ),
         io.Float.Input(
             "fade_out",
@@ -65,14 +64,15 @@ def _describing_inputs() -> list:
             min=0.0,
             max=60.0,
             step=0.01,
-            tooltip="Seconds of fade at the end, each time it sounds.",
+            tooltip="Fade-out in seconds, applied each time it plays.",
         ),
         io.Combo.Input(
             "trim",
             options=list(TRIM),
             default=TRIM[0],
-            tooltip="What of the sound is used. silence: without the silence or room tone around "
-            "it; keep tail: from its beginning to the end of the file; off: the whole file.",
+            tooltip="Which part of the sound is used. silence: without the silence or room tone "
+            "around it; keep tail: from where it begins to the end of the file; off: the whole "
+            "file.",
         ),
     ]
 
@@ -101,7 +101,8 @@ def _outputs() -> list:
         ),
         io.Float.Output(
             display_name="seconds",
-            tooltip="Length of a scene for this sound alone and its variations.",
+            tooltip="Length in seconds of a scene that holds this sound alone, for variations of "
+            "it.",
         ),
     ]
 
@@ -119,15 +120,14 @@ class LoadReference(io.ComfyNode):
             node_id="DreamAudioLoadReference",
             display_name="DreamAudio Load Reference",
             category=CATEGORY,
-            description="Loads a sound for the generated scene, with the caption that names it.",
+            description="Loads a sound file as a reference, with its caption.",
             **aliases("load sound", "load audio", "sample", "sfx", "recording"),
             inputs=[
                 io.Combo.Input(
                     "audio",
                     options=files.sound_names(),
                     upload=io.UploadType.audio,
-                    tooltip="A sound of the input folder; dreamaudio_... are the examples of "
-                    "this pack.",
+                    tooltip="A file in the input folder; dreamaudio_... are this pack's examples.",
                 ),
                 *_describing_inputs(),
             ],
@@ -160,7 +160,7 @@ class ReferenceFromAudio(io.ComfyNode):
             node_id="DreamAudioReferenceFromAudio",
             display_name="DreamAudio Reference from Audio",
             category=CATEGORY,
-            description="Makes a reference of any AUDIO, with the caption that names it.",
+            description="Turns any AUDIO into a reference, with its caption.",
             **aliases("sample", "recording", "microphone"),
             inputs=[
                 io.Audio.Input("audio", tooltip="One sound, mono or stereo, at any sample rate."),

@@ -68,22 +68,21 @@ class RetrieveReferences(io.ComfyNode):
             node_id="DreamAudioRetrieveReferences",
             display_name="DreamAudio Retrieve References",
             category=CATEGORY,
-            description="Finds references for a prompt in a library of sounds, one for each event.",
+            description="Finds references for a prompt in a sound library, one for each event.",
             **aliases("sound library", "search sounds", "sfx"),
             inputs=[
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     default="",
-                    tooltip="The scene in words; each of its events ('..., then ... while ...') "
-                    "gets a sound of its own.",
+                    tooltip="Description of the scene; each event in it ('..., then ... while "
+                    "...') gets its own sound.",
                 ),
                 io.Combo.Input(
                     "library",
                     options=list(libraries()),
-                    tooltip="The examples of this pack, a library inside models/dreamaudio, or a "
-                    "folder of sounds inside the "
-                    "input folder, which is indexed when it is first used.",
+                    tooltip="This pack's examples, a library in models/dreamaudio, or a folder "
+                    "of sounds in the input folder, which is indexed on first use.",
                 ),
                 io.Int.Input(
                     "count",
@@ -98,17 +97,18 @@ class RetrieveReferences(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How near a sound's caption must be to the event; an event without a "
-                    "sound that near gets none.",
+                    tooltip="Minimum similarity between an event and a sound's caption; an event "
+                    "without such a sound gets none.",
                 ),
             ],
             outputs=[
                 References.Output(
-                    display_name="references", tooltip="What was found, in the order of the events."
+                    display_name="references",
+                    tooltip="The sounds that were found, in the order of the events.",
                 ),
                 io.String.Output(
                     display_name="found",
-                    tooltip="Event, caption, score and file of each reference, one a line.",
+                    tooltip="Event, caption, score and file of each reference, one per line.",
                 ),
             ],
         )

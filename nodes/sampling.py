@@ -27,11 +27,11 @@ class MRCFlowSampler(io.ComfyNode):
             node_id="DreamAudioMRCFlowSampler",
             display_name="DreamAudio MRC Flow Sampler",
             category=CATEGORY,
-            description="Generates the latent of a scene: prompt and references, each at its time, "
-            "become one sound.",
+            description="Generates the latent of a scene from the prompt and the references, "
+            "each at its time.",
             **aliases("sound effect", "sfx", "foley", "ambience", "text to audio", "variations"),
             inputs=[
-                Model.Input("model", tooltip="Its network samples."),
+                Model.Input("model", tooltip="The model that generates."),
                 Conditioning.Input(
                     "conditioning", tooltip="Prompt and captions, from DreamAudio Encode Caption."
                 ),

@@ -32,19 +32,19 @@ class Scene(io.ComfyNode):
             node_id="DreamAudioScene",
             display_name="DreamAudio Scene",
             category=CATEGORY,
-            description="Prompt and references to sound, in one node: what the chain of the other "
-            "nodes does with the model's own settings.",
+            description="Prompt and references in, sound out: the whole chain in one node, with "
+            "the model's own settings.",
             **aliases("sound effect", "sfx", "foley", "ambience", "text to audio"),
             inputs=[
                 io.String.Input(
                     "prompt",
                     multiline=True,
                     default="",
-                    tooltip="Text description of the audio; it says when each reference sounds "
+                    tooltip="Description of the scene; it decides when each reference plays "
                     "('first ..., then ...').",
                 ),
-                seconds_input("Length of the sound; mini is best at 10.24."),
-                seed_input("Another seed gives another take."),
+                seconds_input("Length of the result in seconds; mini works best at 10.24."),
+                seed_input("A different seed gives a different take."),
                 io.Combo.Input(
                     "quality",
                     options=list(QUALITY),
