@@ -1,7 +1,6 @@
 """Names of models, weights and sounds as the nodes list them, and the files that they stand for."""
 
 import hashlib
-import json
 import logging
 import os
 import shutil
@@ -11,6 +10,7 @@ import folder_paths
 
 from ..dreamaudio_core.audio.decode import SUFFIXES
 from ..dreamaudio_core.errors import CheckpointError, InputError
+from ..dreamaudio_core.json_text import parse_json
 from ..dreamaudio_core.weights.folder import MODELS
 
 log = logging.getLogger(__name__)
@@ -67,9 +67,8 @@ def _known_files() -> dict[str, Path]:
 
 def _is_model_config(path: Path) -> bool:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    # A file of nothing but brackets exhausts the parser's stack.
-    except (OSError, ValueError, RecursionError):
+        values = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return False
     return isinstance(values, dict) and values.get("format") == "dreamaudio"
 

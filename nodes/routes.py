@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 import threading
 from dataclasses import replace
 
@@ -14,6 +13,7 @@ import torch
 from aiohttp import web
 
 from ..dreamaudio_core.errors import DreamAudioError, InputError
+from ..dreamaudio_core.json_text import parse_json
 from ..dreamaudio_core.loading import load_text_stages
 from ..dreamaudio_core.scene.pinned import keep_pinned
 from ..dreamaudio_core.scene.reference import Reference, load_reference
@@ -133,7 +133,7 @@ def read_prompt(values: dict) -> tuple[Arrangement, tuple[Reference, ...]]:
 def _read_prompt(values: dict) -> dict:
     arrangement, added = read_prompt(values)
     library = [{"name": r.caption, "caption": r.caption, "sound": outline(r)} for r in added]
-    return {"arrangement": json.loads(arrangement.to_json()), "library": library}
+    return {"arrangement": parse_json(arrangement.to_json()), "library": library}
 
 
 def _given(entry: dict, k: int) -> Reference:
@@ -167,8 +167,8 @@ async def _get_peaks(request: web.Request) -> web.Response:
 
 async def _post_arrange(request: web.Request) -> web.Response:
     try:
-        values = await request.json()
-    except json.JSONDecodeError:
+        values = parse_json(await request.text())
+    except ValueError:
         values = None
     if not isinstance(values, dict):
         return web.json_response({"error": "expected a JSON object"}, status=400)

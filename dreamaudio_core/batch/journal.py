@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..json_text import parse_json
 
 VERSION = 1
 NAME = "journal.jsonl"
@@ -69,7 +70,7 @@ class Journal:
         records = []
         for number, line in enumerate(whole.split(b"\n")[:-1], 1):
             try:
-                record = json.loads(line)
+                record = parse_json(line)
                 if not isinstance(record, dict):
                     raise ValueError("no object")
             except ValueError as error:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..json_text import parse_json
 
 TIMEOUT = 60.0
 
@@ -98,7 +99,7 @@ class Server:
     def _json(self, path: str, **options: Any) -> dict[str, Any]:
         with self._open(path, **options) as answer:
             try:
-                found = json.loads(answer.read())
+                found = parse_json(answer.read())
             except (ValueError, http.client.HTTPException, OSError) as error:
                 raise ServerGone(f"{self.url}: {error}") from error
         if not isinstance(found, dict):
@@ -122,7 +123,7 @@ class Server:
 def _refusal(text: str) -> str:
     """What an answer of `/prompt` says is wrong with a graph, in one line."""
     try:
-        answer = json.loads(text)
+        answer = parse_json(text)
         nodes = answer.get("node_errors") or {}
         found = [
             f"{node.get('class_type', number)}: {error['message']} {error.get('details', '')}"

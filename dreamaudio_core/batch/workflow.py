@@ -8,12 +8,12 @@ in their texts: `{{prompt}}`, `{{seed}}`, `{{audio1}}`, `{{caption1}}` ...
 from __future__ import annotations
 
 import copy
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..json_text import parse_json
 from ..scene.scenes import Scene, SceneReference
 
 Graph = dict[str, dict[str, Any]]
@@ -35,8 +35,8 @@ def read_workflow(path: Path) -> Graph:
         If the file is none.
     """
     try:
-        graph = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        graph = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise InputError(f"--workflow: {path}: cannot be read as JSON ({error})") from error
     if not isinstance(graph, dict) or not graph or "nodes" in graph:
         raise InputError(f"--workflow: {path}: expected API format; use ComfyUI's Export (API)")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..json_text import check_depth
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,7 +45,11 @@ def read_options(path: Path) -> list[str]:
     """Command-line words of a TOML file."""
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        check_depth(values)
+    except RecursionError:
+        raise InputError(f"{path}: not a readable TOML file (nested too deeply)") from None
+    # Errors of TOML and of UTF-8, and a number of thousands of digits.
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error})") from error
     return [word for name, value in values.items() for word in _words(path, name, value)]
 

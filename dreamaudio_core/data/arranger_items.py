@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import atomic_write
+from ..json_text import parse_json
 from ..networks.text_encoder import TextEncoder
 from .bank import Bank
 from .compose.composer import Composer
@@ -110,7 +111,7 @@ def read_items(folder: Path, split: str) -> list[Item]:
     """
     path = folder / f"items_{split}.jsonl"
     try:
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [parse_json(line) for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: expected one JSON object a line ({error})") from error
 
@@ -195,7 +196,7 @@ class TextFeatures:
             If a file is missing or damaged.
         """
         try:
-            texts = json.loads((folder / "texts.json").read_text(encoding="utf-8"))
+            texts = parse_json((folder / "texts.json").read_text(encoding="utf-8"))
             return cls(texts, np.load(folder / "offsets.npy"), folder / "tokens.npy")
         except (OSError, ValueError) as error:
             raise InputError(

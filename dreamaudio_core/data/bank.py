@@ -19,6 +19,7 @@ from ..audio.decode import read_audio
 from ..config import AudioConfig
 from ..errors import AudioError, InputError
 from ..files import atomic_write
+from ..json_text import parse_json
 
 KINDS = ("event", "ambience", "music", "speech")
 PACKED_NAME = "audio.bin"
@@ -249,9 +250,9 @@ def read_manifest(path: Path) -> list[BankEntry]:
             continue
         try:
             entries.append(
-                BankEntry(**{key: value for key, value in json.loads(line).items() if key in known})
+                BankEntry(**{key: value for key, value in parse_json(line).items() if key in known})
             )
-        except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 f"{path}: line {number}: expected one JSON object with the fields of a bank entry, "
                 f"found {line[:40]!r} ({error}); correct or remove the line"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DreamAudioError, InputError
+from ..json_text import parse_json
 from .datasets import COUNTS, DATASETS, AudioCapsGeneral, Composed
 
 FANTASY = "fantasy"
@@ -149,7 +150,7 @@ def _seconds(path: Path) -> dict[str, float]:
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
                 known[entry["path"]] = entry["seconds"]
             except (ValueError, KeyError, TypeError):
                 continue

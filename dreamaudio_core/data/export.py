@@ -10,6 +10,7 @@ from typing import Any, Callable, Iterator, Sequence
 from ..audio.write import write_audio
 from ..errors import InputError
 from ..files import atomic_write
+from ..json_text import parse_json
 from ..scene.scenes import SCENES, Scene, SceneReference, write_scenes
 from .compose.composition import Composition
 from .datasets import CompositionDataset
@@ -157,7 +158,12 @@ def begin_folder(folder: Path, origin: dict[str, Any]) -> None:
     """
     path = folder / "origin.json"
     if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
+        try:
+            found = dict(parse_json(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise InputError(
+                f"{path}: expected a JSON object ({error}); choose another folder"
+            ) from error
         for name in sorted({*found, *origin}):
             if found.get(name) != origin.get(name):
                 raise InputError(

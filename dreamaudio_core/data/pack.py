@@ -13,6 +13,7 @@ import numpy as np
 from ..audio.decode import read_audio
 from ..config import AudioConfig
 from ..errors import AudioError, InputError
+from ..json_text import parse_json
 from .bank import PACKED_NAME, BankEntry, read_manifest, write_manifest
 
 _JOURNAL = "packing.jsonl"
@@ -108,7 +109,7 @@ def _resume(
     if journal.exists() and partial.exists():
         for text in journal.read_text(encoding="utf-8").splitlines():
             try:
-                done.append(json.loads(text))
+                done.append(parse_json(text))
             except ValueError:
                 break
         for line, (_, entry) in zip(done, sources):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import json
 import os
 import re
 from collections import Counter
@@ -21,6 +20,7 @@ import soundfile
 
 from ..audio.decode import SUFFIXES
 from ..errors import InputError
+from ..json_text import parse_json
 from ..language.captions import caption_from_label, clean_stem
 from .bank import BankEntry, is_held_out
 
@@ -199,8 +199,8 @@ def _wavcaps_tables(folder: Path) -> tuple[list[tuple[Path, str, list]], dict[st
     forbidden: dict[str, set[str]] = {}
     for path in sorted(folder.rglob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            content = parse_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
             raise InputError(f"{path}: not readable JSON ({error})") from error
         if "blacklist" in path.relative_to(folder).as_posix().lower():
             if not isinstance(content, dict) or not all(

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..files import atomic_write
+from ..json_text import parse_json
 
 Placed = tuple[int, Tensor]
 """First frame, and latent [C, t, F]."""
@@ -121,7 +122,7 @@ class LatentShard:
         try:
             self.tensors = LazyTensors(path)
             with safe_open(path, framework="pt") as file:
-                self.facts = json.loads(file.metadata()["facts"])
+                self.facts = parse_json(file.metadata()["facts"])
                 self.shape = tuple(file.get_slice("mean").get_shape()[1:])
                 self.text_dim = file.get_slice("tokens").get_shape()[1]
             self.has_timeline = "placements" in self.tensors
@@ -135,7 +136,7 @@ class LatentShard:
             )
             places = self.tensors["placements"].tolist() if self.has_timeline else []
             self._placements = _grouped(places)
-        except (SafetensorError, OSError, KeyError, TypeError) as error:
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{path}: not a complete shard of cached latents ({error}); cache it again"
             ) from error

@@ -12,6 +12,7 @@ import torch
 from ..audio.write import write_audio
 from ..errors import AudioError, InputError
 from ..files import atomic_write, file_digest
+from ..json_text import parse_json
 from ..progress import progress_bar
 from ..scene.scenes import SCENES, Scene, read_scenes
 from .evaluate import (
@@ -196,8 +197,8 @@ def _scene_digest(generator: Generator, scene: Scene, seed: int, sounds: dict[Pa
 
 def _read_record(path: Path) -> dict[str, str]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError):
+        found = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -16,6 +16,7 @@ from ..data.bank import Bank
 from ..data.compose.composer import Composer
 from ..errors import InputError
 from ..files import atomic_write
+from ..json_text import parse_json
 from ..loading import load_model
 from ..pipeline import DreamAudio
 from .customization import (
@@ -158,7 +159,7 @@ class Results:
         self.path, self.suffix, self.values = path, suffix, {}
         if path.exists():
             try:
-                self.values = dict(json.loads(path.read_text(encoding="utf-8")))
+                self.values = dict(parse_json(path.read_text(encoding="utf-8")))
             except (ValueError, TypeError) as error:
                 raise InputError(f"{path}: expected a JSON object ({error}); remove it") from error
 

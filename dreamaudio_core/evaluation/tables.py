@@ -6,7 +6,6 @@ writes them. Rows and columns, and what the paper says, are in `paper_figures.js
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..json_text import parse_json
 
 Figures = dict[str, dict[str, float]]
 """By test set, then by column."""
@@ -86,7 +86,7 @@ class Table:
 @lru_cache(maxsize=1)
 def paper_tables() -> tuple[Table, ...]:
     """The tables with the paper's figures alone."""
-    content = json.loads(Path(__file__).with_name("paper_figures.json").read_text("utf-8"))
+    content = parse_json(Path(__file__).with_name("paper_figures.json").read_text("utf-8"))
     return tuple(
         Table(
             table["number"],
@@ -135,7 +135,7 @@ def read_system(folder: Path) -> tuple[Figures, dict[str, int]]:
         if not path.is_file():
             continue
         try:
-            (section,) = json.loads(path.read_text(encoding="utf-8"))["sections"]
+            (section,) = parse_json(path.read_text(encoding="utf-8"))["sections"]
             (system,) = section["systems"]
             scores = {key: float(value) for key, value in system["scores"].items()}
             clips[name] = int(system["clips"])

@@ -8,12 +8,13 @@ its past participle where it is irregular), `synonyms` words that may stand for 
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from ..json_text import parse_json
 
 _DETERMINERS = {"a", "an", "the", "some", "two", "several", "many", "someone", "somebody", "one"}
 _VOWELS = "aeiou"
@@ -22,7 +23,7 @@ _VOWELS = "aeiou"
 @lru_cache(maxsize=1)
 def word_tables() -> dict[str, Any]:
     """The tables of `words.json`."""
-    return json.loads(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
+    return parse_json(Path(__file__).with_name("words.json").read_text(encoding="utf-8"))
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,6 @@ those that name a sound.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..json_text import parse_json
 from .numbers import ORDINALS, Token
 
 _N = r"(\d+(?:\.\d+)?)"
@@ -48,7 +48,7 @@ class Cue:
 def grammar() -> dict[str, Any]:
     """The tables of `grammar.json`."""
     path = Path(__file__).with_name("grammar.json")
-    return json.loads(path.read_text(encoding="utf-8"))
+    return parse_json(path.read_text(encoding="utf-8"))
 
 
 def _list(head: str, unit: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..json_text import parse_json
 from ..language.captions import caption_from_label, clean_stem
 
 if TYPE_CHECKING:
@@ -152,9 +152,8 @@ def _read(file: Path) -> str:
 
 def _parse(file: Path) -> object:
     try:
-        return json.loads(_read(file))
-    # ValueError alone is a number of thousands of digits.
-    except (ValueError, RecursionError) as error:
+        return parse_json(_read(file))
+    except ValueError as error:
         raise InputError(
             f'{file}: not readable JSON ({error}); expected {{"caption": "..."}}'
         ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ import torch
 from ..config import PRESETS, TextConfig
 from ..errors import CheckpointError
 from ..files import folder_digest
+from ..json_text import parse_json
 from ..networks.text_encoder import TextEncoder, load_text_encoder
 from ..weights.folder import MODELS, model_folder, read_config
 
@@ -85,8 +85,8 @@ def _resolve(source: str | Path | None) -> tuple[Path, TextConfig]:
     if not folder.is_dir():
         folder = model_folder(source)
     try:
-        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CheckpointError(
             f"{folder / 'config.json'}: cannot be read; expected a text encoder in transformers' "
             "layout, or a DreamAudio model folder"

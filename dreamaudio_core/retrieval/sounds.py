@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import stat
@@ -18,6 +17,7 @@ from ..audio.checks import SILENT_PEAK
 from ..audio.decode import SUFFIXES, open_sound
 from ..audio.resample import resample
 from ..errors import AudioError, InputError
+from ..json_text import parse_json
 from .caption_sources import sidecar_stamp, sidecars
 
 
@@ -131,8 +131,8 @@ def _entries(line: str, where: str) -> list[dict[str, Any]]:
     if not line.strip():
         return []
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(line)
+    except ValueError as error:
         raise InputError(f"{where}: not readable JSON ({error})") from error
     entries = values.get("references", [values]) if isinstance(values, dict) else [None]
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import InputError
+from ..json_text import parse_json
 
 _APPLICATION_ID = 0x44724C62
 _VERSION = 1
@@ -183,11 +184,11 @@ class Store:
         if row is None:
             return None
         try:
-            found = Encoder(**json.loads(row[0]))
+            found = Encoder(**parse_json(row[0]))
             types = (type(found.identity), type(found.source), type(found.dim))
             if types != (str, str, int) or not 1 <= found.dim <= _MAX_DIM:
                 raise ValueError
-        except (ValueError, TypeError, RecursionError) as error:
+        except (ValueError, TypeError) as error:
             raise self.damaged(f"{name}: expected the description of an encoder") from error
         return found
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..json_text import parse_json
 
 _SEPARATOR = re.compile(r"sep=([,;\t])\s*(?:\r?\n|$)", re.IGNORECASE)
 """What Excel writes, and reads, as the first line of a table."""
@@ -44,8 +45,8 @@ def read_rows(text: str, label: str, columns: Columns) -> list[tuple[str, Any]]:
     if start not in ("{", "["):
         return _csv_rows(text, label, columns) if text.strip() else []
     try:
-        whole = json.loads(text)
-    except (ValueError, RecursionError):
+        whole = parse_json(text)
+    except ValueError:
         if start == "[":
             raise InputError(f"{label}: not readable as a JSON array of scenes") from None
         # Split at line feeds alone: within a JSON text other separators are ordinary characters.
@@ -64,10 +65,10 @@ def _all_texts(values: dict[str, Any]) -> bool:
 
 def _json(line: str) -> Any:
     try:
-        return json.loads(line)
+        return parse_json(line)
     except json.JSONDecodeError as error:
         return InputError(f"not readable JSON ({error.msg} at character {error.colno})")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         return InputError(f"not readable JSON ({error})")
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
 
 from torch import Tensor
+
+from ..json_text import parse_json
 
 FOLDER = Path(__file__).parents[1] / "library_sounds"
 # Cosine similarities of mean token features. A part of the prompt is covered by a reference whose
@@ -49,7 +50,7 @@ class Fit(NamedTuple):
 @lru_cache(maxsize=1)
 def starter_sounds() -> tuple[StarterSound, ...]:
     """All sounds of the library, by caption."""
-    rows = json.loads((FOLDER / "sounds.json").read_text(encoding="utf-8"))
+    rows = parse_json((FOLDER / "sounds.json").read_text(encoding="utf-8"))
     for row in rows:
         row["path"] = FOLDER / row.pop("file")
         row.update({name: tuple(row.get(name, ())) for name in ("paths", "also")})

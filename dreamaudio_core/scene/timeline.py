@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..errors import InputError
+from ..json_text import parse_json
 
 # What becomes of parts of the prompt that no reference stands for: `generate` lets the network
 # make them, `silence` keeps silence where nothing is placed, and `auto` does the one or the other
@@ -138,9 +139,8 @@ class Arrangement:
             Names the field that is missing, unknown or out of range.
         """
         try:
-            values = json.loads(text)
-        # ValueError alone is a number of thousands of digits.
-        except (ValueError, RecursionError) as error:
+            values = parse_json(text)
+        except ValueError as error:
             raise InputError(f"{name}: not readable JSON ({error})") from error
         version = values.get("version", VERSION) if isinstance(values, dict) else None
         if isinstance(version, int) and version > VERSION:

@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from ..config import from_dict, to_dict
 from ..errors import CheckpointError
 from ..files import atomic_write
+from ..json_text import parse_json
 
 State = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
@@ -116,9 +117,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = _checked(path)
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    # A file of nothing but brackets exhausts the parser's stack.
-    except (OSError, ValueError, RecursionError) as error:
+        values = parse_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path}: not readable JSON ({error})") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path}: expected a JSON object, found {type(values).__name__}")
@@ -163,8 +163,8 @@ def load_weights(path: str | Path, part: str, config_class: type) -> tuple[Any, 
             f"{path}: expected the weights of part {part!r}, found {metadata.get('part')!r}"
         )
     try:
-        values = json.loads(metadata["config"])
-    except (KeyError, ValueError, RecursionError) as error:
+        values = parse_json(metadata["config"])
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: its metadata holds no readable config") from error
     return from_dict(config_class, values, f"{path}: config"), state
 
