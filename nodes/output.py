@@ -16,6 +16,7 @@ from ..dreamaudio_core.audio.levels import LEVELS, set_level
 from ..dreamaudio_core.audio.picture import Panel, draw_spectrograms
 from ..dreamaudio_core.audio.resample import resample
 from ..dreamaudio_core.errors import InputError
+from ..dreamaudio_core.file_names import name_problem
 from ..dreamaudio_core.files import atomic_write
 from .audio import sounds
 from .types import CATEGORY, Mel, aliases
@@ -110,6 +111,7 @@ class SaveAudio(io.ComfyNode):
             )
         target = codec_rate(format, rate)
         waveform = resample(waveform, rate, target)
+        check_prefix(filename_prefix)
         saved = []
         try:
             for index, item in enumerate(waveform):
@@ -124,6 +126,21 @@ class SaveAudio(io.ComfyNode):
                 "another, or check space and permissions of the output folder"
             ) from error
         return io.NodeOutput(ui=ui.SavedAudios(saved))
+
+
+def check_prefix(prefix: str) -> None:
+    """Refuse a prefix whose files other systems would not take, or would take to be others.
+
+    Windows hides what is saved as `a:b`, and leaves off spaces and dots at the end of folders.
+    """
+    *folders, name = prefix.replace("\\", "/").split("/")
+    # As it is then: with a number in place of %take%, or appended.
+    name = name.replace(TAKE, "01") if TAKE in prefix else f"{name}_00001_"
+    for part in [*folders, name]:
+        # Paths that lead out of the output folder are for ComfyUI to refuse.
+        problem = "" if part in ("", ".", "..") else name_problem(part)
+        if problem:
+            raise InputError(f"filename_prefix: {prefix!r}: {part!r} {problem}; choose another")
 
 
 def codec_rate(format: str, rate: int) -> int:

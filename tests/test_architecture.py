@@ -12,7 +12,7 @@ import dreamaudio_core
 
 ROOT = Path(dreamaudio_core.__file__).parent
 ROOMS = (
-    ("errors", "files", "config", "config_values", "json_text", "progress", "device"),
+    ("errors", "files", "file_names", "config", "config_values", "json_text", "progress", "device"),
     ("audio",),
     ("scene",),
     ("language",),

@@ -635,6 +635,25 @@ def test_finds_of_the_fuzzer_in_coded_sound(tmp_path):
         read_audio(tmp_path / "codec.mka")
 
 
+@pytest.mark.skipif(not have_av(), reason="PyAV is not installed")
+def test_each_of_many_channels_is_read_from_its_own_memory(tmp_path):
+    import av
+
+    count = 16
+    layout = f"{count} channels"
+    sound = np.sin(np.arange(8_000) * 0.3)[:, None] * np.arange(1, count + 1) / count
+    with av.open(str(tmp_path / "many.mka"), "w") as container:
+        stream = container.add_stream("pcm_f32le", rate=16_000, layout=layout)
+        samples = sound.astype(np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(samples, format="flt", layout=layout)
+        frame.sample_rate = 16_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    read, rate = read_original(tmp_path / "many.mka")
+    assert rate == 16_000 and read.shape == (count, len(sound))
+    assert np.abs(read.numpy() - sound.T).max() < 1e-6
+
+
 def test_many_channels_at_a_high_rate_are_refused(tmp_path, monkeypatch):
     # The limit of an hour of stereo, scaled down.
     monkeypatch.setattr(decode, "MAX_SAMPLES", 100_000)

@@ -193,11 +193,12 @@ def _open_av(path: str | os.PathLike, name: str, suffix: str) -> Iterator[OpenSo
         stream = container.streams.audio[0]
         if stream.codec_context is None:
             raise AudioError(f"{name} holds sound of an unknown codec: convert it to WAV")
-        # Planar float of the same rate and layout: a change of format, not of the sound.
-        converter = av.AudioResampler(format="fltp")
+        # Floats of the same rate and layout: a change of format, not of the sound. Interleaved, as
+        # PyAV reads memory that is not there for the planes of more than eight channels.
+        converter = av.AudioResampler(format="flt")
 
         def blocks() -> Iterator[np.ndarray]:
-            first = None
+            first: tuple[int, int, str] | None = None
             try:
                 for frame in container.decode(stream):
                     form = frame.sample_rate, len(frame.layout.channels), frame.format.name
@@ -208,9 +209,10 @@ def _open_av(path: str | os.PathLike, name: str, suffix: str) -> Iterator[OpenSo
                             f"{name} changes its rate or channels midway: convert it to WAV"
                         )
                     for part in converter.resample(frame):
-                        yield part.to_ndarray().T
-                for part in converter.resample(None):
-                    yield part.to_ndarray().T
+                        yield part.to_ndarray().reshape(-1, form[1])
+                if first:
+                    for part in converter.resample(None):
+                        yield part.to_ndarray().reshape(-1, first[1])
             except av.error.FFmpegError as error:
                 raise refuse(error) from error
 

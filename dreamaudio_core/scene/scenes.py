@@ -31,6 +31,7 @@ from typing import Any, Callable, Iterable, Iterator
 
 from ..config import MAX_SEED
 from ..errors import DreamAudioError, InputError
+from ..file_names import name_problem
 from ..files import atomic_write
 from .reference import GAIN_RANGE, MAX_STRENGTH, Reference, load_reference
 from .rows import Columns, read_rows
@@ -43,8 +44,6 @@ MAX_NAME = 200
 """Bytes of a name; file systems allow 255 with a suffix."""
 MAX_GUIDANCE = 30.0
 LENGTHS = (0.001, 3600.0)
-_NOT_IN_NAMES = set('/\\:*?"<>|')
-_RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
 
 Resolve = Callable[[str, str], Path]
 """From a file name and the field that holds it to a file that exists."""
@@ -536,13 +535,9 @@ def _named(label: str) -> Iterator[None]:
 def _file_name(name: Any) -> str:
     if (
         not isinstance(name, str)
-        or not name.isprintable()
-        or not 0 < len(name.encode()) <= MAX_NAME
-        or _NOT_IN_NAMES & set(name)
-        or _RESERVED.fullmatch(name)
+        or name_problem(name)
+        or len(name.encode()) > MAX_NAME
         or name.startswith(".")
-        or name.endswith(".")
-        or name != name.strip()
     ):
         raise _unexpected("a plain file name without suffix", name, "name")
     return name

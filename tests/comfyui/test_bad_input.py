@@ -191,6 +191,31 @@ def test_saving_outside_the_output_folder(server):
     assert "value_not_in_list" in refused(server, graph, "save")
 
 
+@pytest.mark.parametrize(
+    ("prefix", "problem"),
+    [
+        ("nul/x", "'nul' is the name of a device on Windows"),
+        ("con.x", "'con.x_00001_' is the name of a device"),
+        ("con.%take%", "'con.01' is the name of a device"),
+        ("night./x", "'night.' begins or ends with a space, or ends with a dot"),
+        ("night \\x", "'night ' begins or ends"),
+        ("a:b", "'a:b_00001_' has :"),
+        ("a/b\n", "cannot be printed"),
+    ],
+)
+def test_names_that_windows_would_hide_or_change_are_refused(server, base, prefix, problem):
+    message = failed(server, saving("rate 16000", "wav", prefix), "save")
+    assert message.startswith(f"filename_prefix: {prefix!r}: ") and problem in message
+    assert not (base / "output" / "night.").exists()
+
+
+@pytest.mark.parametrize("prefix", ["aux", "console/com10", "r.x"])
+def test_names_that_only_look_like_those_are_taken(server, prefix):
+    run = server.run(saving("rate 16000", "wav", prefix))
+    assert run.error is None
+    server.fetch(run.outputs["save"]["audio"][0])
+
+
 def failed_message(server, graph, node_id):
     run = server.run(graph)
     assert run.error is not None and run.error["node_id"] == node_id
