@@ -24,8 +24,9 @@ class StarterSound:
 
     `package` is the Debian package and its version, `paths` its files in there (`ARCHIVE!MEMBER`
     where they lie in an archive), `license_stated_in` the file of the package that names their
-    licence, and `source` the page where the author published the sound. `also` holds other
-    wordings of the caption that prompts use.
+    licence, and `source` the page where the author published the sound. A sound that the library's
+    recipe made itself has a source that begins with `synthetic: `, and no package. `also` holds
+    other wordings of the caption that prompts use.
     """
 
     path: Path
@@ -33,9 +34,9 @@ class StarterSound:
     license: str
     author: str
     source: str
-    package: str
-    paths: tuple[str, ...]
-    license_stated_in: str
+    package: str = ""
+    paths: tuple[str, ...] = ()
+    license_stated_in: str = ""
     also: tuple[str, ...] = ()
 
 

@@ -1,4 +1,4 @@
-"""Build the starter library from Debian packages.
+"""Build the starter library from Debian packages, and from what `synthesise.py` makes.
 
 Usage: build.py PACKAGES_DIR OUT_DIR
 
@@ -23,6 +23,7 @@ import numpy as np
 import soundfile
 
 sys.path.insert(0, str(Path(__file__).parent))
+import synthesise  # noqa: E402
 from archives import read_member  # noqa: E402
 
 TABLE = Path(__file__).parent / "sounds.csv"
@@ -169,6 +170,21 @@ def write(path: Path, samples: np.ndarray, rate: int) -> None:
             file.write(samples[start : start + 65_536])
 
 
+def make(out: Path, name: str, sound: synthesise.Sound) -> dict:
+    """Write a sound of `synthesise.py`; its entry of `sounds.json`."""
+    samples = level(sound.make().T, synthesise.RATE, sound.bed)
+    write(out / f"{name}.ogg", samples, synthesise.RATE)
+    print(f"{name}: {sound.caption} (synthetic)", flush=True)
+    return {
+        "file": f"{name}.ogg",
+        "caption": sound.caption,
+        "also": list(sound.also),
+        "license": "CC0-1.0",
+        "author": "The DreamAudio for ComfyUI contributors",
+        "source": "synthetic: recipes/starter_library/synthesise.py",
+    }
+
+
 def main() -> None:
     if len(sys.argv) != 3:
         raise SystemExit(__doc__)
@@ -196,6 +212,7 @@ def main() -> None:
             }
         )
         print(f"{row['name']}: {row['caption']}", flush=True)
+    entries += [make(out, name, sound) for name, sound in synthesise.SOUNDS.items()]
     text = json.dumps(entries, indent=1, ensure_ascii=False)
     (out / "sounds.json").write_text(text + "\n", encoding="utf-8")
 
