@@ -32,6 +32,7 @@ from .rendering.slots import ReferenceSlots, plan_slots
 from .sampling.guidance import Branch, Guidance, branches, reference_sets
 from .sampling.noise import initial_noise
 from .sampling.objectives import Objective, objective_of
+from .sampling.row_by_row import Rows
 from .sampling.solvers import StepCallback
 from .scene.reference import Reference
 from .scene.timeline import Arrangement, Placements
@@ -255,7 +256,7 @@ class DreamAudio(TextStages):
         if reference_slots is None:
             reference_slots = self.encode_references(conditioning.references, arrangement)
         conditions = self._conditions(conditioning, arrangement, reference_slots, plan)
-        context = self.flow.precompute(**conditions).repeat(len(noise))
+        evaluate = Rows(self.flow, self.flow.precompute(**conditions).repeat(len(noise)))
         dtype = next(self.flow.parameters()).dtype
         quiet = self._quiet(conditioning, arrangement) if start == 0.0 else None
         # From the noise straight to silence: with this velocity every solver ends there exactly.
@@ -263,8 +264,7 @@ class DreamAudio(TextStages):
 
         def predict(z: Tensor, time: float) -> Tensor:
             # All branches of all items in one batch, branch by branch.
-            lam = torch.full((len(plan) * len(z),), time, device=z.device)
-            out = self.flow.denoise(z.to(dtype).repeat(len(plan), 1, 1, 1), lam, context)
+            out = evaluate(z.to(dtype).repeat(len(plan), 1, 1, 1), time)
             parts = out.float().chunk(len(plan))
             guided = torch.stack([b.weight * part for b, part in zip(plan, parts)]).sum(0)
             if quiet is None or to_silence is None:

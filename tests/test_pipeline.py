@@ -532,6 +532,32 @@ def test_nan_is_an_error_in_every_stage_and_no_silent_success(model, references)
         model.vocode(torch.full((1, 1, 64, model.config.audio.n_mels), math.nan))
 
 
+def test_out_of_memory_while_sampling_is_tried_once_more_row_by_row(model, references, monkeypatch):
+    conditioning = model.condition("a crow caws, then a bell rings", references)
+    arrangement = model.arrange(conditioning, 1.0)
+    settings = model.config.sampling.override(steps=3, guidance=2.0, reference_guidance=3.0)
+
+    def sample():
+        return model.sample(conditioning, arrangement, (1, 2), settings)
+
+    whole, rows, most = sample(), [], 1
+    denoise = model.flow.denoise
+
+    def limited(z, *given):
+        rows.append(len(z))
+        if len(z) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return denoise(z, *given)
+
+    monkeypatch.setattr(model.flow, "denoise", limited)
+    assert torch.allclose(sample(), whole, atol=1e-4)
+    # Six rows at once are tried only in the first step.
+    assert rows[0] == 6 and set(rows[1:]) == {1} and len(rows) % 6 == 1
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError, match="while sampling, also in smaller pieces"):
+        sample()
+
+
 def test_out_of_memory_is_tried_once_more_in_smaller_pieces(model, monkeypatch):
     latents = 0.1 * torch.randn(2, *model.config.latent_shape(1.0))
     whole = model.vocode(model.decode(latents), 1.0)

@@ -9,7 +9,7 @@ is computed once, by `MRCUNet.precompute`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Sequence, cast
+from typing import Callable, Sequence, cast
 
 import torch
 import torch.nn.functional as F
@@ -67,24 +67,27 @@ class MRCContext:
 
     def repeat(self, times: int) -> MRCContext:
         """Context for `times` items of each row: rows a, b become a, a, .., b, b, .."""
+        return self._each(lambda x: x.repeat_interleave(times, dim=0))
 
-        def grow(x: Tensor) -> Tensor:
-            return x.repeat_interleave(times, dim=0)
+    def row(self, index: int) -> MRCContext:
+        """Context of one row alone."""
+        return self._each(lambda x: x[index : index + 1])
 
+    def _each(self, change: Callable[[Tensor], Tensor]) -> MRCContext:
         def maybe(x: Tensor | None) -> Tensor | None:
-            return None if x is None else grow(x)
+            return None if x is None else change(x)
 
-        def grow_sites(sites: SiteContexts) -> SiteContexts:
+        def sites(given: SiteContexts) -> SiteContexts:
             return [
-                [KeysValues(grow(kv.keys), grow(kv.values), maybe(kv.mask)) for kv in site]
-                for site in sites
+                [KeysValues(change(kv.keys), change(kv.values), maybe(kv.mask)) for kv in site]
+                for site in given
             ]
 
         return MRCContext(
-            grow_sites(self.encoder),
-            grow_sites(self.middle),
-            grow_sites(self.decoder),
-            [grow(f) for f in self.features],
+            sites(self.encoder),
+            sites(self.middle),
+            sites(self.decoder),
+            [change(f) for f in self.features],
             maybe(self.channels),
             maybe(self.pooled),
             maybe(self.envelope),
