@@ -24,14 +24,13 @@ function keep(target) {
 }
 
 app.registerExtension({
-  name: "DreamAudio.Colors",
+  name: "dreamaudio.colors",
 
   setup() {
     keep(app.canvas?.default_connection_color_byType);
     keep(app.canvas?.constructor?.link_type_colors);
-    const style = document.createElement("style");
-    const rules = Object.entries(COLORS).map(([type, color]) => `--color-datatype-${type}: ${color};`);
-    style.textContent = `:root { ${rules.join(" ")} }`;
-    document.head.append(style);
+    for (const [type, color] of Object.entries(COLORS)) {
+      document.documentElement.style.setProperty(`--color-datatype-${type}`, color);
+    }
   },
 });

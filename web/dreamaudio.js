@@ -25,7 +25,7 @@ async function notesOfWav(file) {
 }
 
 app.registerExtension({
-  name: "DreamAudio",
+  name: "dreamaudio",
 
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (!PLAYERS.has(nodeData.name)) return;

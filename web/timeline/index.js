@@ -8,7 +8,7 @@ const TYPE = "DREAMAUDIO_TIMELINE";
 const NEW_WIDTH = 620;
 
 app.registerExtension({
-  name: "DreamAudio.Timeline",
+  name: "dreamaudio.timeline",
 
   beforeRegisterNodeDef(nodeType, nodeData) {
     if (nodeData.name !== "DreamAudioArrangeReferences") return;

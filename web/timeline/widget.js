@@ -31,15 +31,13 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-function addStyles() {
-  if (document.getElementById("dreamaudio-timeline-style")) return;
-  const href = new URL("./timeline.css", import.meta.url).href;
-  document.head.append(make("link", { id: "dreamaudio-timeline-style", rel: "stylesheet", href }));
+/** Styles within our own element, so that nothing of ours lies in the page's head. */
+function styles() {
+  return make("link", { rel: "stylesheet", href: new URL("./timeline.css", import.meta.url).href });
 }
 
 export class TimelineWidget {
   constructor(node) {
-    addStyles();
     this.node = node;
     this.id = `dreamaudio-timeline-${++count}`;
     this.timeline = new Timeline(() => this.#changed());
@@ -48,6 +46,7 @@ export class TimelineWidget {
     this.note = "";
     this.snap = "10 ms";
     this.#build();
+    this.element.prepend(styles());
     this.view = new View(this.canvas, this.timeline);
     this.player = new Player((at) => this.#movePlayhead(at), () => this.#stopped());
     this.observer = new ResizeObserver(() => this.refresh());
