@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from .config import ModelConfig
 from .errors import CheckpointError
+from .networks.operations import FAST, arrange_weights
 from .networks.text_encoder import TextEncoder, load_text_encoder
 from .text_stages import TextStages
 from .weights.folder import model_folder, read_config
@@ -28,7 +28,7 @@ def load_model(
     vocoder: str | Path | None = None,
     text_encoder: str | Path | None = None,
     arranger: str | Path | None = None,
-    operations=nn,
+    operations=FAST,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> DreamAudio:
@@ -50,7 +50,9 @@ def load_model(
             options = {**options, "dtype": torch.float32}
             if path is None and config.arranger is None:
                 continue
-        modules[part] = load_part(part, _part_path(part, path, folder), **options)
+        modules[part] = arrange_weights(
+            load_part(part, _part_path(part, path, folder), **options), device
+        )
     options["dtype"] = dtype
     text = _text_encoder(folder, config, text_encoder, options)
     return assemble(config, device=device, text_encoder=text, **modules)

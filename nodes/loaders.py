@@ -4,13 +4,14 @@ import comfy.ops
 from comfy_api.latest import io
 
 from ..dreamaudio_core.loading import load_model
+from ..dreamaudio_core.networks.operations import Operations
 from ..dreamaudio_core.networks.text_encoder import load_text_encoder
 from ..dreamaudio_core.weights.load import load_part
 from . import files
 from .parts import PARTS, PatchedModel, offload_device, part_dtype
 from .types import CATEGORY, Model, aliases
 
-OPERATIONS = comfy.ops.manual_cast
+OPERATIONS = Operations(comfy.ops.manual_cast)
 
 
 class LoadModel(io.ComfyNode):

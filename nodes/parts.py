@@ -11,6 +11,7 @@ from torch import nn
 
 from ..dreamaudio_core.config import VocosConfig
 from ..dreamaudio_core.loading import check_parts
+from ..dreamaudio_core.networks.operations import arrange_weights
 from ..dreamaudio_core.pipeline import DreamAudio
 
 PARTS = ("flow", "vae", "vocoder", "text_encoder", "arranger")
@@ -47,6 +48,7 @@ def _patcher(part: str, module: nn.Module):
     )
     if hasattr(comfy.model_management, "archive_model_dtypes"):
         comfy.model_management.archive_model_dtypes(module)
+    arrange_weights(module, load_device)
     return patcher_class(module, load_device=load_device, offload_device=offload_device(part))
 
 

@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from .operations import attention
+
 # Unscaled, the embeddings of time 0 and time 1 are almost alike (cosine 0.97; scaled 0.16).
 TIME_SCALE = 1000.0
 
@@ -170,9 +172,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, context: KeysValues | None = None) -> Tensor:
         keys, values, mask = self.project(x) if context is None else context
-        out = F.scaled_dot_product_attention(
-            self._split(self.to_q(x)), keys, values, attn_mask=mask
-        )
+        out = attention(self._split(self.to_q(x)), keys, values, mask)
         return self.to_out(rearrange(out, "b heads n d -> b n (heads d)"))
 
 

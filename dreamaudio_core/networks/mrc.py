@@ -31,6 +31,7 @@ from .layers import (
     mean_token,
     zero_init,
 )
+from .operations import channels_last
 
 SiteContexts = list[list[KeysValues]]
 # (tokens [B, L, D], mask [B, L]) of each text.
@@ -143,7 +144,7 @@ class Encoder(nn.Module):
         stem: nn.Module | None = None,
         envelope: Tensor | None = None,
     ) -> list[Tensor]:
-        x = (stem or self.stem)(x)
+        x = (stem or self.stem)(channels_last(x))
         x = x if envelope is None else x + envelope
         skips = [x]
         remaining = iter(contexts)

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VAEConfig
+from .operations import channels_last
 
 # Log-mels lie between -11.5 (silence) and about 3: centre and scale for the networks' input.
 CENTRE, SCALE = -6.0, 0.3
@@ -66,7 +67,7 @@ class PatchEncoder(nn.Module):
 
     def forward(self, mel: Tensor) -> Tensor:
         padded = F.pad(mel, (self.margin,) * 4, mode="replicate")
-        h = self.blocks(self.embed((padded - CENTRE) * SCALE))
+        h = self.blocks(self.embed(channels_last((padded - CENTRE) * SCALE)))
         return self.linear(mel) + self.out(h)
 
 
@@ -91,7 +92,7 @@ class PatchDecoder(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         linear = self.linear(z) + self.mean.to(z).repeat(1, 1, *z.shape[2:])
-        return linear + self.out(F.silu(self.norm_out(self.blocks(self.embed(z)))))
+        return linear + self.out(F.silu(self.norm_out(self.blocks(self.embed(channels_last(z))))))
 
 
 @torch.no_grad()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..config import TextConfig
 from ..errors import CheckpointError
 from .minilm import Tokenizer, read_config, read_minilm
+from .operations import FAST
 from .pretrained import (
     cast,
     check_sizes,
@@ -152,7 +153,7 @@ _EXPECTED = "config.json, tokenizer files and safetensors weights in transformer
 def load_text_encoder(
     source: str | Path,
     config: TextConfig,
-    operations=nn,
+    operations=FAST,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     allow_download: bool = False,

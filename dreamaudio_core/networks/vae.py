@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VAEConfig
+from .operations import attention, channels_last
 from .patches import PatchDecoder, PatchEncoder
 
 MIN_LOGVAR = -30.0
@@ -76,7 +77,7 @@ class AttentionBlock(nn.Module):
         q, k, v = (
             proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v)
         )
-        h = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
+        h = attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
         return x + self.proj_out(h)
 
 
@@ -169,7 +170,7 @@ class Encoder(nn.Module):
         self.conv_out = operations.Conv2d(width, 2 * config.latent_channels, 3, padding=1, **kw)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_in(x)
+        x = self.conv_in(channels_last(x))
         for level in self.down:
             x = level(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
@@ -199,7 +200,7 @@ class Decoder(nn.Module):
         self.conv_out = operations.Conv2d(width, config.in_channels, 3, padding=1, **kw)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.mid(self.conv_in(z))
+        x = self.mid(self.conv_in(channels_last(z)))
         for level in reversed(self.up):
             x = level(x)
         return self.conv_out(F.silu(self.norm_out(x)))

@@ -12,6 +12,7 @@ from ..config import ArrangerConfig, MRCConfig, VocoderConfig
 from ..networks.arranger import Arranger
 from ..networks.bigvgan import BigVGAN
 from ..networks.mrc import MRCUNet
+from ..networks.operations import FAST
 from ..networks.vae import AutoencoderKL
 from ..networks.vocoder import build_vocoder
 from .bigvgan import load_bigvgan
@@ -36,7 +37,7 @@ def load_part(
     part: str,
     path: Path,
     *,
-    operations=nn,
+    operations=FAST,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
     allow_pickle: bool = False,

@@ -29,6 +29,7 @@ module = importlib.util.module_from_spec(spec)
 sys.modules[spec.name] = module
 spec.loader.exec_module(module)
 parts = importlib.import_module("pack-under-test.nodes.parts")
+loaders = importlib.import_module("pack-under-test.nodes.loaders")
 loading = importlib.import_module("pack-under-test.dreamaudio_core.loading")
 reference = importlib.import_module("pack-under-test.dreamaudio_core.scene.reference")
 
@@ -45,7 +46,7 @@ def make(model) -> torch.Tensor:
 
 
 with torch.inference_mode():
-    model = parts.PatchedModel(loading.load_model(folder, operations=comfy.ops.manual_cast), "fp32")
+    model = parts.PatchedModel(loading.load_model(folder, operations=loaders.OPERATIONS), "fp32")
     whole = make(model)
     comfy.model_management.unload_all_models()
     casting, offloaded = {}, 0.0
