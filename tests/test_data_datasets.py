@@ -540,7 +540,7 @@ def test_placed_batches_drop_mask_free_and_blank_as_asked(placed):
 
 
 def test_a_cache_without_timelines_is_not_for_placed_references(cached, placed):
-    from dreamaudio_core.training.tasks.flow_task import FlowDataset
+    from dreamaudio_core.training.flow_dataset import FlowDataset
 
     plain = Augmentation(0, 0, 0, 0)
     with pytest.raises(InputError, match="cached without timelines"):

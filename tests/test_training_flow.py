@@ -24,17 +24,13 @@ from dreamaudio_core.errors import CheckpointError, InputError, TrainingError
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.training import loop, run_state
 from dreamaudio_core.training.ema import averaged_copy, averaged_weights
+from dreamaudio_core.training.flow_dataset import FlowDataset, FlowTimes, stretch_start, with_count
 from dreamaudio_core.training.loop import TrainingLoop, train
 from dreamaudio_core.training.options import TrainOptions
 from dreamaudio_core.training.run_state import saved_checkpoints
 from dreamaudio_core.training.sampler import EpochBatches
 from dreamaudio_core.training.tasks.alignment_task import AlignmentTask
-from dreamaudio_core.training.tasks.flow_task import (
-    FlowDataset,
-    FlowTask,
-    spectral_envelope,
-    with_count,
-)
+from dreamaudio_core.training.tasks.flow_task import FlowTask, spectral_envelope
 from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors
 from dreamaudio_core.weights.folder import read_config
 
@@ -375,7 +371,7 @@ def test_envelope_is_learned_with_the_flow_and_exported(tmp_path):
 def test_time_power_moves_the_times_towards_the_noise(cache):
     times = []
     for power in (1.0, 2.0):
-        source = flow_task(cache, time_power=power).dataset
+        source = flow_task(cache, times=FlowTimes(power)).dataset
         times.append(
             torch.stack(
                 [source.example(0, torch.Generator().manual_seed(i))["time"] for i in range(50)]
@@ -383,7 +379,7 @@ def test_time_power_moves_the_times_towards_the_noise(cache):
         )
     torch.testing.assert_close(times[1], times[0] ** 2)
     with pytest.raises(InputError, match="time power"):
-        flow_task(cache, time_power=0.0)
+        flow_task(cache, times=FlowTimes(0.0))
 
 
 SCRIPT = """
@@ -630,3 +626,70 @@ def test_values_that_are_not_numbers_are_refused(words, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([*command, "--data", str(tmp_path), *words])
     assert f"argument {words[0]}: expected a number above 0, found nan" in capsys.readouterr().err
+
+
+def test_logit_normal_times_lie_in_the_middle(cache):
+    def times(given):
+        dataset = FlowDataset([cache], tiny(), 3, Augmentation(), given)
+        generator = torch.Generator().manual_seed(0)
+        return torch.stack([dataset.example(i % 12, generator)["time"] for i in range(400)])
+
+    even, middle = times(FlowTimes()), times(FlowTimes(spread=0.5))
+    assert ((even > 0.25) & (even < 0.75)).float().mean() == pytest.approx(0.5, abs=0.08)
+    # 2.2 deviations on both sides.
+    assert ((middle > 0.25) & (middle < 0.75)).float().mean() > 0.94
+    with pytest.raises(InputError, match="time spread: expected a number above 0, found 0"):
+        FlowTimes(spread=0.0)
+
+
+def test_channels_are_weighed_by_their_deviation(cache):
+    task = flow_task(cache, weigh_channels=True)
+    weights = task.dataset.channel_weights()
+    assert weights.shape == (CHANNELS, 1, 1) and weights.mean() == pytest.approx(1.0)
+    shard = task.dataset.shards[0]
+    wider = torch.stack([shard[i].mean[0].std() for i in range(12)]).mean()
+    other = torch.stack([shard[i].mean[1].std() for i in range(12)]).mean()
+    assert weights[0, 0, 0] / weights[1, 0, 0] == pytest.approx(float(wider / other), rel=1e-4)
+    batch = task.dataset.collate(
+        [task.dataset.example(i, torch.Generator().manual_seed(i)) for i in range(2)]
+    )
+    # A network that answers zero errs by the velocity.
+    for parameter in task.network.parameters():
+        parameter.data.zero_()
+    errors = (batch["data"] - (1 - 1e-5) * batch["noise"]).square()
+    found = task.loss(batch)["loss"].detach()
+    torch.testing.assert_close(found, (weights * errors).mean())
+    assert task.settings["channels weighed"] is True
+
+
+def test_stretches_are_cut_around_placed_references(tmp_path):
+    cache = write_cache(tmp_path / "cache", items=6)
+    config = tiny(fusion="placed")
+    frames = 8
+    seconds = frames * config.frame_seconds
+    dataset = FlowDataset(
+        [cache], config, 3, Augmentation(0.0, 0.0, 0.0, 1.0), FlowTimes(), seconds
+    )
+    assert dataset.group_sizes() == [6, 6]
+    whole = dataset.example(2, torch.Generator().manual_seed(0))["batch"]
+    assert whole.data.shape[2] == FRAMES
+    for seed in range(20):
+        # The third item has references at frames 0 and 4, 4 frames each.
+        generator = torch.Generator().manual_seed(seed)
+        batch = dataset.example(8, generator)["batch"]
+        assert batch.data.shape[2] == batch.references.shape[3] == frames
+        # Placed, whatever the share of free references, and at least one is wholly inside.
+        assert (batch.references[batch.reference_mask][:, -1] == 1).all()
+        inside = batch.references[0, :, -2, :, 0].sum(dim=-1)
+        assert inside.max() == 4 and (batch.reference_mask[0] == (inside > 0)).all()
+        # The target is cut alike: it repeats its references.
+        k = int(inside.argmax())
+        where = batch.references[0, k, -2, :, 0].bool()
+        sound = batch.references[0, k, :-2][:, where]
+        assert (batch.data[0][:, where] - sound).abs().mean() < 0.2
+    item = dataset.shards[0][0]
+    assert item.references == []
+    starts = {stretch_start(item, frames, torch.Generator().manual_seed(s)) for s in range(60)}
+    assert min(starts) >= 0 and max(starts) <= FRAMES - frames and len(starts) > 5
+    with pytest.raises(InputError, match="stretch seconds: this model places references itself"):
+        FlowDataset([cache], tiny(), 3, Augmentation(), FlowTimes(), seconds)

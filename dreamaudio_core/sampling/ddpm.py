@@ -36,8 +36,10 @@ def ddpm_loss(
     data: Tensor,
     step: Tensor | None = None,
     noise: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
-    """Mean squared error of the predicted noise at uniform steps unless given.
+    """Mean squared error of the predicted noise at uniform steps unless given; `weight` of the
+    errors broadcasts to the data.
 
     The network receives step / 1000, so that one time embedding serves both objectives.
     """
@@ -46,7 +48,8 @@ def ddpm_loss(
     )
     noise = torch.randn_like(data) if noise is None else noise
     prediction = network(add_noise(data, noise, step), step.float() / TRAIN_STEPS)
-    return ((prediction.float() - noise.float()) ** 2).mean()
+    error = (prediction.float() - noise.float()) ** 2
+    return (error if weight is None else weight * error).mean()
 
 
 def ddim_steps(steps: int, start: float = 0.0) -> list[int]:

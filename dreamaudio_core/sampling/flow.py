@@ -46,14 +46,16 @@ def flow_loss(
     data: Tensor,
     time: Tensor | None = None,
     noise: Tensor | None = None,
+    weight: Tensor | None = None,
 ) -> Tensor:
     """Mean squared error between the predicted and the true velocity, at uniform times unless
-    given.
+    given; `weight` of the errors broadcasts to the data.
     """
     time = torch.rand(data.shape[0], device=data.device) if time is None else time
     noise = torch.randn_like(data) if noise is None else noise
     z, velocity = path(noise, data, time)
-    return ((network(z, time).float() - velocity.float()) ** 2).mean()
+    error = (network(z, time).float() - velocity.float()) ** 2
+    return (error if weight is None else weight * error).mean()
 
 
 def times(steps: int, shift: float = 1.0, start: float = 0.0) -> list[float]:

@@ -26,13 +26,28 @@ class RectifiedFlow:
     # Steps for samples during training.
     preview_steps = 16
 
-    def random_time(self, generator: torch.Generator, power: float = 1.0) -> Tensor:
-        """Training time in [0, 1]; `power` above 1 skews it towards the noise (paper: 1)."""
+    def random_time(
+        self, generator: torch.Generator, power: float = 1.0, spread: float | None = None
+    ) -> Tensor:
+        """Training time in [0, 1]: a uniform number to the `power`, which skews it towards the
+        noise above 1 (paper: 1); or logit-normal with this `spread` (Esser et al., 2024).
+        """
+        if spread is not None:
+            return torch.sigmoid(spread * torch.randn((), generator=generator))
         return torch.rand((), generator=generator) ** power
 
-    def loss(self, network: Network, data: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the velocity, for data and noise [B, C, T, F] and times [B]."""
-        return flow.flow_loss(network, data, time, noise)
+    def loss(
+        self,
+        network: Network,
+        data: Tensor,
+        time: Tensor,
+        noise: Tensor,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Mean squared error of the velocity, for data and noise [B, C, T, F] and times [B];
+        `weight` of the errors broadcasts to the data.
+        """
+        return flow.flow_loss(network, data, time, noise, weight)
 
     def sample(
         self,
@@ -63,13 +78,24 @@ class DDPM:
     can_steer = False
     preview_steps = 50
 
-    def random_time(self, generator: torch.Generator, power: float = 1.0) -> Tensor:
-        """Training step, 0 to 999; `power` has no meaning here."""
+    def random_time(
+        self, generator: torch.Generator, power: float = 1.0, spread: float | None = None
+    ) -> Tensor:
+        """Training step, 0 to 999; `power` and `spread` have no meaning here."""
         return torch.randint(ddpm.TRAIN_STEPS, (), generator=generator)
 
-    def loss(self, network: Network, data: Tensor, time: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the noise, for data and noise [B, C, T, F] and steps [B]."""
-        return ddpm.ddpm_loss(network, data, time, noise)
+    def loss(
+        self,
+        network: Network,
+        data: Tensor,
+        time: Tensor,
+        noise: Tensor,
+        weight: Tensor | None = None,
+    ) -> Tensor:
+        """Mean squared error of the noise, for data and noise [B, C, T, F] and steps [B]; `weight`
+        of the errors broadcasts to the data.
+        """
+        return ddpm.ddpm_loss(network, data, time, noise, weight)
 
     def sample(
         self,

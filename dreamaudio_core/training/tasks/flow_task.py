@@ -5,7 +5,6 @@ III-C).
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from ...config import ModelConfig, MRCConfig, to_dict
-from ...data.batches import Augmentation, Batch, join_batches, training_example
-from ...data.shards import LatentShard
-from ...errors import CheckpointError, InputError
-from ...networks.fusion import fusion_of
+from ...data.batches import Augmentation
+from ...errors import CheckpointError
 from ...networks.mrc import MRCUNet
 from ...networks.vae import AutoencoderKL
 from ...networks.vocoder import Vocoder
@@ -24,7 +21,7 @@ from ...sampling.objectives import objective_of
 from ...weights.checkpoint import load_state, load_weights, save_weights
 from ...weights.folder import find_config
 from ..arguments import chosen, load_preview_part, not_negative, positive, probability
-from ..dataset import Dataset
+from ..flow_dataset import FlowDataset, FlowTimes
 from ..logger import Logger
 from ..task import OptimizerStep, Task
 
@@ -33,146 +30,6 @@ SHOWN_ITEMS = 2
 SAMPLE_GUIDANCE = 2.0
 # Root mean square distance from the latent of silence above which a latent frame is sounding.
 SOUNDING = 0.5
-
-
-def shard_paths(data: list[Path]) -> list[Path]:
-    """Shard files of cache folders, or given one by one, in the order of the folders and of their
-    names.
-
-    Raises
-    ------
-    InputError
-        If a folder holds none.
-    """
-    paths: list[Path] = []
-    for entry in map(Path, data):
-        found = sorted(entry.glob("*.safetensors")) if entry.is_dir() else [entry]
-        if not found or not found[0].exists():
-            raise InputError(
-                f"{entry}: expected shards of cached latents (*.safetensors), found none; create "
-                "them with: dreamaudio data cache"
-            )
-        paths += found
-    return paths
-
-
-def with_count(entry: Path) -> tuple[Path, int | None]:
-    """A cache, and how many of its items count: `FOLDER:24000` stands for the first 24,000."""
-    name, colon, count = str(entry).rpartition(":")
-    if colon and count.isdigit() and not Path(entry).exists():
-        return Path(name), int(count)
-    return Path(entry), None
-
-
-class FlowDataset(Dataset):
-    """Items of cached shards with the paper's augmentations.
-
-    Parameters
-    ----------
-    data
-        Cache folders or shard files; `FOLDER:N` for the first N items of a folder.
-    config
-        The model; shards of another latent shape or text width are rejected.
-    slots
-        Most references of one item.
-    augmentation
-        Random changes of each example.
-    time_power
-        A flow time is u to this power, u uniform on [0, 1]: above 1, more of the steps lie near
-        the noise, where the prompt decides.
-
-    Raises
-    ------
-    InputError
-        If a shard does not fit the model.
-    """
-
-    def __init__(
-        self,
-        data: list[Path],
-        config: ModelConfig,
-        slots: int,
-        augmentation: Augmentation,
-        time_power: float = 1.0,
-    ):
-        if time_power <= 0.0:
-            raise InputError(f"time power: expected a number above 0, found {time_power}")
-        self.config, self.slots = config, slots
-        self.augmentation, self.time_power = augmentation, time_power
-        self.objective = objective_of(config.mrc.objective)
-        self.fusion = fusion_of(config.mrc)
-        self.shards: list[LatentShard] = []
-        channels, _, bands = config.latent_shape()
-        multiple = 2 ** (len(config.mrc.multipliers) - 1)
-        by_shape: dict[tuple[int, ...], list[tuple[int, int]]] = {}
-        for number, (path, shard, count) in enumerate(self._open(data)):
-            self.shards.append(shard)
-            c, frames, f = shard.shape
-            if (c, f) != (channels, bands) or frames % multiple:
-                raise InputError(
-                    f"{path}: its latents are [{c}, {frames}, {f}], the model expects [{channels}, "
-                    f"a multiple of {multiple}, {bands}]; cache the data with this model's VAE"
-                )
-            if shard.text_dim != config.mrc.text_dim:
-                raise InputError(
-                    f"{path}: its text features have size {shard.text_dim}, the model expects "
-                    f"{config.mrc.text_dim}; cache the data with this model's text encoder"
-                )
-            if self.fusion.uses_timeline and not shard.has_timeline:
-                raise InputError(
-                    f"{path}: was cached without timelines, which this model's references need; "
-                    "cache it again for this model"
-                )
-            by_shape.setdefault(shard.shape, []).extend((number, item) for item in range(count))
-        self._counts = [len(items) for items in by_shape.values()]
-        self._items = [key for items in by_shape.values() for key in items]
-
-    @staticmethod
-    def _open(data: list[Path]) -> Iterator[tuple[Path, LatentShard, int]]:
-        """File, shard, and how many of its items count."""
-        for folder, count in map(with_count, data):
-            found = 0
-            for path in shard_paths([folder]):
-                if found == count:
-                    break
-                shard = LatentShard(path)
-                taken = len(shard) if count is None else min(count - found, len(shard))
-                yield path, shard, taken
-                found += taken
-            if count is not None and found < count:
-                raise InputError(
-                    f"{folder}: expected {count} items in it, found {found}; cache more"
-                )
-
-    def group_sizes(self) -> list[int]:
-        """Items of each target length."""
-        return self._counts
-
-    def example(self, item: int, generator: torch.Generator) -> dict[str, Any]:
-        """Batch of one, its noise [C, T, F] and its time (a step from 0 to 999 for DDPM)."""
-        number, row = self._items[item]
-        shard = self.shards[number]
-        batch = training_example(
-            shard[row],
-            shard.silence,
-            shard.empty_text,
-            self.fusion,
-            self.slots,
-            self.augmentation,
-            generator,
-        )
-        noise = torch.randn(batch.data.shape[1:], generator=generator)
-        time = self.objective.random_time(generator, self.time_power)
-        return {"batch": batch, "noise": noise, "time": time}
-
-    def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Tensors of `Batch`, and `noise` [B, C, T, F] and `time` [B]."""
-        batch: Batch = join_batches([e["batch"] for e in examples])
-        joined = {"data": batch.data, **batch.conditions()}
-        return {
-            **joined,
-            **{name: torch.stack([e[name] for e in examples]) for name in ("noise", "time")},
-        }
 
 
 def spectral_envelope(data: Tensor, silence: Tensor) -> Tensor:
@@ -190,15 +47,22 @@ def spectral_envelope(data: Tensor, silence: Tensor) -> Tensor:
 class FlowLoss(nn.Module):
     """Loss of the network's objective, and of the spectral envelope where the network estimates
     it.
+
+    Parameters
+    ----------
+    weight
+        Of the errors, broadcast to [B, C, T, F]; all alike by default (paper).
     """
 
     network: MRCUNet
     silence: Tensor
+    weight: Tensor | None
 
-    def __init__(self, network: MRCUNet, silence: Tensor):
+    def __init__(self, network: MRCUNet, silence: Tensor, weight: Tensor | None = None):
         super().__init__()
         self.network, self.objective = network, objective_of(network.config.objective)
         self.register_buffer("silence", silence, persistent=False)
+        self.register_buffer("weight", weight, persistent=False)
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Mean squared errors: `loss` is their sum, `envelope` that of the spectral envelope."""
@@ -208,7 +72,9 @@ class FlowLoss(nn.Module):
         def predict(z: Tensor, time: Tensor) -> Tensor:
             return self.network(z, time, **conditions)
 
-        loss = self.objective.loss(predict, batch["data"], batch["time"], batch["noise"])
+        loss = self.objective.loss(
+            predict, batch["data"], batch["time"], batch["noise"], self.weight
+        )
         estimate = self.network.envelope(batch["prompt"], batch["prompt_mask"])
         if estimate is None:
             return {"loss": loss}
@@ -238,8 +104,14 @@ class FlowTask(Task):
         For sounds and spectrograms in the log.
     lr, clip, weight_decay
         Learning rate (paper: 5e-5), largest gradient norm and weight decay.
-    time_power
-        Skew of the flow times, see `FlowDataset` (paper: 1).
+    times
+        How flow times are drawn (paper: evenly).
+    weigh_channels
+        Weigh the errors of a latent channel by its deviation: the first channels of a VAE whose
+        first layer is a fitted transform carry the level of a patch, which is heard most.
+    stretch_seconds
+        Every item is seen twice an epoch: whole, and as a stretch of this length around a placed
+        reference, see `flow_dataset.Stretches`.
 
     Notes
     -----
@@ -266,16 +138,19 @@ class FlowTask(Task):
         lr: float = 5e-5,
         clip: float = 1.0,
         weight_decay: float = 0.01,
-        time_power: float = 1.0,
+        times: FlowTimes = FlowTimes(),
+        weigh_channels: bool = False,
+        stretch_seconds: float | None = None,
     ):
         self.config = config
         self.network = self._network(config.mrc, initial)
         slots = self.network.config.max_references
-        self.dataset = FlowDataset(data, config, slots, augmentation, time_power)
+        self.dataset = FlowDataset(data, config, slots, augmentation, times, stretch_seconds)
         plain = Augmentation(0.0, 0.0, 0.0, 0.0)
         self.held_out = FlowDataset(validation or data, config, slots, plain)
         self.vae, self.vocoder = vae, vocoder
-        self.loss = FlowLoss(self.network, self.dataset.shards[0].silence.float())
+        weight = self.dataset.channel_weights() if weigh_channels else None
+        self.loss = FlowLoss(self.network, self.dataset.shards[0].silence.float(), weight)
         self.optimizer_steps = [
             OptimizerStep("flow", self.loss, lr, clip=clip, weight_decay=weight_decay)
         ]
@@ -287,7 +162,10 @@ class FlowTask(Task):
             "clip": clip,
             "weight decay": weight_decay,
             "augmentation": to_dict(augmentation),
-            **({"time power": time_power} if time_power != 1.0 else {}),
+            **({"time power": times.power} if times.power != 1.0 else {}),
+            **({"time spread": times.spread} if times.spread is not None else {}),
+            **({"channels weighed": True} if weigh_channels else {}),
+            **({"stretch seconds": stretch_seconds} if stretch_seconds is not None else {}),
         }
 
     def _network(self, config: MRCConfig, initial: dict[str, Tensor] | None) -> MRCUNet:
@@ -306,6 +184,13 @@ class FlowTask(Task):
             type=probability,
             default=0.5,
             help="share of items whose references are not placed (default 0.5)",
+        )
+        parser.add_argument(
+            "--stretch-seconds",
+            type=positive,
+            metavar="N",
+            help="also train on stretches of this length around placed references, as often as on "
+            "whole items",
         )
 
     @staticmethod
@@ -349,6 +234,18 @@ class FlowTask(Task):
             "(default 1)",
         )
         parser.add_argument(
+            "--time-spread",
+            type=positive,
+            metavar="S",
+            help="flow times are logit-normal with this standard deviation: most lie in the middle "
+            "(1 is usual; default: as --time-power says)",
+        )
+        parser.add_argument(
+            "--weigh-channels",
+            action="store_true",
+            help="weigh the errors of a latent channel by its deviation",
+        )
+        parser.add_argument(
             "--weight-decay", type=not_negative, default=0.01, help="of AdamW (default 0.01)"
         )
 
@@ -357,6 +254,7 @@ class FlowTask(Task):
         """The task that the command line describes."""
         config, folder = find_config(args.model)
         options = cls._cache_options(args, folder, args.free)
+        options["stretch_seconds"] = args.stretch_seconds
         return cls(config, args.data, initial=cls._initial(args, config), **options)
 
     @staticmethod
@@ -376,7 +274,8 @@ class FlowTask(Task):
             "validation": args.validation,
             "vae": load_preview_part("vae", args.vae, folder),
             "vocoder": load_preview_part("vocoder", args.vocoder, folder),
-            **chosen(args, "lr", "clip", "weight_decay", "time_power"),
+            "times": FlowTimes(args.time_power, args.time_spread),
+            **chosen(args, "lr", "clip", "weight_decay", "weigh_channels"),
         }
 
     def to(self, device: torch.device) -> None:
