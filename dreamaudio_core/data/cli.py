@@ -319,6 +319,7 @@ def _prepare_cache(args: argparse.Namespace) -> tuple[Any, Any]:
     """Items by index, and their encoder."""
     from dataclasses import replace
 
+    from ..device import resolve_device
     from ..networks.fusion import fusion_of
     from ..networks.text_encoder import load_text_encoder
     from ..weights.load import load_part
@@ -341,7 +342,7 @@ def _prepare_cache(args: argparse.Namespace) -> tuple[Any, Any]:
     def item(index: int) -> Any:
         return datasets[index // args.shard_items % len(datasets)][index]
 
-    return item, LatentEncoder(config, vae, text_encoder, args.device, timeline)
+    return item, LatentEncoder(config, vae, text_encoder, resolve_device(args.device), timeline)
 
 
 def _cache(args: argparse.Namespace) -> int:
