@@ -29,6 +29,7 @@ from dreamaudio_core.training.loop import TrainingLoop, train
 from dreamaudio_core.training.options import TrainOptions
 from dreamaudio_core.training.run_state import saved_checkpoints
 from dreamaudio_core.training.sampler import EpochBatches
+from dreamaudio_core.training.speed import prepare_module, uses_bf16, worker_count
 from dreamaudio_core.training.tasks.alignment_task import AlignmentTask
 from dreamaudio_core.training.tasks.flow_task import FlowTask, spectral_envelope
 from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors
@@ -693,3 +694,39 @@ def test_stretches_are_cut_around_placed_references(tmp_path):
     assert min(starts) >= 0 and max(starts) <= FRAMES - frames and len(starts) > 5
     with pytest.raises(InputError, match="stretch seconds: this model places references itself"):
         FlowDataset([cache], tiny(), 3, Augmentation(), FlowTimes(), seconds)
+
+
+@pytest.mark.parametrize("switch", ["channels_last", "compile"])
+def test_switches_for_speed_change_nothing_but_rounding(tmp_path, cache, monkeypatch, switch):
+    original = torch.nn.Module.compile
+    # Tracing and replaying, without minutes of a C++ compiler.
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda m: original(m, backend="aot_eager"))
+    plain, _ = losses(flow_task(cache), options(tmp_path / "plain", steps=3))
+    task = flow_task(cache)
+    fast, _ = losses(task, options(tmp_path / "fast", steps=3, **{switch: True}))
+    assert fast == pytest.approx(plain, rel=1e-3)
+    if switch == "channels_last":
+        weight = task.network.noise_encoder.stem.weight
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+    else:
+        batch = task.dataset.collate([task.dataset.example(0, torch.Generator())])
+        tokens = tiny().text.max_tokens
+        assert batch["prompt"].shape[1] == tokens and batch["captions"].shape[1:3] == (3, tokens)
+
+
+def test_only_the_flow_can_be_compiled(tmp_path):
+    with pytest.raises(InputError, match="compile: only the flow's training"):
+        prepare_module(torch.nn.Linear(2, 2), options(tmp_path, steps=1, compile=True), False)
+
+
+def test_precision_and_workers_follow_the_device(tmp_path, monkeypatch):
+    auto, asked = (
+        options(tmp_path, precision="auto"),
+        options(tmp_path, precision="bf16", workers=2),
+    )
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    assert not uses_bf16(auto, cpu) and uses_bf16(asked, cpu)
+    assert (worker_count(auto, cpu), worker_count(auto, gpu), worker_count(asked, gpu)) == (0, 4, 2)
+    for able in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: able)
+        assert uses_bf16(auto, gpu) == able

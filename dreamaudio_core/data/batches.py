@@ -145,12 +145,12 @@ def training_example(
     )
 
 
-def join_batches(batches: list[Batch]) -> Batch:
+def join_batches(batches: list[Batch], slots: int = 0, tokens: int = 0) -> Batch:
     """One batch of several whose targets have the same shape; slots and tokens are padded with
-    masked zeros.
+    masked zeros, to `slots` and `tokens` at least.
     """
-    slots = max(b.references.shape[1] for b in batches)
-    longest = max(max(b.prompt.shape[1], b.captions.shape[2]) for b in batches)
+    slots = max(slots, *(b.references.shape[1] for b in batches))
+    longest = max(tokens, *(max(b.prompt.shape[1], b.captions.shape[2]) for b in batches))
 
     def grow(x: Tensor, *sizes: int) -> Tensor:
         out = x.new_zeros(x.shape[0], *sizes, *x.shape[1 + len(sizes) :])

@@ -53,7 +53,6 @@ def _add_common(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
         ("accumulation", int, "micro-steps per step"),
         ("ema", float, "decay of the averaged weights"),
         ("seed", int, "random seed (data order and all sampling)"),
-        ("workers", int, "data-loading processes"),
         ("save-every", int, "steps between checkpoints"),
         ("keep", int, "checkpoints to keep"),
         ("log-every", int, "steps between points of the curves"),
@@ -69,7 +68,23 @@ def _add_common(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
         default=default["schedule"],
         help=f"learning rate after warm-up (default {default['schedule']})",
     )
-    parser.add_argument("--precision", choices=("no", "bf16"), default="no")
+    parser.add_argument(
+        "--workers", type=int, help="data-loading processes (default: 4 on a GPU, none on a CPU)"
+    )
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "no", "bf16"),
+        default="auto",
+        help="auto: bf16 on a GPU that computes with it, else float32 (default auto)",
+    )
+    parser.add_argument(
+        "--channels-last",
+        action="store_true",
+        help="lay out the weights of convolutions channels last",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the step (torch.compile); only the flow's"
+    )
     parser.add_argument(
         "--device", choices=("cpu",), help="keep off accelerators (default: what accelerate finds)"
     )

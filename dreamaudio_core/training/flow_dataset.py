@@ -108,6 +108,8 @@ class FlowDataset(Dataset):
     ):
         self.config, self.slots = config, slots
         self.augmentation, self.times = augmentation, times
+        # Whether slots and tokens are padded to the most that an item can have.
+        self.fixed_lengths = False
         self.objective = objective_of(config.mrc.objective)
         self.fusion = fusion_of(config.mrc)
         self.shards: list[LatentShard] = []
@@ -207,7 +209,8 @@ class FlowDataset(Dataset):
 
     def collate(self, examples: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Tensors of `Batch`, and `noise` [B, C, T, F] and `time` [B]."""
-        batch: Batch = join_batches([e["batch"] for e in examples])
+        least = (self.slots, self.config.text.max_tokens) if self.fixed_lengths else (0, 0)
+        batch: Batch = join_batches([e["batch"] for e in examples], *least)
         joined = {"data": batch.data, **batch.conditions()}
         return {
             **joined,

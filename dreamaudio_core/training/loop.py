@@ -33,6 +33,7 @@ from .run_state import (
     write_checkpoint,
 )
 from .sampler import EpochBatches, ProcessBatchSampler, SeededExamples
+from .speed import adamw, allow_tf32, prepare_module, uses_bf16, worker_count
 from .task import OptimizerStep, Task
 
 log = logging.getLogger(__name__)
@@ -165,14 +166,19 @@ class TrainingLoop:
         }
         # Through JSON, so that they compare equal to what a checkpoint brings back.
         self.settings = json.loads(json.dumps(settings))
-        task.to(self.accelerator.device)
+        device = self.accelerator.device
+        allow_tf32(device)
+        self.bf16 = uses_bf16(options, device)
+        task.to(device)
+        if options.compile:
+            task.fix_shapes()
+        for part in task.optimizer_steps:
+            prepare_module(part.loss, options, task.may_compile)
         self.optimizers = {
-            part.name: torch.optim.AdamW(
-                part.trained, part.lr, betas=part.betas, weight_decay=part.weight_decay
-            )
+            part.name: adamw(part.trained, part.lr, part.betas, part.weight_decay)
             for part in task.optimizer_steps
         }
-        self.ema = averaged_copy(task.network.to(self.accelerator.device), options.ema)
+        self.ema = averaged_copy(task.network.to(device), options.ema)
         self.step = 0
         self.skipped, self.skipped_in_a_row = 0, 0
         self._resume()
@@ -351,6 +357,7 @@ class TrainingLoop:
 
     def _loader(self) -> Iterator[dict[str, Tensor]]:
         options, accelerator = self.options, self.accelerator
+        workers = worker_count(options, accelerator.device)
         sampler = ProcessBatchSampler(
             self.batches,
             self.step,
@@ -364,9 +371,10 @@ class TrainingLoop:
                 SeededExamples(self.task.dataset, options.seed),
                 batch_sampler=sampler,
                 collate_fn=self.task.dataset.collate,
-                num_workers=options.workers,
+                num_workers=workers,
                 pin_memory=accelerator.device.type == "cuda",
-                worker_init_fn=_ignore_interrupts if options.workers else None,
+                worker_init_fn=_ignore_interrupts if workers else None,
+                prefetch_factor=4 if workers else None,
             )
         )
 
@@ -394,9 +402,7 @@ class TrainingLoop:
         """
         accelerator, options = self.accelerator, self.options
         model, optimizer = self.models[part.name], self.optimizers[part.name]
-        autocast = torch.autocast(
-            accelerator.device.type, torch.bfloat16, enabled=options.precision == "bf16"
-        )
+        autocast = torch.autocast(accelerator.device.type, torch.bfloat16, enabled=self.bf16)
         model.train()
         optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(batches, 1):

@@ -39,11 +39,15 @@ class TrainOptions:
     ema
         Decay of the averaged weights.
     precision
-        `"no"` (float32) or `"bf16"`.
+        `"no"` (float32), `"bf16"`, or `"auto"`: bfloat16 on a GPU that computes with it.
+    channels_last
+        Lay out the weights of convolutions channels last.
+    compile
+        Compile the step (`torch.compile`); only the flow's.
     seed
         Random seed of the order of items and of all sampling.
     workers
-        Data-loading processes of each training process.
+        Data-loading processes of each training process; by default 4 on an accelerator.
     save_every, keep
         Steps between checkpoints, and how many of the newest are kept.
     log_every, validate_every
@@ -66,9 +70,11 @@ class TrainOptions:
     warmup: int = 10_000
     schedule: str = "constant"
     ema: float = 0.9999
-    precision: str = "no"
+    precision: str = "auto"
+    channels_last: bool = False
+    compile: bool = False
     seed: int = 0
-    workers: int = 0
+    workers: int | None = None
     save_every: int = 1000
     keep: int = 3
     log_every: int = 50
@@ -86,7 +92,7 @@ class TrainOptions:
             ("seed", 0),
         ):
             value = getattr(self, name)
-            if value < least:
+            if value is not None and value < least:
                 raise InputError(
                     f"{name.replace('_', '-')}: expected {least} or more, found {value}"
                 )
@@ -94,7 +100,10 @@ class TrainOptions:
             raise InputError(
                 f"ema: expected a decay from 0 up to but not including 1, found {self.ema}"
             )
-        for name, choices in (("precision", ("no", "bf16")), ("schedule", ("constant", "cosine"))):
+        for name, choices in (
+            ("precision", ("auto", "no", "bf16")),
+            ("schedule", ("constant", "cosine")),
+        ):
             if getattr(self, name) not in choices:
                 raise InputError(
                     f"{name}: expected {' or '.join(choices)}, found {getattr(self, name)!r}"

@@ -69,6 +69,8 @@ class Task:
         Plain values that must be the same when a run is continued.
     may_leave_unused
         Whether a batch can leave trained parameters without a gradient.
+    may_compile
+        Whether `torch.compile` can take the losses.
     """
 
     summary: ClassVar[str]
@@ -80,6 +82,7 @@ class Task:
     optimizer_steps: list[OptimizerStep]
     settings: dict[str, Any]
     may_leave_unused = False
+    may_compile = False
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:
@@ -96,6 +99,11 @@ class Task:
 
     def start_step(self, step: int) -> None:
         """Called before each step."""
+
+    def fix_shapes(self) -> None:
+        """Give all batches of one target length the same shapes, so that a compiled step is
+        compiled once for each.
+        """
 
     def to(self, device: torch.device) -> None:
         """Move what is not registered in a loss."""

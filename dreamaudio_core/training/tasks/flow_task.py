@@ -121,6 +121,7 @@ class FlowTask(Task):
 
     summary = "the MRC UNet, in every preset and variant"
     name = "flow"
+    may_compile = True
     network: MRCUNet
     dataset: FlowDataset
     loss: FlowLoss
@@ -277,6 +278,10 @@ class FlowTask(Task):
             "times": FlowTimes(args.time_power, args.time_spread),
             **chosen(args, "lr", "clip", "weight_decay", "weigh_channels"),
         }
+
+    def fix_shapes(self) -> None:
+        """Pad slots and tokens to the most that an item can have."""
+        self.dataset.fixed_lengths = True
 
     def to(self, device: torch.device) -> None:
         """Move the parts that only the logged samples need."""
