@@ -72,6 +72,17 @@ def test_attention_is_that_of_pytorch(length):
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", [(2, 6, 128, 8), (1, 6, 4, 2)], ids=["large", "small"])
+def test_a_convolution_after_doubling_is_that_of_the_doubled_map(shape, bias):
+    torch.manual_seed(0)
+    layer, x = nn.Conv2d(shape[1], 5, 3, padding=1, bias=bias), torch.randn(shape)
+    expected = layer(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+    found = operations.upsample(operations.channels_last(x), layer)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
+
+
+@torch.inference_mode()
 @pytest.mark.parametrize("architecture", ["mrc", "unet", "shared", "placed"])
 def test_a_network_is_the_same_with_either_layers(architecture):
     if architecture == "placed":

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .operations import attention
+from .operations import add, attention, silu, upsample
 
 # Unscaled, the embeddings of time 0 and time 1 are almost alike (cosine 0.97; scaled 0.16).
 TIME_SCALE = 1000.0
@@ -144,10 +144,10 @@ class ResBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = h + self.embedding(F.silu(embedding))[:, :, None, None]
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (x if self.skip is None else self.skip(x))
+        h = self.conv1(silu(self.norm1(x)))
+        h = add(h, self.embedding(F.silu(embedding))[:, :, None, None])
+        h = self.conv2(silu(self.norm2(h)))
+        return add(h, x if self.skip is None else self.skip(x))
 
 
 class Attention(nn.Module):
@@ -186,7 +186,8 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.expand(x).chunk(2, dim=-1)
-        return self.project(value * F.gelu(gate))
+        gate = F.gelu(gate)
+        return self.project(value * gate if torch.is_grad_enabled() else gate.mul_(value))
 
 
 class Transformer(nn.Module):
@@ -222,9 +223,9 @@ class Transformer(nn.Module):
         frames = x.shape[2]
         h = rearrange(self.proj_in(self.norm(x)), "b c t f -> b (t f) c")
         h = h + self.attention1(self.norm1(h))
-        h = h + self.attention2(self.norm2(h), context)
-        h = h + self.feed_forward(self.norm3(h))
-        return x + self.proj_out(rearrange(h, "b (t f) c -> b c t f", t=frames))
+        h = add(h, self.attention2(self.norm2(h), context))
+        h = add(h, self.feed_forward(self.norm3(h)))
+        return add(self.proj_out(rearrange(h, "b (t f) c -> b c t f", t=frames)), x)
 
 
 class AttentionSite(nn.Module):
@@ -284,4 +285,4 @@ class Upsample(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, dtype=dtype, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return upsample(x, self.conv)

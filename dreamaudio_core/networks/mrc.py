@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Callable, Sequence, cast
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -31,7 +30,7 @@ from .layers import (
     mean_token,
     zero_init,
 )
-from .operations import channels_last
+from .operations import channels_last, silu
 
 SiteContexts = list[list[KeysValues]]
 # (tokens [B, L, D], mask [B, L]) of each text.
@@ -233,7 +232,7 @@ class Decoder(nn.Module):
             level, last = divmod(i + 1, self.per_level)
             if last == 0 and level <= len(self.upsamples):
                 x = self.upsamples[level - 1](x)
-        return self.out(F.silu(self.norm(x)))
+        return self.out(silu(self.norm(x)))
 
 
 def _site(

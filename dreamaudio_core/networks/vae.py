@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import VAEConfig
-from .operations import attention, channels_last
+from .operations import add, attention, channels_last, silu, upsample
 from .patches import PatchDecoder, PatchEncoder
 
 MIN_LOGVAR = -30.0
@@ -55,9 +55,9 @@ class ResnetBlock(nn.Module):
             self.nin_shortcut = operations.Conv2d(in_channels, out_channels, 1, **kw)
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
+        h = self.conv1(silu(self.norm1(x)))
+        h = self.conv2(silu(self.norm2(h)))
+        return add(h, x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
 class AttentionBlock(nn.Module):
@@ -100,7 +100,7 @@ class Upsample(nn.Module):
         self.conv = operations.Conv2d(channels, channels, 3, padding=1, dtype=dtype, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return upsample(x, self.conv)
 
 
 class Middle(nn.Module):
@@ -173,7 +173,7 @@ class Encoder(nn.Module):
         x = self.conv_in(channels_last(x))
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(silu(self.norm_out(self.mid(x))))
 
 
 class Decoder(nn.Module):
@@ -203,7 +203,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(channels_last(z)))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(silu(self.norm_out(x)))
 
 
 class AutoencoderKL(nn.Module):
