@@ -128,7 +128,7 @@ def convolve(
     return F.conv2d(x, weight, bias, stride, padding)
 
 
-def upsample(x: Tensor, layer: nn.Module) -> Tensor:
+def upsample(x: Tensor, layer: nn.Conv2d) -> Tensor:
     """Nearest-neighbour doubling of [B, C, T, F] on both axes, and the 3x3 convolution `layer` of
     it.
 
