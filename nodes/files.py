@@ -2,15 +2,18 @@
 
 import hashlib
 import logging
+import math
 import os
 import shutil
 from pathlib import Path
 
 import folder_paths
 
-from ..dreamaudio_core.audio.decode import SUFFIXES
+from ..dreamaudio_core.audio.decode import SUFFIXES, open_sound
 from ..dreamaudio_core.errors import CheckpointError, InputError
 from ..dreamaudio_core.json_text import parse_json
+from ..dreamaudio_core.retrieval.caption_sources import caption_of_file
+from ..dreamaudio_core.scene.starter import starter_sounds
 from ..dreamaudio_core.weights.folder import MODELS
 
 log = logging.getLogger(__name__)
@@ -168,6 +171,17 @@ def input_file(name: str, what: str) -> Path:
             f"{what}: {name!r} is not in {folder}; choose a file of the list or upload it again"
         )
     return path
+
+
+def caption_of(name: str) -> str:
+    """Caption of an input file by a file beside it, its tags or its name; empty where they say
+    nothing.
+    """
+    path = examples().get(name) or input_file(name, "audio")
+    if path == FOOTSTEP:
+        return next(sound.caption for sound in starter_sounds() if sound.path == path)
+    with open_sound(path, what="audio", max_seconds=math.inf) as sound:
+        return caption_of_file(path, sound.tags)
 
 
 def digest(path: Path) -> str:

@@ -10,6 +10,7 @@ from .audio import one_sound
 from .types import CATEGORY, References, aliases
 
 TRIM = ("silence", "keep tail", "off")
+MAX_PART = 3600.0
 
 
 def _describing_inputs() -> list:
@@ -74,23 +75,49 @@ def _describing_inputs() -> list:
             "around it; keep tail: from where it begins to the end of the file; off: the whole "
             "file.",
         ),
+        io.Float.Input(
+            "begin",
+            default=0.0,
+            min=0.0,
+            max=MAX_PART,
+            step=0.01,
+            tooltip="Second of the file from which it is used, in place of trim. With 0 and an end "
+            "of 0 trim decides.",
+        ),
+        io.Float.Input(
+            "end",
+            default=0.0,
+            min=0.0,
+            max=MAX_PART,
+            step=0.01,
+            tooltip="Second of the file up to which it is used, in place of trim. 0: its end.",
+        ),
     ]
 
 
-def trim_options(trim: str) -> dict:
-    """Keywords of `prepare_reference` for a choice of `TRIM`."""
+def part_options(trim: str, begin: float, end: float) -> dict:
+    """Keywords of `prepare_reference` for a choice of `TRIM` and a part set by hand."""
     if trim not in TRIM:
         raise InputError(f"trim: expected one of {', '.join(TRIM)}, found {trim!r}")
-    return {"trim_silence": trim != "off", "keep_tail": trim == "keep tail"}
+    part = (begin, end or None) if begin or end else None
+    return {"trim_silence": trim != "off", "keep_tail": trim == "keep tail", "part": part}
 
 
-def _options(gain: float, pan: float, fade_in: float, fade_out: float, trim: str) -> dict:
+def _options(
+    gain: float,
+    pan: float,
+    fade_in: float,
+    fade_out: float,
+    trim: str,
+    begin: float = 0.0,
+    end: float = 0.0,
+) -> dict:
     return {
         "gain": gain,
         "pan": pan,
         "fade_in": fade_in,
         "fade_out": fade_out,
-        **trim_options(trim),
+        **part_options(trim, begin, end),
     }
 
 

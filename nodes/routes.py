@@ -1,5 +1,5 @@
-"""What the timeline in the browser asks the server for: the peaks of a sound, and the arranger's
-reading of a prompt without sampling.
+"""What our widgets in the browser ask the server for: the peaks and the caption of a sound, and the
+arranger's reading of a prompt without sampling.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -19,7 +20,7 @@ from ..dreamaudio_core.scene.pinned import keep_pinned
 from ..dreamaudio_core.scene.reference import Reference, load_reference
 from ..dreamaudio_core.scene.timeline import Arrangement, parse_starts
 from . import files
-from .references import TRIM, trim_options
+from .references import TRIM, part_options
 
 PEAKS = 600
 MAX_TEXT = 10_000
@@ -37,6 +38,7 @@ def register() -> None:
     if server is None:
         return
     server.routes.get("/dreamaudio/peaks")(_get_peaks)
+    server.routes.get("/dreamaudio/caption")(_get_caption)
     server.routes.post("/dreamaudio/arrange")(_post_arrange)
 
 
@@ -51,20 +53,36 @@ def peaks_of(waveform: torch.Tensor, count: int = PEAKS) -> list[int]:
 
 
 @functools.lru_cache(maxsize=64)
-def _sound(name: str, trim: str, stamp: str) -> Reference:
+def _sound(name: str, trim: str, begin: float, end: float, stamp: str) -> Reference:
     """A prepared reference without caption, kept until its file changes."""
     path = files.input_file(name, "audio")
-    return load_reference(path, "", label="audio", **trim_options(trim or TRIM[0]))
+    return load_reference(path, "", label="audio", **part_options(trim or TRIM[0], begin, end))
 
 
-def _loaded(name: str, trim: str) -> Reference:
+def _loaded(values: Mapping) -> Reference:
+    name, trim = str(values.get("audio", "")), str(values.get("trim", ""))
+    begin, end = (_second(values, field) for field in ("begin", "end"))
     with _LOCK:
-        return _sound(name, trim, files.stamp(files.input_file(name, "audio")))
+        stamp = files.stamp(files.input_file(name, "audio"))
+        return _sound(name, trim, begin, end, stamp)
 
 
-def describe_sound(name: str, trim: str = "") -> dict:
-    """What the browser draws of a file."""
-    return outline(_loaded(name, trim))
+def _second(values: Mapping, field: str) -> float:
+    try:
+        return float(values.get(field) or 0.0)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{field}: expected seconds, found {values.get(field)!r:.60}") from error
+
+
+def describe_sound(values: Mapping) -> dict:
+    """What the browser draws of a file: `audio`, and optionally `trim`, `begin` and `end`."""
+    return outline(_loaded(values))
+
+
+def suggest_caption(values: Mapping) -> dict:
+    """Caption of a file by its tags or its name, empty where they say nothing."""
+    name = str(values.get("audio", ""))
+    return {"caption": files.caption_of(name)}
 
 
 def outline(reference: Reference) -> dict:
@@ -94,8 +112,8 @@ def read_prompt(values: dict) -> tuple[Arrangement, tuple[Reference, ...]]:
     ----------
     values
         `model_name`, `prompt`, `seconds`, `missing`, `references` (a list of objects with `audio`,
-        `caption`, and optionally `strength`, `start` and `trim`), and optionally `timeline`: the
-        JSON of an arrangement whose pinned placements stay.
+        `caption`, and optionally `strength`, `start`, `trim`, `begin` and `end`), and optionally
+        `timeline`: the JSON of an arrangement whose pinned placements stay.
 
     Raises
     ------
@@ -145,7 +163,7 @@ def _given(entry: dict, k: int) -> Reference:
         caption, sound = str(entry.get("caption", "")), str(entry.get("audio", ""))
     except (TypeError, ValueError) as error:
         raise InputError(f"reference {k}: {error}") from error
-    reference = _loaded(sound, str(entry.get("trim", "")))
+    reference = _loaded(entry)
     return replace(reference, caption=caption, strength=strength, name=sound).at(starts)
 
 
@@ -162,7 +180,11 @@ async def _answer(work, *values) -> web.Response:
 
 async def _get_peaks(request: web.Request) -> web.Response:
     query = request.rel_url.query
-    return await _answer(describe_sound, query.get("audio", ""), query.get("trim", ""))
+    return await _answer(describe_sound, query)
+
+
+async def _get_caption(request: web.Request) -> web.Response:
+    return await _answer(suggest_caption, request.rel_url.query)
 
 
 async def _post_arrange(request: web.Request) -> web.Response:

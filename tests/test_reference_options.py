@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dreamaudio_core.errors import InputError
+from dreamaudio_core.errors import AudioError, InputError
 from dreamaudio_core.rendering.events import render_events
 from dreamaudio_core.scene.reference import prepare_reference
 from dreamaudio_core.scene.timeline import Placement
@@ -53,3 +53,24 @@ def test_a_kept_tail_ends_with_the_recording():
 def test_values_out_of_range_are_named(field, value):
     with pytest.raises(InputError, match=f"reference: {field} is"):
         prepare_reference(NOISE, RATE, "noise", **{field: value})
+
+
+def test_a_part_is_used_as_it_is():
+    sound = torch.cat((torch.zeros(RATE), NOISE, torch.zeros(RATE)))
+    part = prepare_reference(sound, RATE, "noise", part=(0.9, 1.2)).source
+    assert (part.begin, part.end, part.total) == (0.9, 1.2, 2.5)
+    assert part.waveform.shape[-1] == round(0.3 * RATE)
+    assert prepare_reference(sound, RATE, "noise", part=(1.0, None)).source.end == 2.5
+
+
+@pytest.mark.parametrize("part", [(-1.0, 1.0), (1.2, 1.2), (2.5, None), (1.0, 0.5)])
+def test_a_part_that_is_none_is_named(part):
+    sound = torch.cat((torch.zeros(RATE), NOISE, torch.zeros(RATE)))
+    with pytest.raises(InputError, match="no part of its 2.50 s"):
+        prepare_reference(sound, RATE, "noise", part=part)
+
+
+def test_a_silent_part_is_refused():
+    sound = torch.cat((torch.zeros(RATE), NOISE - NOISE.mean(), torch.zeros(RATE)))
+    with pytest.raises(AudioError, match="silent from 0.10 to 0.20 s"):
+        prepare_reference(sound, RATE, "noise", part=(0.1, 0.2))

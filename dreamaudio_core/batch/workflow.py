@@ -23,7 +23,14 @@ LOAD = "DreamAudioLoadReference"
 _PLACEHOLDER = re.compile(r"\{\{ *([a-z_]+[0-9]*) *\}\}")
 _SLOT = "references."
 # Inputs of Load Reference that scenes do not set, where the workflow has no such node.
-_DEFAULTS = {"pan": 0.0, "fade_in": 0.0, "fade_out": 0.0, "trim": "silence"}
+_DEFAULTS = {
+    "pan": 0.0,
+    "fade_in": 0.0,
+    "fade_out": 0.0,
+    "trim": "silence",
+    "begin": 0.0,
+    "end": 0.0,
+}
 
 
 def read_workflow(path: Path) -> Graph:

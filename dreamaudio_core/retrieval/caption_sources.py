@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 FOLDER_CAPTIONS = "captions.json"
 _MAX_LENGTH = 1000
-# Tags that programs write by themselves.
+# Tags that programs write by themselves, among them workflows as JSON.
 _ENCODERS = re.compile(
+    r"^[{\[<]|"
     r"https?://|www\.|@|^(?:processed by sox|lame|lavf|encoded|created with|id3|xiph|untitled|"
     r"unknown|track ?\d*$)",
     re.I,
@@ -88,20 +89,21 @@ class CaptionReader:
         """
         if file.caption:
             return Caption(_tidy(file.caption), "list")
-        if text := self._sidecar(file):
+        if text := self.from_sidecars(file.path, file.sidecars):
             return Caption(text, "sidecar")
         if text := caption_from_tags(tags):
             return Caption(text, "tags")
         text = caption_from_name(file.path)
         return Caption(text, "name") if text else None
 
-    def _sidecar(self, sound: FoundFile) -> str | None:
-        for file in sound.sidecars:
+    def from_sidecars(self, sound: Path, files: Sequence[Path]) -> str | None:
+        """The first caption of a sound in the files beside it."""
+        for file in files:
             if file.name == FOLDER_CAPTIONS:
                 if file not in self._folders:
                     self._folders[file] = _folder_captions(file)
                 captions = self._folders[file]
-                text = captions.get(sound.path.name) or captions.get(sound.path.stem)
+                text = captions.get(sound.name) or captions.get(sound.stem)
             elif file.suffix == ".json":
                 text = _json_caption(file)
             else:
@@ -109,6 +111,29 @@ class CaptionReader:
             if text and (text := _tidy(text)):
                 return text
         return None
+
+
+def caption_of_file(path: Path, tags: Sequence[str] = ()) -> str:
+    """Caption of one file by a file beside it, its tags or its own name; empty if none says
+    anything.
+
+    Parameters
+    ----------
+    path : Path
+        The sound.
+    tags : sequence of str
+        Its title and comment.
+
+    Raises
+    ------
+    InputError
+        If a file beside it cannot be read.
+    """
+    beside = tuple(sidecars(path, {entry.name for entry in path.parent.iterdir()}))
+    if text := CaptionReader().from_sidecars(path, beside):
+        return text
+    # Not by its folder, which is one for all sounds here.
+    return caption_from_tags(tags) or caption_from_name(Path(path.name)) or ""
 
 
 def caption_from_tags(tags: Sequence[str]) -> str | None:

@@ -24,6 +24,8 @@ MAX_STRENGTH = 10.0
 GAIN_RANGE = (-60.0, 24.0)
 MAX_FADE = 60.0
 MIN_SCENE_SECONDS = 0.3
+# The shortest part of a recording that can be chosen.
+MIN_PART = 0.02
 # A variation is at most so much longer than the sound.
 LONGEST_VARIATION = 1.25
 # Peak of the waveforms that the network gets.
@@ -178,6 +180,7 @@ def prepare_reference(
     fade_out: float = 0.0,
     trim_silence: bool = True,
     keep_tail: bool = False,
+    part: tuple[float, float | None] | None = None,
 ) -> Reference:
     """Reference from a waveform [T] or [channels, T] at any rate.
 
@@ -198,6 +201,9 @@ def prepare_reference(
         tell which.
     keep_tail
         Of that part, use everything up to the end of the recording, room tone included.
+    part
+        Seconds of the recording that are used as they are, instead of trimming; an end of None is
+        that of the recording.
 
     Raises
     ------
@@ -214,7 +220,15 @@ def prepare_reference(
         raise AudioError(f"{label} is silent: it holds a constant offset and no sound")
     total = centered.shape[-1]
     begin, end = 0, total
-    if trim_silence:
+    if part is not None:
+        begin, end = _samples(part, total, sample_rate, label)
+        centered = centered[..., begin:end]
+        if centered.abs().max() < SILENT_PEAK:
+            raise AudioError(
+                f"{label} is silent from {begin / sample_rate:.2f} to {end / sample_rate:.2f} s: "
+                "choose another part of it"
+            )
+    elif trim_silence:
         centered, begin, end = trim(centered, sample_rate, keep_tail)
     weights = downmix_weights(centered)
     mono = resample(downmix(centered, weights), sample_rate, SAMPLE_RATE)
@@ -246,6 +260,20 @@ def _check_number(value: float, low: float, high: float, label: str, advice: str
         raise InputError(
             f"{label} is {value}, expected a number from {low:g} to {high:g}; {advice}"
         )
+
+
+def _samples(
+    part: tuple[float, float | None], total: int, sample_rate: int, label: str
+) -> tuple[int, int]:
+    """First sample of a part and the sample after its last."""
+    begin, end = part[0], total / sample_rate if part[1] is None else part[1]
+    if not 0.0 <= begin <= end - MIN_PART or begin > total / sample_rate - MIN_PART:
+        raise InputError(
+            f"{label}: its part from {begin:g} to {end:g} s is no part of its "
+            f"{total / sample_rate:.2f} s; choose a begin and an end within, {MIN_PART:g} s apart "
+            "at least"
+        )
+    return round(begin * sample_rate), min(total, round(end * sample_rate))
 
 
 def load_reference(

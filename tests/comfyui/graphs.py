@@ -11,7 +11,10 @@ def reference(audio="dreamaudio_crow.flac", caption="a crow caws", strength=1.0,
     )
 
 
-_SOUND = {"gain": 0.0, "pan": 0.0, "fade_in": 0.0, "fade_out": 0.0, "trim": "silence"}
+_SOUND = {
+    **{"gain": 0.0, "pan": 0.0, "fade_in": 0.0, "fade_out": 0.0},
+    **{"trim": "silence", "begin": 0.0, "end": 0.0},
+}
 DEFAULTS = {
     "DreamAudioLoadReference": _SOUND,
     "DreamAudioReferenceFromAudio": _SOUND,

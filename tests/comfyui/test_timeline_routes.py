@@ -2,8 +2,10 @@
 
 import json
 
+import numpy as np
 import pytest
 import requests
+import soundfile
 from graphs import node, scene
 
 SCENE = {
@@ -30,6 +32,38 @@ def test_peaks_are_those_of_the_used_part(server):
     assert abs(found["end"] - found["begin"] - found["seconds"]) < 1e-3
     answer = requests.get(url, params={"audio": "../../etc/passwd"}, timeout=60)
     assert answer.status_code == 400 and "outside" in answer.json()["error"]
+
+
+def test_a_part_set_by_hand_is_described(server):
+    url = server.url("dreamaudio/peaks")
+    part = {"audio": "dreamaudio_crow.flac", "begin": "0.1", "end": "0.3"}
+    found = requests.get(url, params=part, timeout=60).json()
+    assert (found["begin"], found["end"]) == (0.1, 0.3) and abs(found["seconds"] - 0.2) < 1e-3
+    for wrong in ({"begin": "soon"}, {"begin": "99"}):
+        answer = requests.get(url, params={**part, **wrong}, timeout=60)
+        assert answer.status_code == 400 and "begin" in answer.json()["error"]
+
+
+def test_captions_come_from_a_file_beside_tags_or_the_name(server):
+    def caption(name):
+        url = server.url("dreamaudio/caption")
+        return requests.get(url, params={"audio": name}, timeout=60).json()["caption"]
+
+    assert caption("dreamaudio_crow.flac") == "a crow caws"
+    assert caption("dreamaudio_footstep_snow.ogg") == "a single footstep in snow"
+    folder = server.base / "input"
+    wave = np.sin(np.arange(4000) * 0.2)
+    soundfile.write(folder / "0017.wav", wave, 16000)
+    assert caption("0017.wav") == ""
+    (folder / "0017.txt").write_text("a kettle whistles")
+    assert caption("0017.wav") == "a kettle whistles"
+    with soundfile.SoundFile(folder / "DoorBell.flac", "w", 16000, 1) as file:
+        file.write(wave)
+    assert "door" in caption("DoorBell.flac")
+    with soundfile.SoundFile(folder / "own.flac", "w", 16000, 1) as file:
+        file.comment = '{"prompt": {"1": {"class_type": "KSampler"}}}'
+        file.write(wave)
+    assert "class_type" not in caption("own.flac")
 
 
 def test_the_prompt_is_read_without_a_run(server):

@@ -122,7 +122,7 @@ export class Player {
     return this.from + (context.currentTime - this.began);
   }
 
-  play(buffer, from = 0) {
+  play(buffer, from = 0, until = buffer.duration) {
     this.stop();
     const player = audioContext();
     const source = new AudioBufferSourceNode(player, { buffer });
@@ -131,10 +131,10 @@ export class Player {
     source.onended = () => {
       if (this.source === source) this.stop(true);
     };
-    source.start(0, Math.min(from, buffer.duration));
+    source.start(0, Math.min(from, buffer.duration), Math.max(0, until - from));
     const step = () => {
       if (this.source !== source) return;
-      this.moved(Math.min(this.position, buffer.duration));
+      this.moved(Math.min(this.position, until));
       requestAnimationFrame(step);
     };
     step();

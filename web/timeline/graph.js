@@ -2,11 +2,11 @@
 
 const OFF = new Set([2, 4]); // muted, bypassed
 
-const widget = (node, name) => node?.widgets?.find((entry) => entry.name === name);
-const value = (node, name) => widget(node, name)?.value;
+export const widget = (node, name) => node?.widgets?.find((entry) => entry.name === name);
+export const value = (node, name) => widget(node, name)?.value;
 
 /** The node behind an input, through reroutes. */
-function source(node, name) {
+export function source(node, name) {
   let found = node;
   let slot = node?.inputs?.findIndex((input) => input.name === name) ?? -1;
   for (let hops = 0; hops < 20 && slot >= 0; hops++) {
@@ -18,7 +18,7 @@ function source(node, name) {
 }
 
 /** A text that is typed into a node or into the one that is connected to it; null if neither. */
-function textOf(node, name) {
+export function textOf(node, name) {
   const input = node?.inputs?.find((entry) => entry.name === name);
   if (input?.link == null) return value(node, name) ?? null;
   const from = source(node, name);
@@ -33,27 +33,24 @@ export function soundUrl(api, name) {
   return api.apiURL(`/view?${query}`);
 }
 
-/** Everything that a reading of the prompt needs; `problem` says what is missing. */
-export function scene(node) {
-  const captions = source(node, "conditioning");
+/** Name of the model that a node uses, or null. */
+export function modelName(node) {
   let model = source(node, "model");
   for (let hops = 0; hops < 8 && model && model.type !== "DreamAudioLoadModel"; hops++) model = source(model, "model");
-  const found = {
-    prompt: captions ? textOf(captions, "prompt") : null,
-    model_name: model ? textOf(model, "model_name") : null,
-    seconds: Number(value(node, "seconds") ?? 10.24),
-    missing: value(node, "missing") ?? "auto",
-    references: [],
-    problem: "",
-  };
-  if (!captions) found.problem = "Connect DreamAudio Encode Caption to read its prompt.";
+  return model ? textOf(model, "model_name") : null;
+}
+
+/** References that are connected to a node: [{entry, known}], known if they are files. */
+export function references(node) {
+  const found = [];
   const number = (input) => Number(/^references\.reference(\d+)$/.exec(input.name)?.[1] ?? NaN);
-  const inputs = (captions?.inputs ?? []).filter((input) => input.link != null && number(input) >= 0);
+  const inputs = (node?.inputs ?? []).filter((input) => input.link != null && number(input) >= 0);
   for (const input of inputs.sort((a, b) => number(a) - number(b))) {
-    const from = source(captions, input.name);
+    const from = source(node, input.name);
     if (!from || OFF.has(from.mode)) continue;
+    const known = from.type === "DreamAudioLoadReference";
     const entry = { node: from.id, name: from.title ?? from.type, caption: textOf(from, "caption") ?? "" };
-    if (from.type === "DreamAudioLoadReference") {
+    if (known) {
       Object.assign(entry, {
         audio: textOf(from, "audio"),
         strength: value(from, "strength") ?? 1,
@@ -63,11 +60,30 @@ export function scene(node) {
         fade_in: Number(value(from, "fade_in") ?? 0),
         fade_out: Number(value(from, "fade_out") ?? 0),
         trim: value(from, "trim") ?? "",
+        begin: Number(value(from, "begin") ?? 0),
+        end: Number(value(from, "end") ?? 0),
       });
       entry.name = (entry.audio ?? "").replace(/^dreamaudio_/, "").replace(/\.[^.]*$/, "") || entry.name;
-    } else {
-      found.problem = `${entry.name} is known only after a run: run the graph once.`;
     }
+    found.push({ entry, known });
+  }
+  return found;
+}
+
+/** Everything that a reading of the prompt needs; `problem` says what is missing. */
+export function scene(node) {
+  const captions = source(node, "conditioning");
+  const found = {
+    prompt: captions ? textOf(captions, "prompt") : null,
+    model_name: modelName(node),
+    seconds: Number(value(node, "seconds") ?? 10.24),
+    missing: value(node, "missing") ?? "auto",
+    references: [],
+    problem: "",
+  };
+  if (!captions) found.problem = "Connect DreamAudio Encode Caption to read its prompt.";
+  for (const { entry, known } of references(captions)) {
+    if (!known) found.problem = `${entry.name} is known only after a run: run the graph once.`;
     found.references.push(entry);
   }
   if (found.prompt === null && !found.problem) found.problem = "The prompt comes from another node: run the graph once.";

@@ -2,6 +2,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
+import { make, styles } from "../dom.js";
 import { fetchSound, mix, peaksOf, Player } from "./audio.js";
 import { dependsOn, scene, soundUrl } from "./graph.js";
 import { Timeline } from "./model.js";
@@ -21,21 +22,6 @@ const FIELDS = [
 const CURSORS = { ruler: "text", result: "text", start: "ew-resize", end: "ew-resize", gain: "ns-resize", fadeIn: "col-resize", fadeOut: "col-resize", block: "grab" };
 let count = 0;
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [key, given] of Object.entries(attributes)) {
-    if (key.startsWith("on")) element.addEventListener(key.slice(2), given);
-    else if (given !== undefined) element.setAttribute(key, given);
-  }
-  element.append(...children);
-  return element;
-}
-
-/** Styles within our own element, so that nothing of ours lies in the page's head. */
-function styles() {
-  return make("link", { rel: "stylesheet", href: new URL("./timeline.css", import.meta.url).href });
-}
-
 export class TimelineWidget {
   constructor(node) {
     this.node = node;
@@ -46,7 +32,7 @@ export class TimelineWidget {
     this.note = "";
     this.snap = "10 ms";
     this.#build();
-    this.element.prepend(styles());
+    this.element.prepend(styles("./timeline.css", import.meta.url));
     this.view = new View(this.canvas, this.timeline);
     this.player = new Player((at) => this.#movePlayhead(at), () => this.#stopped());
     this.observer = new ResizeObserver(() => this.refresh());
@@ -270,7 +256,7 @@ export class TimelineWidget {
     this.timeline.library = found.missing === "library" || found.missing === "auto";
     if (this.libraryKey !== this.#libraryKey(found)) this.library = [];
     this.timeline.references = found.references.map((entry, k) => {
-      const sound = entry.audio ? this.#sound(entry.audio, entry.trim) : this.ran?.[k]?.seconds ? this.ran[k] : null;
+      const sound = entry.audio ? this.#sound(entry) : this.ran?.[k]?.seconds ? this.ran[k] : null;
       return { ...entry, sound, url: entry.audio ? soundUrl(api, entry.audio) : null };
     }).concat(this.library);
     if (this.view.scroll) this.view.scrollTo(this.view.scroll);
@@ -291,11 +277,11 @@ export class TimelineWidget {
     this.#poll();
   }
 
-  #sound(audio, trim) {
-    const key = `${audio}\n${trim}`;
+  #sound({ audio, trim, begin, end }) {
+    const key = JSON.stringify([audio, trim, begin, end]);
     if (!this.sounds.has(key)) {
       this.sounds.set(key, null);
-      const query = new URLSearchParams({ audio, trim });
+      const query = new URLSearchParams({ audio, trim, begin, end });
       api.fetchApi(`/dreamaudio/peaks?${query}`).then(async (answer) => {
         const found = await answer.json();
         if (!answer.ok) return this.#say(found.error ?? `The sound ${audio} cannot be read.`);
