@@ -299,3 +299,58 @@ def test_with_may_belong_to_a_caption(arrange):
     prompt = "a princess is dying with a cry and a scythe is mowing grass"
     layout = arrange(prompt, ("a princess dies with a cry", 1.3), ("a scythe mows grass", 2.0))
     assert starts(layout, 0)[0] + 1.3 <= starts(layout, 1)[0]
+
+
+@pytest.mark.parametrize(
+    "prompt, order",
+    [
+        ("alternate between a dog bark and a crow caw", "dcdcdc"),
+        ("a dog and a crow take turns, twice each", "dcdc"),
+        ("a dog barks on either side of the crow", "dcd"),
+        ("a dog barks before and after the crow", "dcd"),
+        ("a crow caws right after the dog barks", "dc"),
+        ("a dog barks. Right after, a crow caws", "dc"),
+        (
+            "one dog bark at the start, a crow, another bark in the middle, a last one at the end",
+            "dcdd",
+        ),
+        ("a crow, then a quick double bark of the dog", "cdd"),
+        ("everything but the dog: a crow caws", "c"),
+    ],
+)
+def test_turns_and_sides(arrange, prompt, order):
+    layout = arrange(prompt, DOG, CROW)
+    found = sorted(
+        (p.start, letter) for letter, places in zip("dc", layout.places) for p in places or ()
+    )
+    assert "".join(letter for _, letter in found) == order
+
+
+@pytest.mark.parametrize(
+    "prompt, wanted",
+    [
+        ("at the quarter mark a dog barks", [2.56]),
+        ("a dog barks three quarters of the way through", [7.68]),
+        ("a dog barks two thirds of the way through the clip", [6.83]),
+        ("three seconds before the end a dog barks", [7.24]),
+        ("the dog, 4 barks, 1.5 s apart, starting at 2 s", [2.0, 3.5, 5.0, 6.5]),
+        ("silence for the first 4 seconds, then a dog barks", [4.0]),
+        ("a dog barks every other second from 1 s to 8 s", [1.0, 3.0, 5.0, 7.0]),
+        ("a dog barks three times, with a two second pause between each bark", [0.08, 2.98, 5.88]),
+    ],
+)
+def test_shares_of_the_length_and_intervals_in_words(arrange, prompt, wanted):
+    assert starts(arrange(prompt, DOG)) == pytest.approx(wanted, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "a dog barks, then a guitar plays for the rest of the clip",
+        "a dog barks, then a guitar plays and keeps going until the end",
+        "a dog barks and it ends on a guitar",
+    ],
+)
+def test_what_lasts_to_the_end(arrange, prompt):
+    place = arrange(prompt, DOG, GUITAR).places[1][-1]
+    assert place.start + place.duration == pytest.approx(10.24, abs=0.1)

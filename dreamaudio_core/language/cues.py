@@ -19,8 +19,11 @@ _N = r"(\d+(?:\.\d+)?)"
 _S = r"(?: ?-)? ?(?:s|second)"
 _AT = r"(?:(?:at|on|@|around|about|approximately|exactly|ca|t =|starting at|starting|enters at) )+"
 _QUIET = r"(?:silence|quiet|pause|nothing|break|gap|stillness|rest)"
+_BETWEEN = r"between(?: (?:each|every)(?: other| \w+)?| them| one another| the \w+s(?= ?$| ?[,.;])| \w+s(?= ?$| ?[,.;]))?"
+_GOES_ON = r"(?:continu(?:e|es|ing)|keeps?|keeping|carr(?:y|ies)|carrying|goes|go|going|runs?|running|lasts?|lasting|stays?|plays?|playing)(?: (?:going|on|up|playing|running|sounding|ringing))* "
 _CLAUSE_END = r"(?=$| ?[,.;:!?)/\]\n]| and\b| then\b| on\b| in\b| but\b| while\b| the\b)"
 
+_THROUGH = r"(?: of (?:it|the (?:clip|piece|recording|scene|sound|whole)))?"
 _THE = r"(?:the |your |our )?(?:far )?"
 _SIDE = r"(?: (?:side|ear|channel|speaker))?(?![a-z])"
 _MOVES = r"(?:(?:pan|pann|pass|mov|go|com|travel|sweep|fly|flie|driv|cross|approach|enter)(?:es|s|ing|e|ed)? )?(?:(?:by|over|past|across) )?"
@@ -75,6 +78,63 @@ def _ordinal(match: re.Match[str]) -> tuple[float, ...]:
 _ORDINAL = "|".join(ORDINALS)
 # In order of precedence; earlier ones take their words from the later ones.
 _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], ...] = (
+    # Shares of the whole length
+    (
+        "share",
+        rf"(?:at |around )?(?:the |a )?(?:1 |first )?quarter (?:mark|point){_THROUGH}",
+        _fixed(0.25),
+    ),
+    (
+        "share",
+        rf"(?:at |around )?(?:the )?(?:3 ?-? ?quarters?|third quarter) (?:mark|point){_THROUGH}",
+        _fixed(0.75),
+    ),
+    (
+        "share",
+        rf"(?:at |around )?(?:the )?(?:half ?(?:- )?way|half) (?:mark|point){_THROUGH}|at the mid ?-? ?point{_THROUGH}",
+        _fixed(0.5),
+    ),
+    (
+        "share",
+        rf"(?:about )?(?:a |1 )?quarter of the way (?:through|in|into){_THROUGH}",
+        _fixed(0.25),
+    ),
+    ("share", rf"(?:about )?3 quarters of the way (?:through|in|into){_THROUGH}", _fixed(0.75)),
+    (
+        "share",
+        rf"(?:about )?(?:a |1 |one )?third of the way (?:through|in|into){_THROUGH}",
+        _fixed(1 / 3),
+    ),
+    ("share", rf"(?:about )?2 thirds of the way (?:through|in|into){_THROUGH}", _fixed(2 / 3)),
+    (
+        "before_end",
+        rf"(?:exactly |about )?{_N}{_S} (?:before|from) the (?:very )?end{_THROUGH}",
+        _floats,
+    ),
+    ("gap", rf"{_QUIET} (?:for|in|during) the (?:first|opening) {_N}{_S}", _floats),
+    (
+        "together",
+        r"overlapping(?: with)?(?: the (?:tail|end|decay) of)?(?= (?:the|a|an|its?)(?![a-z]))",
+        _fixed(),
+    ),
+    (
+        "together",
+        r"(?:halfway|midway|partway) through(?= the (?!clip|piece|recording|scene|sound|whole))",
+        _fixed(),
+    ),
+    (
+        "around",
+        r"(?:on |at )?(?:either|both) sides? of|both before and after|before and after",
+        _fixed(),
+    ),
+    (
+        "alternate",
+        r"(?:(?:that |which )?(?:keep |keeps )?(?:alternat(?:e|es|ing))(?: between| with)?|(?:take|takes|taking) turns|in alternation|alternately|back and forth(?= ?$| ?[,.;])|(?<!which )in turn(?! (?:is|are|follow)))",
+        _fixed(),
+    ),
+    ("gain", r"2 times as (?:loud|strong)(?:ly)?", _fixed(6.0)),
+    ("gain", r"3 times as (?:loud|strong)(?:ly)?", _fixed(9.0)),
+    ("gain", r"(?:half|2 times) as (?:quiet|soft)(?:ly)?|half as loud(?:ly)?", _fixed(-6.0)),
     (
         "every",
         rf"(?:on )?(?:(?:every|each) beat )?(?:at|@) {_N} bpm",
@@ -91,20 +151,27 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         rf"\(? ?(?:from )?(?:@ )?{_N}(?:{_S})? ?(?:to|-|–|until|till|through) ?(?:@ )?{_N}{_S}(?![a-z])(?: ?\))?",
         _floats,
     ),
+    (
+        "range",
+        rf"(?:from )?t = {_N}(?:{_S})? ?(?:to|-|–|until|till) ?(?:t = )?{_N}(?:{_S})?",
+        _floats,
+    ),
+    ("range", rf"(?:in )?between s {_N} and (?:s )?{_N}", _floats),
     ("range", rf"from {_N} (?:to|until|till) {_N}", _floats),
     ("range", rf"from second {_N} (?:to|until|till) (?:second )?{_N}", _floats),
     (
         "between",
-        rf"(?:with )?(?:an? )?(?:{_QUIET} of )?(?:1 |a )s(?:econd)? (?:{_QUIET} )?(?:in )?between(?: (?:each|them|one another))?(?: other)?",
+        rf"(?:with )?(?:an? )?(?:{_QUIET} of )?(?:1 |a )s(?:econd)? (?:{_QUIET} )?(?:in )?{_BETWEEN}",
         _fixed(1.0),
     ),
     (
         "between",
-        rf"(?:with )?(?:an? )?(?:{_QUIET} of )?{_N}{_S}(?: of)?(?: {_QUIET})? (?:in )?between(?: (?:each|them|one another))?(?: other)?",
+        rf"(?:with )?(?:an? )?(?:{_QUIET} of )?{_N}{_S}(?: of)?(?: {_QUIET})? (?:in )?{_BETWEEN}",
         _floats,
     ),
     ("between", rf"with (?:an? )?(?:{_QUIET} of )?{_N}{_S}(?: {_QUIET})? (?:in )?between", _floats),
     ("range", rf"(?:in )?between {_N}(?:{_S})? and {_N}{_S}", _floats),
+    ("from", rf"from the {_N}{_S} (?:mark|point)(?: (?:onwards?|on|forward))?", _floats),
     ("from", rf"from the ({_ORDINAL}) second (?:on|onwards?)", _ordinal),
     ("from", rf"from {_N}{_S} (?:on|onwards?)", _floats),
     ("first_part", rf"(?:for|in|during|within)? ?the (?:first|opening) {_N}{_S}", _floats),
@@ -112,11 +179,22 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
     ("last_part", r"(?:in |for |during )?(?:the )?(?:last|final) second(?! \d)", _fixed(1.0)),
     ("until", rf"(?:until|till|up to) (?:@ )?{_N}{_S}(?![a-z])", _floats),
     ("until", rf"(?:until|till|up to) second {_N}", _floats),
-    ("until_end", r"(?:until|till|to) the (?:very )?end", _fixed()),
+    (
+        "until_end",
+        rf"(?:(?:and )?{_GOES_ON})?(?:all the way |right )?(?:up )?(?:until|till|to) the (?:very )?end{_THROUGH}",
+        _fixed(),
+    ),
+    (
+        "until_end",
+        rf"(?:(?:and )?{_GOES_ON})?(?:for |during )?the (?:rest|remainder)(?: of (?:the )?(?:clip|time|recording|piece|scene|it))?(?= ?$| ?[,.;]| with| while)",
+        _fixed(),
+    ),
     ("within", rf"all within {_N}{_S}", _floats),
     ("within", rf"(?:with)?in (?:under |less than )?{_N}{_S}(?![a-z])", _floats),
     # Intervals
     ("every", rf"(?:every|each) {_N}{_S}(?![a-z])", _floats),
+    ("every", r"(?:every|each) other (?:s|second)(?![a-z])", _fixed(2.0)),
+    ("every", r"(?:every|each) (?:few|couple of) (?:s|seconds)(?![a-z])", _fixed(3.0)),
     ("every", r"(?:every|each) (?:s|second)(?![a-z])(?! \d)", _fixed(1.0)),
     (
         "every",
@@ -164,6 +242,9 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         rf"(?:and )?(?:exactly |about )?{_N}{_S} (?:later|after that|afterwards?|thereafter)",
         _floats,
     ),
+    ("later", r"(?:a|half a|1) beat later|(?:a )?split second later", _fixed(0.6)),
+    ("gap", r"(?:after )?(?:a|1) (?:long |short )?beat(?= ?[,.;])", _fixed(0.8)),
+    ("forward", r"(?:right|immediately|just|shortly|soon|directly) after(?= ?[,.;]| ?$)", _fixed()),
     ("after_by", rf"(?:exactly |about )?{_N}{_S} after(?! that)", _floats),
     ("before_by", rf"(?:exactly |about )?{_N}{_S} before(?! that)", _floats),
     (

@@ -17,7 +17,8 @@ _SUBORDINATE = {
     "together": {
         "while", "whilst", "as", "just as", "during", "with", "over", "under", "beneath",
         "underneath", "against", "against a backdrop of", "against a background of", "amid",
-        "above", "behind", "whereas",
+        "above", "behind", "whereas", "overlapping the tail of", "overlapping the end of",
+        "overlapping", "overlapping with", "halfway through", "midway through", "partway through",
     },
 }  # fmt: skip
 _ADVERBS_TOGETHER = {
@@ -27,6 +28,13 @@ _ADVERBS_TOGETHER = {
 # Of what lies below everything else, at the end of its clause.
 _BELOW = {"behind", "underneath", "beneath", "under", "meanwhile"}
 _ALL_ELSE = {"it", "this", "that", "them", "everything", "all"}
+# What ends the whole, not only the order.
+_ENDS = {
+    "end with", "ends with", "it ends with", "ends on", "it ends on", "finishes on", "finish on",
+    "closes with", "closing with", "ending with", "ending on", "concludes with", "to end with",
+}  # fmt: skip
+# How often each of the sounds that take turns sounds where the prompt does not say.
+TURNS = 3
 # Words that come with the last sound where it is told last anyway.
 _AT_LAST = {"last of all", "lastly", "finally", "in the end", "at last", "to finish"}
 
@@ -46,6 +54,8 @@ class EventBuilder:
         self.by_part: dict[int, Event] = {}
         self.main: Event | None = None
         self.recent: Event | None = None
+        # What sounds on both sides of the next event.
+        self.framing: Event | None = None
 
     def build(self) -> None:
         elements = self.reader.elements
@@ -159,6 +169,8 @@ class EventBuilder:
                             relation, meanwhile = "", True
                 elif cue.kind == "before_last":
                     self.main, relation = self.recent, "backward"
+                elif cue.kind == "around":
+                    self.framing = self.recent
                 elif cue.kind == "amid":
                     if self._part_before(at):
                         relation, amid = "backward", "after"
@@ -195,10 +207,7 @@ class EventBuilder:
                     if not pending_first and self.recent is not None:
                         self._move(self.recent, "first")
                 elif cue.kind == "last":
-                    ends = (
-                        phrase in ("end with", "ends with", "it ends with")
-                        and "between" not in self.reader.prompt
-                    )
+                    ends = phrase in _ENDS and "between" not in self.reader.prompt
                     pinned_end = ends
                     if phrase in _AT_LAST:
                         relation = relation or "forward"
@@ -273,6 +282,9 @@ class EventBuilder:
                 elif prefix:
                     prefix_event = event
                 self.main = event if relation != "backward" else self.main
+            if self.framing is not None and fresh and event.group != self.framing.group:
+                self._frame(event, self.framing)
+                self.framing = None
             self.sentence.append(event)
             self.recent = event
             relation = ""
@@ -289,6 +301,7 @@ class EventBuilder:
                 self._move(event, "last")
                 pending_last = False
         self._attach()
+        self._alternate()
         self._order_ends()
         self._read_off()
 
@@ -467,6 +480,49 @@ class EventBuilder:
         else:
             self.line[i].append(event)
 
+    def _frame(self, event: Event, side: Event) -> None:
+        """Put a sound before and after another one ("a dog barks on either side of it")."""
+        side.count = 1 if side.count in (None, 2) else side.count
+        twin = Event(side.group, side.text, count=side.count, other=True)
+        self.all.append(twin)
+        self._before(side, event)
+        at = self._entry(event)
+        self.line.insert(len(self.line) if at is None else at + 1, [twin])
+
+    def _alternate(self) -> None:
+        """Let the sounds of a sentence take turns where it says so."""
+        elements = self.reader.elements
+        for at, (kind, value) in enumerate(elements):
+            if kind != "cue" or value.kind != "alternate":
+                continue
+            first, last = at, at
+            while first > 0 and elements[first - 1] != ("break", "hard"):
+                first -= 1
+            while last < len(elements) and elements[last] != ("break", "hard"):
+                last += 1
+            parts = [id(v) for k, v in elements[first:last] if k == "part"]
+            events = [self.by_part[p] for p in parts if p in self.by_part]
+            events = list({id(e): e for e in events if e.group is not None}.values())
+            if len({e.group for e in events}) < 2:
+                continue
+            counts = [e.count for e in events if e.count and e.count > 1]
+            turns = max(counts, default=TURNS)
+            places = [i for i in map(self._entry, events) if i is not None]
+            if not places:
+                continue
+            before = self.line[: min(places)]
+            rest = [[e for e in g if e not in events] for g in self.line[min(places) :]]
+            rows: list[list[Event]] = [[e] for e in events]
+            for event in events:
+                event.count = 1
+                event.reasons.append(f"{self._said(value)}: {turns} turns")
+            for _ in range(turns - 1):
+                for event in events:
+                    twin = Event(event.group, event.text, count=1, other=True)
+                    self.all.append(twin)
+                    rows.append([twin])
+            self.line = [*before, *rows, *(g for g in rest if g)]
+
     def _together(self, events: Sequence[Event]) -> None:
         first = None
         for event in events:
@@ -580,6 +636,11 @@ class EventBuilder:
             if any(k == "cue" and v.kind == "every" for k, v in self._cell(at)):
                 self.by_part[id(part)] = self.recent
                 return self.recent
+        if self.recent is not None and self._in_apposition(part, at, relation):
+            self.recent.count = max(1, int(part.number or 1))
+            self.recent.reasons.append(f'"{self._quote(part)}" -> {self.recent.count} times')
+            self.by_part[id(part)] = self.recent
+            return self.recent
         event = Event(group, self._quote(part), part=id(part), plural=part.plural, place=part.place)
         if part.number is not None:
             caption = {t.text for t in tokenize(self.reader.matcher.captions[group])}
@@ -594,6 +655,22 @@ class EventBuilder:
         event.other = again
         self.by_part[id(part)] = event
         return event
+
+    def _in_apposition(self, part: Part, at: int, relation: str) -> bool:
+        """Whether a part only says how often the last sound sounds ("hammer, 4 hits")."""
+        recent = self.recent
+        return (
+            recent is not None
+            and recent.group == part.group
+            and recent.count is None
+            and not recent.starts
+            and not relation
+            and bool(part.number)
+            and recent in self.sentence
+            and not self._and_before(at)
+            and self._comma_before(at)
+            and self.reader.tokens[part.first].is_number
+        )
 
     def _compared(self, part: Part) -> bool:
         """Whether a part says only how loud a sound named before is ("wind quieter")."""
@@ -666,6 +743,8 @@ class EventBuilder:
             before, after = find(-1, ("hard",)), find(1, ("hard",))
             if cue.kind in (
                 "at",
+                "share",
+                "before_end",
                 "beginning",
                 "end",
                 "halfway",
@@ -688,6 +767,8 @@ class EventBuilder:
                     cue.kind
                     in (
                         "at",
+                        "share",
+                        "before_end",
                         "after",
                         "range",
                         "beginning",
@@ -754,6 +835,10 @@ class EventBuilder:
             kind = "at" if event.gap is None else ""
         else:
             kind = cue.kind
+        if kind == "share":
+            kind, values = "at", (round(values[0] * total, 3),)
+        elif kind == "before_end":
+            kind, values = "at", (max(0.0, total - values[0]),)
         if kind == "at":
             event.starts = tuple(sorted({*event.starts, *values}))
             event.reasons.append(f"{said} -> {', '.join(f'{v:.2f}' for v in values)}")

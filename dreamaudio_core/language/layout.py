@@ -145,6 +145,8 @@ class _Solver:
                     + 1,
                 )
             unit = min(unit, interval)
+            if event.span is not None and event.span[0] > 0.0:
+                event.starts = tuple(low + i * interval for i in range(count))
         elif event.within is not None and (count or 1) > 1:
             step = min(event.within, self.total) / (count or 1)
             unit = min(unit, step)

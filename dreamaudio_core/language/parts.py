@@ -80,6 +80,14 @@ class Part:
     aside: bool = False
 
 
+_PLACES = ("at", "share", "before_end", "beginning", "middle", "halfway", "end")
+# What may stand for a sound that was named before, as in "then a closer one answers".
+_ANSWERS = {"one", "answers", "replies", "responds", "follows"}
+# Words that alone name no sound: how another one is.
+_MANNER = {"slow", "fast", "steady", "quick", "rapid", "alone", "continue", "continues"}
+_MULTIPLES = {"double": 2, "triple": 3, "quadruple": 4}
+
+
 class PromptParts:
     def __init__(self, prompt: str, matcher: Matcher, seconds: float, wanted: Sequence[bool] = ()):
         self.wanted = list(wanted)
@@ -281,6 +289,17 @@ class PromptParts:
                 pending = None
             elif kind == "cue" and value.kind == "forward":
                 pending = value.last if value.last < len(self.tokens) else None
+            elif (
+                kind == "cue"
+                and value.kind == "again"
+                and out
+                and out[-1][0] == "break"
+                and any(k == "part" for k, _ in out)
+                and self._ends(value)
+                and self._placed_after(value)
+            ):
+                # "a shot at the start, another in the middle"
+                out.append(("part", Part(value.first, value.last, [], "")))
             elif kind == "cue" and pending is not None and value.kind in ("gain", "times", "again"):
                 first = self.tokens[value.first].text in ("again", "once", "more")
                 if not first or self._ends(value):
@@ -295,11 +314,21 @@ class PromptParts:
         self.elements = out
         self.parts = [v for k, v in out if k == "part"]
 
+    def _placed_after(self, cue: Cue) -> bool:
+        """Whether a cue that says when follows at once."""
+        following = self.cue_at.get(cue.last)
+        return following is not None and following.kind in _PLACES
+
     def _ends(self, cue: Cue) -> bool:
         """Whether nothing but cues follows before the next mark."""
         i = cue.last
-        while i < len(self.tokens) and i in self.cue_at and self.cue_at[i].kind not in SPLITTING:
-            i = self.cue_at[i].last
+        while i < len(self.tokens):
+            if i in self.cue_at and self.cue_at[i].kind not in SPLITTING:
+                i = self.cue_at[i].last
+            elif self.tokens[i].text in _ANSWERS:
+                i += 1
+            else:
+                break
         return i >= len(self.tokens) or not (self.tokens[i].is_word or self.tokens[i].is_number)
 
     def _add_part(self, indices: list[int], aside: bool) -> None:
@@ -315,6 +344,11 @@ class PromptParts:
         text = " ".join(t.text for t in tokens if not t.is_number)
         number = sum(numbers[-1:]) if numbers else None
         part = Part(indices[0], indices[-1] + 1, words, text, number)
+        named = {word for words in self.matcher.words for word in words}
+        for word, value in _MULTIPLES.items():
+            if number is None and word in words and word not in named:
+                words.remove(word)
+                part.words, part.number = words, value
         singular = any(t.text in ("single", "lone") for t in tokens)
         if singular:
             part.number = 1
@@ -374,7 +408,7 @@ class PromptParts:
                 for t, cue in zip(self.tokens[part.first : part.last], cues)
                 if cue is not None and cue.kind == "gain"
             }
-            if said and set(part.words) <= said:
+            if (said and set(part.words) <= said) or set(part.words) <= _MANNER:
                 self.elements = [e for e in self.elements if e[1] is not part]
         self.parts = [v for k, v in self.elements if k == "part"]
         self._score()
