@@ -25,6 +25,7 @@ from .networks.fusion import Fusion
 from .networks.mrc import MRCUNet
 from .networks.vae import AutoencoderKL
 from .networks.vocoder import Vocoder
+from .progress import Progress, part_of
 from .rendering.detail import Detail, find_placement, output_rate, parse_rate, render_detail
 from .rendering.events import Event, render_events
 from .rendering.placing import free_canvas, placed_canvas, quiet_frames, silence_latent
@@ -354,9 +355,11 @@ class DreamAudio(TextStages):
         return _finite(mel.float(), "decoded mel")
 
     @torch.inference_mode()
-    def vocode(self, mel: Tensor, seconds: float | None = None) -> Tensor:
+    def vocode(
+        self, mel: Tensor, seconds: float | None = None, progress: Progress | None = None
+    ) -> Tensor:
         """Waveforms [B, 1, samples] of log-mels [B, 1, frames, bands], refined as the vocoder asks
-        for and cut to `seconds`.
+        for and cut to `seconds`; `progress` gets how many of how many refinements are done.
         """
         mel = mel.to(self.device)
         cast = mel.to(next(self.vocoder.parameters()).dtype)
@@ -367,7 +370,9 @@ class DreamAudio(TextStages):
         ).float()
         iterations = self.config.vocoder.refinement_iterations
         if iterations:
-            waveform = self.griffin_lim.refine(waveform[:, 0], mel.float(), iterations)[:, None]
+            waveform = self.griffin_lim.refine(waveform[:, 0], mel.float(), iterations, progress)[
+                :, None
+            ]
         if seconds is not None:
             waveform = waveform[..., : round(seconds * self.config.audio.sample_rate)]
         return _finite(waveform, "waveform of the vocoder")
@@ -388,6 +393,7 @@ class DreamAudio(TextStages):
         seeds: Sequence[int] = (0,),
         detail: Detail | None = None,
         variation: float = 0.0,
+        progress: Progress | None = None,
     ) -> tuple[Tensor, int, tuple[str, ...]]:
         """Bring back what the latents cannot carry, from the references (`rendering.detail`), and
         keep headroom.
@@ -400,6 +406,8 @@ class DreamAudio(TextStages):
             Results of `vocode` [B, 1, samples] and `decode` [B, 1, frames, bands].
         seeds, variation
             Those of the references' latents.
+        progress
+            Gets how many of how many events are rendered.
 
         Returns
         -------
@@ -416,7 +424,8 @@ class DreamAudio(TextStages):
             rates = [r.source.sample_rate for r, places in used if r.active and places != ()]
             detail = replace(detail, sample_rate=output_rate(rates, audio.sample_rate))
         items, rate = [], audio.sample_rate
-        for waveform, item_mel, seed in zip(waveforms[:, 0].cpu(), mel[:, 0], seeds):
+        pairs = list(zip(waveforms[:, 0].cpu(), mel[:, 0], seeds))
+        for index, (waveform, item_mel, seed) in enumerate(pairs):
             groups = self._events(references, arrangement, item_mel, variation, seed)
             item, rate = render_detail(
                 waveform,
@@ -426,8 +435,11 @@ class DreamAudio(TextStages):
                 audio,
                 detail,
                 rest=arrangement.missing == "generate",
+                progress=part_of(progress, index, len(pairs)),
             )
             items.append(item)
+            if progress is not None:
+                progress(index + 1, len(pairs))
         channels = max(len(item) for item in items)
         stacked = torch.stack([item.expand(channels, -1) for item in items])
         # All items alike, so that variations keep their levels among one another.

@@ -11,6 +11,7 @@ from .audio import GAINS, sounds
 from .latents import Notes, check_latent, latent_notes, latent_of
 from .parts import vae_memory, vocoder_memory
 from .types import CATEGORY, Mel, Model, aliases, seconds_input
+from .watching import Bar, layers_watched
 
 
 class VAEEncode(io.ComfyNode):
@@ -74,7 +75,8 @@ class VAEDecode(io.ComfyNode):
         samples = check_latent(latent, model.config, "latent")
         notes = latent_notes(latent, model.config)
         core = model.load("vae", memory_required=vae_memory(model, notes.seconds, len(samples)))
-        mel = core.decode(samples).to(comfy.model_management.intermediate_device())
+        with layers_watched(core.vae, Bar()):
+            mel = core.decode(samples).to(comfy.model_management.intermediate_device())
         return io.NodeOutput({"mel": mel, "notes": notes, "audio": model.config.audio})
 
 
@@ -103,7 +105,9 @@ class BigVGANVocode(io.ComfyNode):
         core = model.load("vocoder", memory_required=vocoder_memory(model, len(mel["mel"])))
         rate = model.config.audio.sample_rate
         # The vocoder may go beyond full scale; a sound is scaled down as a whole, never cut off.
-        waveforms = core.vocode(mel["mel"], mel["notes"].seconds).cpu()
+        bar = Bar()
+        with layers_watched(core.vocoder, bar):
+            waveforms = core.vocode(mel["mel"], mel["notes"].seconds, bar).cpu()
         items, gains = zip(*(keep_headroom(item, rate) for item in waveforms))
         waveform = torch.stack(items).to(comfy.model_management.intermediate_device())
         return io.NodeOutput({"waveform": waveform, "sample_rate": rate, GAINS: gains})

@@ -8,6 +8,7 @@ from ..dreamaudio_core.rendering.detail import RATE_CHOICES, Detail, parse_rate
 from .audio import network_level
 from .parts import vae_memory
 from .types import CATEGORY, Arrangement, Mel, Model, aliases
+from .watching import Bar, layers_watched
 
 
 class ReferenceDetail(io.ComfyNode):
@@ -78,17 +79,18 @@ class ReferenceDetail(io.ComfyNode):
                 "not known; connect the whole batch"
             )
         amount = model.config.sampling.detail if detail < 0 else detail
-        comfy.model_management.throw_exception_if_processing_interrupted()
         core = model.load("vae", memory_required=vae_memory(model, arranged.seconds, 1))
-        waveform, rate, told = core.render(
-            waveforms,
-            mel["mel"],
-            arrangement.conditioning.references,
-            arranged,
-            notes.seeds if notes.variation else (0,) * len(waveforms),
-            Detail(amount, parse_rate(sample_rate)),
-            notes.variation,
-        )
+        with layers_watched(core.vae):
+            waveform, rate, told = core.render(
+                waveforms,
+                mel["mel"],
+                arrangement.conditioning.references,
+                arranged,
+                notes.seeds if notes.variation else (0,) * len(waveforms),
+                Detail(amount, parse_rate(sample_rate)),
+                notes.variation,
+                Bar(),
+            )
         waveform = waveform.to(comfy.model_management.intermediate_device())
         text = {"ui": ui.PreviewText("\n".join(told))} if told else {}
         return io.NodeOutput({"waveform": waveform, "sample_rate": rate}, **text)

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 
-import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io, ui
 
@@ -15,6 +14,7 @@ from .arranging import check_conditioning
 from .latents import Notes, check_latent, latent_of
 from .parts import flow_memory
 from .types import CATEGORY, Arrangement, Conditioning, Model, aliases, seed_input
+from .watching import Forming, check_cancel, layers_watched
 
 log = logging.getLogger(__name__)
 OWN = "model's own"
@@ -167,24 +167,28 @@ class MRCFlowSampler(io.ComfyNode):
         progress = comfy.utils.ProgressBar(settings.steps * rounds)
         done = 0
 
-        def after_step(step, total, _z):
+        forming = Forming(core, arranged.seconds)
+
+        def after_step(step, total, estimate):
             nonlocal done
-            comfy.model_management.throw_exception_if_processing_interrupted()
-            progress.update_absolute(done + step, total * rounds)
+            check_cancel()
+            picture = forming.at(step, total, estimate)
+            progress.update_absolute(done + step, total * rounds, picture)
             done += total if step == total else 0
 
         seeds = tuple((seed + i) % 2**64 for i in range(batch_size))
-        latent = core.sample(
-            conditioning.to(core.device),
-            arranged,
-            seeds,
-            settings,
-            reference_slots=arrangement.slots.to(core.device),
-            start_latent=start,
-            denoise=denoise,
-            variation=variation,
-            callback=after_step,
-        )
+        with layers_watched(core.flow):
+            latent = core.sample(
+                conditioning.to(core.device),
+                arranged,
+                seeds,
+                settings,
+                reference_slots=arrangement.slots.to(core.device),
+                start_latent=start,
+                denoise=denoise,
+                variation=variation,
+                callback=after_step,
+            )
         timeline = tuple((r.caption, r.placements) for r in arranged.references)
         notes = Notes(arranged.seconds, timeline, seeds, variation)
         warnings = core.limit_guidance(settings)[1]

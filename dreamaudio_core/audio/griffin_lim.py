@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import AudioConfig
+from ..progress import Progress
 from .mel import mel_filterbank
 
 MAX_GAIN = 100.0
@@ -61,7 +62,13 @@ class GriffinLim:
         norm = fold(self.window.square().expand(1, count, size)).clamp(min=1e-3)
         return (fold(frames * self.window) / norm)[:, self.pad : length - self.pad]
 
-    def refine(self, waveform: Tensor, log_mel: Tensor, iterations: int) -> Tensor:
+    def refine(
+        self,
+        waveform: Tensor,
+        log_mel: Tensor,
+        iterations: int,
+        progress: Progress | None = None,
+    ) -> Tensor:
         """Refined waveforms.
 
         Parameters
@@ -72,6 +79,8 @@ class GriffinLim:
             Natural-log mel [B, 1, frames, bands] that the waveform should have.
         iterations
             How many times; 0 returns the waveform as it is.
+        progress
+            Gets the number of iterations done, and of all.
         """
         bands = log_mel[:, 0].exp()
         smooth = (bands @ self.inverse.T).clamp(min=TINY)
@@ -90,6 +99,8 @@ class GriffinLim:
             waveform = self._overlap_add(
                 torch.fft.irfft(torch.polar(corrected, spectrum.angle()), self.config.n_fft)
             )
+            if progress is not None:
+                progress(i + 1, iterations)
         return waveform
 
     def _correct(self, magnitude: Tensor, bands: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from ..audio.mel import LogMel, mel_filterbank
 from ..audio.resample import resample
 from ..config import AudioConfig
 from ..errors import InputError
+from ..progress import Progress
 from ..scene.reference import NETWORK_PEAK
 from ..scene.timeline import Placement
 from .events import Event, network_mix
@@ -105,6 +106,7 @@ def render_detail(
     audio: AudioConfig,
     detail: Detail = Detail(),
     rest: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[Tensor, int]:
     """Render one item with the references' own waveforms.
 
@@ -123,6 +125,8 @@ def render_detail(
         Mel front-end of `mel`.
     rest
         Whether sounds that no reference accounts for are wanted at all.
+    progress
+        Gets how many of how many events are rendered.
 
     Returns
     -------
@@ -145,11 +149,14 @@ def render_detail(
     stereo = any(len(e.waveform) > 1 or e.pan != 0.0 or e.pan_end != 0.0 for e in events)
     length = round(len(network) * rate / audio.sample_rate)
     out = torch.zeros(2 if stereo else 1, length)
-    spread = _spread(audio, rate)
+    spread, done = _spread(audio, rate), 0
     for group, share in zip(references, shares):
         gain = (change * share).exp()
         for event in group:
             _add(out, _filtered(event, gain, spread, rate), round(event.start * rate))
+            done += 1
+            if progress is not None:
+                progress(done, len(events))
     # What the network adds keeps its level against the references, which come at their own.
     level = _level(out, mix, rate, audio.sample_rate)
     if rest:

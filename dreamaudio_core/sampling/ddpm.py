@@ -83,7 +83,7 @@ def ddim(
         data = (z - (1.0 - alpha) ** 0.5 * noise) / alpha**0.5
         z = previous**0.5 * data + (1.0 - previous) ** 0.5 * noise
         if callback is not None:
-            callback(i + 1, len(visited), z)
+            callback(i + 1, len(visited), data)
     return z
 
 

@@ -7,6 +7,7 @@ from typing import Callable
 from torch import Tensor
 
 Velocity = Callable[[Tensor, float], Tensor]
+# Gets the number of steps done, of all, and the result as it would be if the last slope went on.
 StepCallback = Callable[[int, int, Tensor], None]
 
 
@@ -15,8 +16,9 @@ def euler(
 ) -> Tensor:
     """First-order steps; one evaluation a step."""
     for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
-        z = z + (b - a) * velocity(z, a)
-        _report(callback, i, schedule, z)
+        slope = velocity(z, a)
+        z = z + (b - a) * slope
+        _report(callback, i, schedule, z, slope)
     return z
 
 
@@ -26,8 +28,9 @@ def midpoint(
     """Second-order midpoint rule; two evaluations a step."""
     for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
         half = z + 0.5 * (b - a) * velocity(z, a)
-        z = z + (b - a) * velocity(half, 0.5 * (a + b))
-        _report(callback, i, schedule, z)
+        slope = velocity(half, 0.5 * (a + b))
+        z = z + (b - a) * slope
+        _report(callback, i, schedule, z, slope)
     return z
 
 
@@ -39,7 +42,7 @@ def heun(
         first = velocity(z, a)
         second = velocity(z + (b - a) * first, b)
         z = z + 0.5 * (b - a) * (first + second)
-        _report(callback, i, schedule, z)
+        _report(callback, i, schedule, z, second)
     return z
 
 
@@ -58,13 +61,16 @@ def adams_bashforth_2(
             slope = (1.0 + ratio) * current - ratio * previous[0]
         z = z + (b - a) * slope
         previous = (current, a)
-        _report(callback, i, schedule, z)
+        _report(callback, i, schedule, z, slope)
     return z
 
 
-def _report(callback: StepCallback | None, step: int, schedule: list[float], z: Tensor) -> None:
+def _report(
+    callback: StepCallback | None, step: int, schedule: list[float], z: Tensor, slope: Tensor
+) -> None:
     if callback is not None:
-        callback(step + 1, len(schedule) - 1, z)
+        rest = schedule[-1] - schedule[step + 1]
+        callback(step + 1, len(schedule) - 1, z + rest * slope)
 
 
 SOLVERS: dict[str, Callable[..., Tensor]] = {

@@ -54,6 +54,7 @@ class Run:
     cached: list[str] = field(default_factory=list)
     outputs: dict[str, dict] = field(default_factory=dict)
     progress: list[tuple[str, int, int]] = field(default_factory=list)
+    pictures: list[bytes] = field(default_factory=list)
     error: dict | None = None
     interrupted: bool = False
     log: str = ""
@@ -170,6 +171,7 @@ class ComfyServer:
         while time.monotonic() < deadline:
             message = link.recv()
             if not isinstance(message, str):
+                found.pictures.append(message)
                 continue
             message = json.loads(message)
             kind, data = message["type"], message["data"]
