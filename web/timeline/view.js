@@ -2,7 +2,7 @@
 
 import { loudestOffset } from "./model.js";
 
-export const RULER = 22, LANE = 46, RESULT = 46;
+export const RULER = 22, LANE = 46, RESULT = 46, MEL = 56;
 const EDGE = 6, HANDLE = 5, LINE = 6;
 const HUES = [200, 28, 140, 280, 350, 60, 170, 240];
 export const colour = (lane, lightness = 60, alpha = 1) => `hsl(${HUES[lane % HUES.length]} 55% ${lightness}% / ${alpha})`;
@@ -17,14 +17,14 @@ export class View {
     this.scroll = 0; // seconds at the left edge
     this.fps = 0; // 0: the ruler counts seconds
     this.playhead = null;
-    this.result = null; // {seconds, peaks}
+    this.result = null; // {seconds, peaks, picture}
     this.hover = null;
     this.ghost = null; // arrangement of the last run, shown while the node reads the prompt
     this.drawn = 0;
   }
 
   get height() {
-    return RULER + Math.max(1, this.timeline.lanes.length) * LANE + (this.result ? RESULT : 0);
+    return RULER + Math.max(1, this.timeline.lanes.length) * LANE + (this.result ? RESULT + MEL : 0);
   }
 
   get scale() {
@@ -276,7 +276,7 @@ export class View {
 
   #result(g, ink) {
     const y = RULER + Math.max(1, this.timeline.lanes.length) * LANE;
-    const { peaks, seconds } = this.result;
+    const { peaks, seconds, picture } = this.result;
     g.fillStyle = "rgb(128 128 128 / 0.2)";
     g.fillRect(0, y, this.width, RESULT - 1);
     g.fillStyle = ink;
@@ -290,5 +290,7 @@ export class View {
       g.fillRect(x, y + RESULT / 2 - h, 1, 2 * h);
     }
     g.globalAlpha = 1;
+    const [from, to] = [this.x(0), this.x(seconds)];
+    g.drawImage(picture, 0, 0, picture.width, picture.height, from, y + RESULT, to - from, MEL - 2);
   }
 }

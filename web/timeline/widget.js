@@ -3,10 +3,11 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { make, styles } from "../dom.js";
-import { fetchSound, mix, peaksOf, Player } from "./audio.js";
+import { fetchSound } from "./audio.js";
 import { dependsOn, scene, soundUrl } from "./graph.js";
+import { Listening } from "./listening.js";
 import { Timeline } from "./model.js";
-import { colour, LANE, RESULT, RULER, View } from "./view.js";
+import { colour, LANE, MEL, RESULT, RULER, View } from "./view.js";
 
 const REACH = 6; // pixels within which a block snaps to another
 const POLL = 400; // ms between looks at the graph
@@ -34,7 +35,13 @@ export class TimelineWidget {
     this.#build();
     this.element.prepend(styles("./timeline.css", import.meta.url));
     this.view = new View(this.canvas, this.timeline);
-    this.player = new Player((at) => this.#movePlayhead(at), () => this.#stopped());
+    this.listening = new Listening(this.view, {
+      // While the node follows the prompt, the answer of the last run is what can be played.
+      shown: () => (this.timeline.state ? this.timeline : this.#ghostTimeline()),
+      say: (text) => this.#say(text),
+      changed: () => this.#heard(),
+    });
+    this.player = this.listening.player;
     this.observer = new ResizeObserver(() => this.refresh());
     this.observer.observe(this.element);
     this.timer = setInterval(() => this.#poll(), POLL);
@@ -63,6 +70,7 @@ export class TimelineWidget {
   }
 
   #changed() {
+    this.listening.edited();
     this.refresh();
     this.node.graph?.setDirtyCanvas?.(true, true);
     const tracker = app.extensionManager?.workflow?.activeWorkflow?.changeTracker;
@@ -76,7 +84,8 @@ export class TimelineWidget {
   }
 
   #build() {
-    this.playButton = this.#button("▶", "Play the mix of the references (Space)", () => this.togglePlay());
+    this.playButton = this.#button("▶", "Play (Space)", () => this.listening.toggle());
+    this.sourceButton = this.#button("Mix", "", () => this.listening.choose(this.listening.source === "mix" ? "result" : "mix"), { hidden: "" });
     this.readButton = this.#button("Read", "Read from prompt: fill the lanes with the arranger's answer; pinned blocks stay", () => this.readPrompt());
     this.readButton.append(make("span", { class: "da-wide" }, " from prompt"));
     this.undoButton = this.#button("↶", "Undo (Ctrl Z)", () => this.timeline.undo());
@@ -86,7 +95,7 @@ export class TimelineWidget {
       ...["10 ms", "24 fps", "25 fps", "30 fps", "60 fps", "off"].map((name) => make("option", { value: name }, name)));
     this.textButton = this.#button("{ }", "Show the timeline as JSON", () => this.#toggleText(), { "aria-pressed": "false" });
     const bar = make("div", { class: "da-bar", role: "toolbar", "aria-label": "Timeline" },
-      this.playButton, this.readButton, this.undoButton, this.redoButton, make("span", { class: "da-gap" }),
+      this.playButton, this.sourceButton, this.readButton, this.undoButton, this.redoButton, make("span", { class: "da-gap" }),
       this.snapSelect,
       this.#button("−", "Zoom out (-)", () => this.view.zoomTo(this.view.zoom / 1.5)),
       this.#button("+", "Zoom in (+)", () => this.view.zoomTo(this.view.zoom * 1.5, this.#focusTime())),
@@ -205,9 +214,9 @@ export class TimelineWidget {
       return head;
     }));
     if (this.view.result) {
-      const play = this.#button("▶", "Play the result of the last run", () => this.#playResult(0));
+      const play = this.#button("▶", "Play the result of the last run", () => this.listening.play(0, "result"));
       const head = make("div", { class: "da-head" }, make("span", { class: "da-name" }, "Result"), make("div", { class: "da-controls" }, play));
-      head.style.height = `${RESULT}px`;
+      head.style.height = `${RESULT + MEL}px`;
       this.heads.append(head);
     }
   }
@@ -260,7 +269,7 @@ export class TimelineWidget {
       return { ...entry, sound, url: entry.audio ? soundUrl(api, entry.audio) : null };
     }).concat(this.library);
     if (this.view.scroll) this.view.scrollTo(this.view.scroll);
-    this.buffer = null;
+    this.listening.forget();
     this.refresh();
   }
 
@@ -339,8 +348,7 @@ export class TimelineWidget {
       const query = new URLSearchParams({ ...output.audio[0], rand: Date.now() });
       const buffer = await fetchSound(api.apiURL(`/view?${query}`)).catch(() => null);
       if (!buffer) return;
-      this.resultBuffer = buffer;
-      this.view.result = { seconds: buffer.duration, peaks: peaksOf(buffer) };
+      this.listening.setResult(buffer);
       this.headsKey = "";
       this.refresh();
     }
@@ -348,34 +356,19 @@ export class TimelineWidget {
 
   // Sound
 
-  #movePlayhead(at) {
-    this.view.playhead = at;
-    this.view.request();
+  get buffer() {
+    return this.listening.buffer;
   }
 
-  #stopped() {
-    this.playButton.textContent = "▶";
+  #heard() {
+    const { player, result, source } = this.listening;
+    const title = source === "result" ? "The result of the last run is played; press for the mix of the references" : "The mix of the references is played; press for the result of the last run";
+    this.playButton.textContent = player.playing ? "■" : "▶";
+    this.sourceButton.hidden = !result;
+    this.sourceButton.textContent = source === "result" ? "Result" : "Mix";
+    this.sourceButton.title = title;
+    this.sourceButton.setAttribute("aria-label", title);
     this.view.request();
-  }
-
-  async play(from = 0) {
-    this.player.stop();
-    this.view.playhead = from;
-    this.view.request();
-    const text = this.timeline.text;
-    if (!this.buffer || this.bufferText !== text) {
-      try {
-        // While the node follows the prompt, the answer of the last run is what can be played.
-        const shown = this.timeline.state ? this.timeline : this.#ghostTimeline();
-        const { buffer, silent } = await mix(shown);
-        [this.buffer, this.bufferText] = [buffer, text];
-        if (silent.length) this.#say(`Not in this mix, but in the run: ${silent.join(", ")}`);
-      } catch (error) {
-        return this.#say(`The mix cannot be played: ${error.message}`);
-      }
-    }
-    this.playButton.textContent = "■";
-    this.player.play(this.buffer, from);
   }
 
   #ghostTimeline() {
@@ -383,15 +376,6 @@ export class TimelineWidget {
     [shown.references, shown.seconds] = [this.timeline.references, this.timeline.seconds];
     if (this.view.ghost) shown.read(JSON.stringify(this.view.ghost));
     return shown;
-  }
-
-  #playResult(from) {
-    if (this.resultBuffer) this.player.play(this.resultBuffer, from);
-  }
-
-  togglePlay() {
-    if (this.player.playing) this.player.stop();
-    else this.play(this.view.playhead !== null && this.view.playhead < this.timeline.seconds - 0.05 ? this.view.playhead : 0);
   }
 
   // Mouse
@@ -427,8 +411,8 @@ export class TimelineWidget {
     const { x, y } = this.#point(event);
     let hit = this.view.hit(x, y);
     if (!this.timeline.state && hit.part === "lane" && this.view.ghost) hit = this.#adopt(x, y) ?? hit;
-    if (hit.part === "ruler") return void this.play(Math.min(this.timeline.seconds, Math.max(0, this.view.time(x))));
-    if (hit.part === "result") return this.#playResult(Math.max(0, this.view.time(x)));
+    if (hit.part === "ruler") return void this.listening.play(Math.min(this.timeline.seconds, Math.max(0, this.view.time(x))));
+    if (hit.part === "result") return void this.listening.play(Math.max(0, this.view.time(x)), "result");
     if (hit.index === undefined) {
       this.timeline.selected = null;
       this.drag = { part: "scroll", x, scroll: this.view.scroll };
@@ -543,7 +527,7 @@ export class TimelineWidget {
     else if (command && key === "d") {
       if (timeline.repeat()) timeline.commit();
     } else if (key === "Delete" || key === "Backspace") timeline.remove();
-    else if (key === " ") this.togglePlay();
+    else if (key === " ") this.listening.toggle();
     else if (key === "Escape" && this.drag) this.#cancelDrag();
     else if (key === "Escape") timeline.selected = null;
     else if (key === "+" || key === "=") this.view.zoomTo(this.view.zoom * 1.5, this.#focusTime());
