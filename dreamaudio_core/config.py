@@ -204,6 +204,8 @@ class SamplingConfig:
         guidance).
     shift
         Time shift; above 1 spends more of the steps near the noise.
+    ease
+        Above 0 the steps are shorter at both ends, up to 1 (see `sampling.flow.times`).
     detail
         How much of the references' own waveforms the result has, from 0 to 1.
     max_guidance
@@ -221,6 +223,7 @@ class SamplingConfig:
     detail: float = 0.0
     max_guidance: float = 10.0
     library: bool = False
+    ease: float = 0.0
 
     def override(self, **given: Any) -> SamplingConfig:
         """These settings with those of `given` that are not None."""

@@ -49,6 +49,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "reference_guidance": (0, 1_000),
     "max_guidance": (0, 1_000),
     "shift": (1e-3, 1_000),
+    "ease": (0, 0.99),
     "detail": (0, 1),
     "seconds": (0.01, 3_600),
 }

@@ -278,6 +278,7 @@ class DreamAudio(TextStages):
             steps=settings.steps,
             solver=settings.solver,
             shift=settings.shift,
+            ease=settings.ease,
             start_latent=start_latent,
             start=start,
             callback=callback,

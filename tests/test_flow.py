@@ -70,6 +70,16 @@ def test_adams_bashforth_keeps_its_order_on_shifted_times():
     assert math.log2(shifted(80) / shifted(160)) == pytest.approx(2, abs=0.2)
 
 
+def test_eased_times_have_shorter_steps_at_both_ends():
+    sizes = [b - a for a, b in zip(flow.times(8, ease=0.7), flow.times(8, ease=0.7)[1:])]
+    assert sizes == pytest.approx(sizes[::-1]) and sum(sizes) == pytest.approx(1.0)
+    assert all(a < b for a, b in zip(sizes[:4], sizes[1:4])) and sizes[0] < 0.5 * sizes[3]
+    both = flow.times(8, shift=2.0, start=0.3, ease=0.7)
+    assert both[0] == pytest.approx(0.3) and both[-1] == 1.0 and both == sorted(both)
+    with pytest.raises(InputError, match="ease"):
+        flow.times(8, ease=1.0)
+
+
 def test_times():
     assert flow.times(4) == pytest.approx([0, 0.25, 0.5, 0.75, 1])
     shifted = flow.times(4, shift=3.0)

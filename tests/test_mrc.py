@@ -133,6 +133,24 @@ def test_masked_tokens_do_not_matter(config):
 
 
 @torch.no_grad()
+def test_padding_of_all_rows_is_not_attended_to_at_all():
+    """Keys hold the tokens of the longest row alone, and the result is that of all, masked."""
+    network = randomise(MRCUNet(TINY))
+    inputs = conditions(TINY)
+    inputs["prompt_mask"] = torch.tensor([[True] * 2 + [False] * 4, [True] * 3 + [False] * 3])
+    context = network.precompute(**inputs)
+    prompt, captions = context.decoder[0]
+    assert prompt.keys.shape[2] == 3 and captions.keys.shape[2] == 3 * 4
+    with torch.enable_grad():
+        whole = network.precompute(**inputs)
+    assert whole.decoder[0][0].keys.shape[2] == 6
+    z, time = noise(TINY), torch.tensor([0.3, 0.6])
+    torch.testing.assert_close(
+        network.denoise(z, time, context), network.denoise(z, time, whole), atol=1e-5, rtol=1e-4
+    )
+
+
+@torch.no_grad()
 def test_placed_references_are_a_set():
     """Neither their order nor empty slots change the result; a reference itself does."""
     network = randomise(MRCUNet(PLACED))

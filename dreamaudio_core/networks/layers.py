@@ -68,6 +68,17 @@ def mean_token(tokens: Tensor, mask: Tensor) -> Tensor:
     return F.normalize(mean.float(), dim=-1).to(mean.dtype) * mean.shape[-1] ** 0.5
 
 
+def without_padding(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Tokens [B, L, D] and mask [B, L] without what is masked in every row, to which nothing can
+    attend.
+    """
+    kept = mask.any(dim=0)
+    # As they are while training, where shapes should not change from batch to batch.
+    if torch.is_grad_enabled() or not kept.any():
+        return tokens, mask
+    return tokens[:, kept], mask[:, kept]
+
+
 class PromptEmbedding(nn.Module):
     """Mean token of the prompt [B, D] to a summand of the time embedding [B, dim]; zero before
     training.

@@ -39,7 +39,7 @@ class MelVocoder(nn.Module):
         return self(mel)
 
     @torch.no_grad()
-    def vocode(self, mel: Tensor, chunk_frames: int = 512) -> Tensor:
+    def vocode(self, mel: Tensor, chunk_frames: int = 256) -> Tensor:
         """Waveform of a mel of any length, `chunk_frames` frames at a time.
 
         Each chunk is computed with the whole receptive field as context, which is then cut off, so

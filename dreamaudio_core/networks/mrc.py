@@ -28,6 +28,7 @@ from .layers import (
     TimeEmbedding,
     Upsample,
     mean_token,
+    without_padding,
     zero_init,
 )
 from .operations import channels_last, silu
@@ -328,6 +329,7 @@ class MRCUNet(nn.Module):
         encoder = cast(Encoder, self.noise_encoder if shared else self.reference_encoder)
         stem = self.reference_encoder if shared else None
         embedding = self.time_embedding(torch.ones(len(x), device=x.device), x.dtype)
+        captions, caption_mask = without_padding(captions, caption_mask)
         return encoder(x, embedding, encoder.project([(captions, caption_mask)]), stem)
 
     def precompute(
@@ -351,6 +353,7 @@ class MRCUNet(nn.Module):
         pooled = None if self.prompt_embedding is None else self.prompt_embedding(mean)
         envelope = None if self.prompt_envelope is None else self.prompt_envelope(mean)
         unet = self.config.architecture == "unet"
+        c, e = without_padding(*c), without_padding(*e)
         texts: TextContexts = [c, e] if unet else [c]
         features: list[Tensor] = []
         if not unet:

@@ -57,6 +57,7 @@ class RectifiedFlow:
         steps: int,
         solver: str = "ab2",
         shift: float = 1.0,
+        ease: float = 0.0,
         start_latent: Tensor | None = None,
         start: float = 0.0,
         callback: StepCallback | None = None,
@@ -64,7 +65,7 @@ class RectifiedFlow:
         """Integrate from `noise`, or from `start_latent` noised back to the time `start`."""
         if solver not in SOLVERS:
             raise InputError(f"solver: expected one of {', '.join(SOLVERS)}, found {solver!r}")
-        schedule = flow.times(steps, shift, start)
+        schedule = flow.times(steps, shift, start, ease)
         z = noise
         if start_latent is not None and start > 0.0:
             z = flow.path(noise, start_latent, torch.full((len(noise),), start))[0]
@@ -105,12 +106,13 @@ class DDPM:
         steps: int,
         solver: str = "ab2",
         shift: float = 1.0,
+        ease: float = 0.0,
         start_latent: Tensor | None = None,
         start: float = 0.0,
         callback: StepCallback | None = None,
     ) -> Tensor:
-        """DDIM from `noise`, or from `start_latent` noised back by the share 1 - `start`; `solver`
-        and `shift` have no meaning here.
+        """DDIM from `noise`, or from `start_latent` noised back by the share 1 - `start`; `solver`,
+        `shift` and `ease` have no meaning here.
         """
         ddpm.ddim_steps(steps, start)
         z = noise
