@@ -158,15 +158,8 @@ export class TimelineWidget {
     this.element.classList.toggle("da-narrow", this.element.clientWidth < 460);
     this.#heads(lanes);
     this.#options(lanes);
-    const place = timeline.place();
-    this.fields.hidden = !place;
-    if (place) {
-      for (const [key] of FIELDS) {
-        const found = key === "offset" ? timeline.offset(timeline.selected) : place[key];
-        if (document.activeElement !== this.inputs[key]) this.inputs[key].value = String(Math.round(found * 1000) / 1000);
-      }
-      this.pin.checked = place.pinned;
-    }
+    this.fields.hidden = !timeline.place();
+    this.#showFields();
     this.undoButton.disabled = !timeline.done.length;
     this.redoButton.disabled = !timeline.undone.length;
     this.clearButton.disabled = !timeline.text;
@@ -177,6 +170,23 @@ export class TimelineWidget {
     this.#messages([...(this.note ? [this.note] : []), ...stale, ...state, ...timeline.warnings]);
     view.request();
     this.#fit();
+  }
+
+  #showFields() {
+    const { timeline } = this;
+    const place = timeline.place();
+    if (!place) return;
+    for (const [key] of FIELDS) {
+      const found = key === "offset" ? timeline.offset(timeline.selected) : place[key];
+      if (document.activeElement !== this.inputs[key]) this.inputs[key].value = String(Math.round(found * 1000) / 1000);
+    }
+    this.pin.checked = place.pinned;
+  }
+
+  /** What changes at each step of a drag; the rest, which costs the page a layout, waits for its end. */
+  #dragged() {
+    this.#showFields();
+    this.view.request();
   }
 
   #fit() {
@@ -460,7 +470,7 @@ export class TimelineWidget {
     else if (drag.part === "gain") timeline.set(at, { gain: this.view.gainAt(at.lane, y) });
     else if (drag.part === "fadeIn") timeline.set(at, { fade_in: Math.min(from.duration - from.fade_out, Math.max(0, from.fade_in + delta)) });
     else if (drag.part === "fadeOut") timeline.set(at, { fade_out: Math.min(from.duration - from.fade_in, Math.max(0, from.fade_out - delta)) });
-    this.refresh();
+    this.#dragged();
   }
 
   #release(event) {
