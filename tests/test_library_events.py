@@ -155,3 +155,10 @@ def test_a_damaged_sidecar_is_named(tmp_path, name, content, message):
     with pytest.raises(InputError, match=message) as error:
         CaptionReader().caption(FoundFile(tmp_path / "dog.wav", 0, 0, "", (file,)))
     assert name in str(error.value)
+
+
+def test_a_verb_that_no_table_knows_still_makes_an_event():
+    parts = split_events("a dog barks twice while rain falls, and thunder rumbles at 5 seconds")
+    assert parts == ["a dog barks", "rain falls", "thunder rumbles"]
+    assert split_events("wind howls and crickets chirr") == ["wind howls", "crickets chirr"]
+    assert split_events("a cat meows and purrs loudly") == ["a cat meows and purrs loudly"]

@@ -98,6 +98,20 @@ _DETERMINERS = {
 }
 
 
+_PREPOSITIONS = {
+    "in",
+    "on",
+    "at",
+    "by",
+    "up",
+    "off",
+    "out",
+    "down",
+    "over",
+    "away",
+    "again",
+    "twice",
+}
 _MAX_LENGTH = 2000
 """Characters of a prompt that are looked at: far more than a text encoder takes."""
 _SILENT = re.compile(r"(?:no|without|nobody|no one|nothing|silence)\b", re.IGNORECASE)
@@ -152,6 +166,12 @@ def _is_event(text: str) -> bool:
         return True
     if len(words) > 1 and words[1] in ("is", "are", "can"):
         return True
+    if len(words) == 2 and words[0] not in progressive and not words[1].endswith("ly"):
+        # A subject and a verb that no table knows ("thunder rumbles", "crickets chirr").
+        singular = words[1].endswith("s") and not words[0].endswith("s")
+        plural = words[0].endswith("s") and words[0] not in finite and words[1] not in _PREPOSITIONS
+        if singular or plural:
+            return True
     return (
         words[0] not in finite
         and words[0] not in progressive
