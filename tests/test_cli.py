@@ -13,6 +13,8 @@ import torch
 
 from dreamaudio_core.cli import main
 from dreamaudio_core.config import VAEConfig
+from dreamaudio_core.errors import CheckpointError
+from dreamaudio_core.loading import load_model
 from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.scene.timeline import Arrangement
 from dreamaudio_core.weights.checkpoint import read_safetensors
@@ -246,6 +248,50 @@ def test_a_device_that_is_not_there(folder, tmp_path, capsys):
     for name in ("cuda:99", "abacus"):
         assert generate(folder, "--device", name, out=tmp_path / "x.wav") == 2
         assert f"device: {name!r} cannot be used" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_one_line(folder, tmp_path, capsys):
+    """In every command, also where only its folder is to be made."""
+    file = tmp_path / "file"
+    file.write_text("x")
+    sounds = Path(folder) / "sounds"
+    sounds.mkdir(exist_ok=True)
+    soundfile.write(sounds / "bell.wav", np.ones(1600, np.float32) / 2, 16_000)
+    for words in (
+        ["data", "scan", "folder", sounds, "--out", file / "x" / "y.jsonl"],
+        ["data", "compose", "fantasy", "--scenarios", file, "--out", file / "x"],
+        ["evaluate", "tables", "--out", file / "tables"],
+        ["library", "add", sounds, "--library", file / "x.sqlite"],
+    ):
+        assert main([str(word) for word in words]) == 2, words
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ") and str(file) in error, error
+
+
+def test_a_reader_that_has_gone_ends_the_command_quietly(folder):
+    command = f"{sys.executable} -m dreamaudio_core info {folder} | true"
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=ROOT)
+    assert "Traceback" not in found.stderr and "Exception" not in found.stderr
+
+
+def test_a_set_has_one_name_in_data_and_evaluation():
+    from dreamaudio_core.data.cli import FANTASY
+    from dreamaudio_core.data.datasets import DATASETS
+    from dreamaudio_core.evaluation.ctta import TEST_SETS
+
+    assert set(TEST_SETS) == {*DATASETS, FANTASY} - {"composed"}
+
+
+def test_weights_of_another_objective_are_refused_wherever_they_are_named(tmp_path, capsys):
+    """A network that predicts noise is no flow, though all shapes agree."""
+    folder = make_folder(tmp_path / "flow", "concat")
+    other = make_folder(tmp_path / "ddpm", "concat", objective="ddpm") / "flow.safetensors"
+    with pytest.raises(CheckpointError, match="its objective is ddpm, the model's is flow"):
+        load_model(folder, flow=other)
+    words = ["train", "flow", tmp_path / "run", "--model", folder, "--data", tmp_path]
+    words += ["--steps", 1, "--initial", other, "--device", "cpu"]
+    assert main([str(word) for word in words]) == 2
+    assert "mrc.objective is ddpm, the model expects flow" in capsys.readouterr().err
 
 
 def test_at_needs_a_reference(folder, tmp_path, capsys):

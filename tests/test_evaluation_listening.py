@@ -253,6 +253,16 @@ def test_a_code_with_other_characters_is_not_taken(page, browser):
     assert re.fullmatch("L[0-9a-f]{8}", browser.execute_script("return state.listener"))
 
 
+def test_the_questions_are_the_paper_s_in_sense(page):
+    """Quality of the sound by itself; whether the events that are asked for are in it, as the
+    references have them (paper, section IV-C).
+    """
+    legends = re.findall(r"<legend>(.*?)</legend>", page.read_text(encoding="utf-8"))
+    assert [legend.split(":")[0] for legend in legends] == ["OVL", "REL"]
+    assert "quality" in legends[0]
+    assert all(word in legends[1] for word in ("events", "asked for", "references"))
+
+
 def test_the_page_is_one_file_that_loads_nothing(page):
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(src|href)\s*=\s*[\"'](?!data:)", text) and "http" not in text.replace(

@@ -76,3 +76,10 @@ def main(argv: list[str] | None = None) -> int:
         # The reader of our output has gone, `| head` for example.
         sys.stderr.close()
         return 1
+    except OSError as error:
+        # A file that cannot be read or written is the user's to mend; other failures of the system
+        # name no file and are defects.
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}; choose another path", file=sys.stderr)
+        return 2
