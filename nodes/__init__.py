@@ -10,6 +10,7 @@ from . import (
     files,
     loaders,
     output,
+    preview,
     references,
     retrieval,
     routes,
@@ -37,5 +38,6 @@ class DreamAudioExtension(ComfyExtension):
             *codec.NODES,
             *detail.NODES,
             *output.NODES,
+            *preview.NODES,
             *scenes.NODES,
         ]

@@ -11,6 +11,17 @@ from ..dreamaudio_core.errors import AudioError
 GAINS = "dreamaudio_gains"
 """Field of the vocoder's AUDIO: by how many dB each item was scaled to keep headroom."""
 
+SEEDS = "dreamaudio_seeds"
+"""Field of generated AUDIO: the seed of each item."""
+
+
+def seeds_of(audio) -> list[str]:
+    """Seeds of the items, as text, since they exceed what JavaScript's numbers hold; empty where
+    they are not known.
+    """
+    seeds, waveform = audio.get(SEEDS, ()), audio["waveform"]
+    return [str(seed) for seed in seeds] if len(seeds) == len(waveform) else []
+
 
 def sounds(audio, what: str, *, channels: int = MAX_CHANNELS) -> tuple[torch.Tensor, int]:
     """Waveforms [B, C, T] and rate in Hz of an AUDIO.

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from ..dreamaudio_core.audio.downmix import downmix
 from ..dreamaudio_core.audio.levels import keep_headroom
 from ..dreamaudio_core.audio.resample import to_mono
-from .audio import GAINS, sounds
+from .audio import GAINS, SEEDS, sounds
 from .latents import Notes, check_latent, latent_notes, latent_of
 from .parts import vae_memory, vocoder_memory
 from .types import CATEGORY, Mel, Model, aliases, seconds_input
@@ -110,7 +110,10 @@ class BigVGANVocode(io.ComfyNode):
             waveforms = core.vocode(mel["mel"], mel["notes"].seconds, bar).cpu()
         items, gains = zip(*(keep_headroom(item, rate) for item in waveforms))
         waveform = torch.stack(items).to(comfy.model_management.intermediate_device())
-        return io.NodeOutput({"waveform": waveform, "sample_rate": rate, GAINS: gains})
+        seeds = mel["notes"].seeds
+        return io.NodeOutput(
+            {"waveform": waveform, "sample_rate": rate, GAINS: gains, SEEDS: seeds}
+        )
 
 
 NODES = [VAEEncode, VAEDecode, BigVGANVocode]

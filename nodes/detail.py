@@ -5,7 +5,7 @@ from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.rendering.detail import RATE_CHOICES, Detail, parse_rate
-from .audio import network_level
+from .audio import SEEDS, network_level
 from .parts import vae_memory
 from .types import CATEGORY, Arrangement, Mel, Model, aliases
 from .watching import Bar, layers_watched
@@ -93,7 +93,9 @@ class ReferenceDetail(io.ComfyNode):
             )
         waveform = waveform.to(comfy.model_management.intermediate_device())
         text = {"ui": ui.PreviewText("\n".join(told))} if told else {}
-        return io.NodeOutput({"waveform": waveform, "sample_rate": rate}, **text)
+        return io.NodeOutput(
+            {"waveform": waveform, "sample_rate": rate, SEEDS: notes.seeds}, **text
+        )
 
 
 NODES = [ReferenceDetail]

@@ -18,7 +18,7 @@ from ..dreamaudio_core.audio.resample import resample
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.file_names import name_problem
 from ..dreamaudio_core.files import atomic_write
-from .audio import sounds
+from .audio import seeds_of, sounds
 from .types import CATEGORY, Mel, aliases
 
 FORMATS = ("flac", "wav", "wav 24-bit", "wav float", "mp3", "opus")
@@ -125,7 +125,7 @@ class SaveAudio(io.ComfyNode):
                 f"filename_prefix: {filename_prefix!r} cannot be saved ({reason}); choose "
                 "another, or check space and permissions of the output folder"
             ) from error
-        return io.NodeOutput(ui=ui.SavedAudios(saved))
+        return io.NodeOutput(ui={**ui.SavedAudios(saved).as_dict(), "seeds": seeds_of(audio)})
 
 
 def check_prefix(prefix: str) -> None:

@@ -20,6 +20,7 @@ from ..dreamaudio_core.scene.pinned import keep_pinned
 from ..dreamaudio_core.scene.reference import Reference, load_reference
 from ..dreamaudio_core.scene.timeline import Arrangement, parse_starts
 from . import files
+from .preview import keep
 from .references import TRIM, part_options
 
 PEAKS = 600
@@ -39,6 +40,7 @@ def register() -> None:
         return
     server.routes.get("/dreamaudio/peaks")(_get_peaks)
     server.routes.get("/dreamaudio/caption")(_get_caption)
+    server.routes.post("/dreamaudio/keep")(_post_keep)
     server.routes.post("/dreamaudio/arrange")(_post_arrange)
 
 
@@ -188,10 +190,19 @@ async def _get_caption(request: web.Request) -> web.Response:
 
 
 async def _post_arrange(request: web.Request) -> web.Response:
+    return await _answer_object(request, _read_prompt)
+
+
+async def _post_keep(request: web.Request) -> web.Response:
+    return await _answer_object(request, lambda values: keep(str(values.get("audio", ""))))
+
+
+async def _answer_object(request: web.Request, work) -> web.Response:
+    """Answer to a request whose body is a JSON object."""
     try:
         values = parse_json(await request.text())
     except ValueError:
         values = None
     if not isinstance(values, dict):
         return web.json_response({"error": "expected a JSON object"}, status=400)
-    return await _answer(_read_prompt, values)
+    return await _answer(work, values)

@@ -1,7 +1,7 @@
 import { app } from "../../scripts/app.js";
 
 // Nodes that show a player. ComfyUI adds one only to its own audio nodes, and its upload button needs one to exist.
-const PLAYERS = new Set(["DreamAudioLoadReference", "DreamAudioSaveAudio"]);
+const PLAYERS = new Set(["DreamAudioLoadReference", "DreamAudioSaveAudio", "DreamAudioPreviewAudio"]);
 
 /** Prompt and workflow from the comment in a WAV file's INFO list, or null. */
 async function notesOfWav(file) {

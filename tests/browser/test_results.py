@@ -1,5 +1,6 @@
 """Save Audio in the browser: a row for each file."""
 
+import re
 import time
 
 import pytest
@@ -36,7 +37,11 @@ def test_each_file_is_heard_and_becomes_a_reference(saved, server):
     rows = saved.run("return results.rows.map(row => [row.name, row.about.textContent, row.peak])")
     assert len({name for name, _, _ in rows}) == 3
     for name, about, peak in rows:
-        assert name.endswith(" [output]") and about.startswith("10.24 s, peak -") and peak > 0
+        assert (
+            name.endswith(" [output]")
+            and re.match(r"seed \d+, 10\.24 s, peak -", about)
+            and peak > 0
+        )
     driver = saved.driver
     buttons = driver.find_elements("css selector", ".da-row [aria-label^='Play']")
     ActionChains(driver).click(buttons[1]).perform()
@@ -72,3 +77,29 @@ def test_each_file_is_heard_and_becomes_a_reference(saved, server):
     run = server.run({"reference": loaded, "shown": shown})
     assert run.error is None, run.message
     assert not complaints(saved)
+
+
+def test_a_preview_is_kept_on_request(canvas, server):
+    workflow = tiny_quick_start()
+    for node in workflow["nodes"]:
+        if node["type"] == "DreamAudioSaveAudio":
+            node["type"], node["widgets_values"] = "DreamAudioPreviewAudio", []
+            node["inputs"] = node["inputs"][:1]
+    canvas.load(workflow)
+    canvas.run("""
+        window.saved = app.graph.nodes.find(n => n.type === 'DreamAudioPreviewAudio');
+        app.canvas.ds.scale = 1;
+        app.canvas.ds.offset = [300 - saved.pos[0], 150 - saved.pos[1]];
+        window.results = saved.widgets.find(w => w.name === 'results').results;
+        await app.queuePrompt(0, 1);
+    """)
+    canvas.until("return results.rows.length === 1 && results.rows[0].buffer")
+    time.sleep(0.5)
+    folder = server.base / "output" / "audio"
+    before = set(folder.glob("*.flac"))
+    button = canvas.driver.find_element("css selector", ".da-row [aria-label^='Keep']")
+    ActionChains(canvas.driver).click(button).perform()
+    canvas.until("return results.rows[0].element.textContent.includes('✓')", 20)
+    (kept,) = set(folder.glob("*.flac")) - before
+    assert kept.name.startswith("DreamAudio_") and kept.stat().st_size > 1000
+    assert not complaints(canvas)

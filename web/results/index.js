@@ -1,4 +1,4 @@
-// Save Audio shows a row for each file of its last run.
+// Save Audio and Preview Audio show a row for each file of its last run.
 
 import { app } from "../../../scripts/app.js";
 import { make, styles } from "../dom.js";
@@ -7,6 +7,7 @@ import { ROW, Row } from "./row.js";
 
 const SHOWN = 10; // rows before the list scrolls
 const REFERENCE = "DreamAudioLoadReference";
+const NODES = new Set(["DreamAudioSaveAudio", "DreamAudioPreviewAudio"]);
 
 /** A new reference of a file, below the node that made it. */
 function useAsReference(node, name) {
@@ -43,11 +44,11 @@ class Results {
     this.observer.disconnect();
   }
 
-  show(files) {
+  show(files, seeds = []) {
     this.stop();
     const { node } = this;
     const started = () => this.stop();
-    this.rows = files.map((file) => new Row(file, { use: (name) => useAsReference(node, name), started }));
+    this.rows = files.map((file, k) => new Row(file, { seed: seeds[k],  use: (name) => useAsReference(node, name), started }));
     this.list.replaceChildren(...this.rows.map((row) => row.element));
     const [width, height] = node.computeSize();
     if (height > node.size[1]) node.setSize([Math.max(node.size[0], width), height]);
@@ -59,7 +60,7 @@ app.registerExtension({
   name: "dreamaudio.results",
 
   nodeCreated(node) {
-    if (node.comfyClass !== "DreamAudioSaveAudio") return;
+    if (!NODES.has(node.comfyClass)) return;
     const results = new Results(node);
     const height = () => results.height;
     // Last, as values of widgets are stored by their places.
@@ -71,7 +72,7 @@ app.registerExtension({
     const { onExecuted } = node;
     node.onExecuted = function (output) {
       onExecuted?.call(this, output);
-      if (output?.audio) results.show(output.audio);
+      if (output?.audio) results.show(output.audio, output.seeds);
     };
     const removed = shown.onRemove;
     shown.onRemove = function () {

@@ -11,9 +11,10 @@ const decibels = (peak) => (peak > 0 ? `${(20 * Math.log10(peak)).toFixed(1)} dB
 
 export class Row {
   /** `file` is ComfyUI's {filename, subfolder, type}; `use` is called with the name that nodes know it by. */
-  constructor(file, { use, started }) {
+  constructor(file, { use, started, seed }) {
     this.file = file;
     this.started = started;
+    this.seed = seed;
     const { filename, subfolder, type } = file;
     this.name = `${subfolder ? `${subfolder}/` : ""}${filename} [${type}]`;
     this.url = api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
@@ -27,7 +28,26 @@ export class Row {
       make("div", { class: "da-row-text" }, make("span", { class: "da-row-name", title: this.name }, filename), this.about),
       make("a", { class: "da-row-button", href: this.url, download: filename, title: `Download ${filename}`, "aria-label": `Download ${filename}` }, "⤓"),
       make("button", { type: "button", title: `Use ${filename} as a reference`, "aria-label": `Use ${filename} as a reference`, onclick: () => use(this.name) }, "Ref"));
+    if (type === "temp") this.element.append(this.#keepButton());
     this.#read();
+  }
+
+  #keepButton() {
+    const { filename } = this.file;
+    const button = make("button", { type: "button", title: `Keep ${filename} in the output folder`, "aria-label": `Keep ${filename} in the output folder`, onclick: () => this.#keep(button) }, "Keep");
+    return button;
+  }
+
+  async #keep(button) {
+    button.disabled = true;
+    const answer = await api.fetchApi("/dreamaudio/keep", {
+      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ audio: this.name }),
+    });
+    const found = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
+    button.disabled = answer.ok;
+    button.textContent = answer.ok ? "✓" : "Keep";
+    button.title = answer.ok ? `Kept as ${found.subfolder}/${found.filename}` : found.error;
+    if (!answer.ok) this.about.textContent = found.error;
   }
 
   async #read() {
@@ -39,7 +59,8 @@ export class Row {
     }
     this.peaks = peaksOf(this.buffer, 400);
     this.peak = this.peaks.reduce((a, b) => Math.max(a, b), 0);
-    this.about.textContent = `${this.buffer.duration.toFixed(2)} s, peak ${decibels(this.peak)}`;
+    const seed = this.seed === undefined ? "" : `seed ${this.seed}, `;
+    this.about.textContent = `${seed}${this.buffer.duration.toFixed(2)} s, peak ${decibels(this.peak)}`;
     this.draw();
   }
 
