@@ -633,7 +633,10 @@ class EventBuilder:
             if relation == "together" and part.number is None and self.recent in self.sentence:
                 self.by_part[id(part)] = self.recent
                 return self.recent
-            if any(k == "cue" and v.kind == "every" for k, v in self._cell(at)):
+            participle = bool(part.words) and all(w.endswith("ing") for w in part.words)
+            goes_on = participle and not relation and self._comma_before(at) and not part.number
+            if goes_on or any(k == "cue" and v.kind == "every" for k, v in self._cell(at)):
+                # "the cat, meowing four times"
                 self.by_part[id(part)] = self.recent
                 return self.recent
         if self.recent is not None and self._in_apposition(part, at, relation):
