@@ -88,7 +88,10 @@ def test_the_quick_start_runs_with_progress_and_ends_in_a_player(canvas):
     canvas.load(tiny_quick_start())
     canvas.run("""
         window.heard = [];
-        app.api.addEventListener('progress', e => window.heard.push(e.detail.value));
+        const sampler = app.graph.nodes.find(n => n.type === 'DreamAudioMRCFlowSampler').id;
+        app.api.addEventListener('progress', e => {
+          if (String(e.detail.node) === String(sampler)) window.heard.push(e.detail.value);
+        });
         await app.queuePrompt(0, 1);
     """)
     canvas.until(
