@@ -355,3 +355,62 @@ def test_shares_of_the_length_and_intervals_in_words(arrange, prompt, wanted):
 def test_what_lasts_to_the_end(arrange, prompt):
     place = arrange(prompt, DOG, GUITAR).places[1][-1]
     assert place.start + place.duration == pytest.approx(10.24, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "prompt, wanted",
+    [
+        ("at the quarter mark a dog barks", [2.56]),
+        ("a dog barks at the quarter, half and three-quarter mark", [2.56, 5.12, 7.68]),
+        ("three quarters of the way through, a dog barks", [7.68]),
+        ("at 25% a dog barks", [2.56]),
+        ("three seconds before the end a dog barks", [7.24]),
+        ("with two seconds left a dog barks", [8.24]),
+        ("a dog barks every other second", [0, 2, 4, 6, 8]),
+        ("silence for the first 4 seconds, then a dog barks", [4.0]),
+        ("from the 3 second mark onward, a dog barks every 3 seconds", [3.0, 6.0, 9.0]),
+    ],
+)
+def test_times_as_shares_of_the_whole_and_from_its_end(arrange, prompt, wanted):
+    assert starts(arrange(prompt, DOG)) == wanted
+
+
+@pytest.mark.parametrize(
+    "prompt, order",
+    [
+        ("a dog barks on either side of the crow", [0, 1, 0]),
+        ("before and after the crow a dog barks", [0, 1, 0]),
+        ("a dog and a crow take turns, three times each", [0, 1] * 3),
+        ("alternate between a dog and a crow", [0, 1] * 3),
+        ("a dog barks right after the crow", [1, 0]),
+        ("a dog barks and right after a crow caws", [0, 1]),
+        ("shortly after the crow, a dog barks", [1, 0]),
+        ("everything but the dog: the crow twice", [1, 1]),
+        ("a double dog bark, then a crow", [0, 0, 1]),
+    ],
+)
+def test_order_in_other_words(arrange, prompt, order):
+    layout = arrange(prompt, DOG, CROW)
+    events = sorted((p.start, k) for k in (0, 1) for p in layout.places[k])
+    assert [k for _, k in events] == order
+
+
+def test_how_loud_is_not_how_often(arrange):
+    layout = arrange("a dog barks, then a crow twice as loud", DOG, CROW)
+    (crow,) = layout.places[1]
+    assert crow.gain > 0
+    ramp = arrange("a dog barks four times, each one louder than the last", DOG).places[0]
+    gains = [p.gain for p in ramp]
+    assert len(gains) == 4 and gains == sorted(gains) and gains[0] < gains[-1]
+
+
+def test_words_of_manner_are_no_sound(arrange):
+    layout = arrange("a dog barks, slowly and steadily, over and over", DOG)
+    assert not layout.warnings
+
+
+def test_the_network_does_not_move_what_is_said_to_be_at_the_beginning_and_the_end(arrange):
+    network = [[Placement(2.0, 0.9)], [Placement(5.0, 0.7)]]
+    prompt = "a dog barks at the beginning and a crow caws at the end"
+    layout = arrange(prompt, DOG, CROW, network=network)
+    assert starts(layout)[0] <= 0.1 and starts(layout, 1) == [9.54]

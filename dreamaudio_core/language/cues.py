@@ -24,6 +24,12 @@ _GOES_ON = r"(?:continu(?:e|es|ing)|keeps?|keeping|carr(?:y|ies)|carrying|goes|g
 _CLAUSE_END = r"(?=$| ?[,.;:!?)/\]\n]| and\b| then\b| on\b| in\b| but\b| while\b| the\b)"
 
 _THROUGH = r"(?: of (?:it|the (?:clip|piece|recording|scene|sound|whole)))?"
+# A share of the whole, and several of them ("the quarter, half and three-quarter mark").
+_SHARE = r"(?:(?:1|a) |the )?(?:quarter|half|third|3 ?-? ?quarters?|2 ?-? ?thirds?)"
+_SHARES = {"quarter": 0.25, "half": 0.5, "third": 1 / 3, "3": 0.75, "2": 2 / 3}
+_ALL = r"(?:it all|everything|(?:the|this) (?:scene|clip|sequence|piece|recording|track))"
+_EACH_TIME = r"(?:each|every) (?:1|one|time)(?: of them)?"
+_BEFORE = r"the (?:last|previous|one before)(?: one)?"
 _THE = r"(?:the |your |our )?(?:far )?"
 _SIDE = r"(?: (?:side|ear|channel|speaker))?(?![a-z])"
 _MOVES = r"(?:(?:pan|pann|pass|mov|go|com|travel|sweep|fly|flie|driv|cross|approach|enter)(?:es|s|ing|e|ed)? )?(?:(?:by|over|past|across) )?"
@@ -75,10 +81,55 @@ def _ordinal(match: re.Match[str]) -> tuple[float, ...]:
     return (float(ORDINALS[match[1]]),)
 
 
+def _ordinals(match: re.Match[str]) -> tuple[float, ...]:
+    return tuple(float(ORDINALS[x]) for x in match.groups())
+
+
+def _shares(match: re.Match[str]) -> tuple[float, ...]:
+    """Shares of the whole, such as 0.25 and 0.5 of "the quarter and half mark"."""
+    words = (re.sub(r"^(?:1|a|the) ", "", x) for x in re.findall(rf"{_SHARE}(?![a-z])", match[0]))
+    return tuple(next(v for k, v in _SHARES.items() if w.startswith(k)) for w in words)
+
+
+def _percent(match: re.Match[str]) -> tuple[float, ...]:
+    return (float(match[1]) / 100,)
+
+
 _ORDINAL = "|".join(ORDINALS)
 # In order of precedence; earlier ones take their words from the later ones.
 _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], ...] = (
     # Shares of the whole length
+    (
+        "share",
+        rf"(?:at|around|about|near|on) {_SHARE}(?: ?,? ?(?:and )?{_SHARE})* ?-? ?(?:marks?|points?){_THROUGH}",
+        _shares,
+    ),
+    ("share", rf"(?:at|around|about) {_N} (?:%|percent){_THROUGH}", _percent),
+    ("share", rf"{_N} (?:%|percent) (?:of the way )?(?:through|in){_THROUGH}", _percent),
+    (
+        "before_end",
+        rf"with (?:only |just |about )?{_N}{_S} (?:left|remaining|to go|to spare)",
+        _floats,
+    ),
+    ("gain", rf"(?:about |almost )?{_N} times (?:as loud|louder)", _fixed(6.0)),
+    (
+        "gain",
+        rf"(?:about )?{_N} times (?:quieter|softer)|(?:at )?half (?:the |its )?volume",
+        _fixed(-6.0),
+    ),
+    ("gain", r"(?:slightly|somewhat|a bit|a little) louder", _fixed(3.0)),
+    ("gain", r"(?:slightly|somewhat|a bit|a little) (?:quieter|softer|fainter)", _fixed(-4.0)),
+    (
+        "gap",
+        rf"(?:nothing happens|no sound) (?:for|in|during) the (?:first|opening) {_N}{_S}",
+        _floats,
+    ),
+    (
+        "gap",
+        rf"the (?:first|opening) {_N}{_S} (?:is|are|stays?|remains?) (?:silent|quiet|empty)",
+        _floats,
+    ),
+    ("gap", r"the first second (?:is|stays|remains) (?:silent|quiet|empty)", _fixed(1.0)),
     (
         "share",
         rf"(?:at |around )?(?:the |a )?(?:1 |first )?quarter (?:mark|point){_THROUGH}",
@@ -156,6 +207,16 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         rf"(?:from )?t = {_N}(?:{_S})? ?(?:to|-|–|until|till) ?(?:t = )?{_N}(?:{_S})?",
         _floats,
     ),
+    (
+        "range",
+        rf"(?:from |in |during )?s {_N} ?(?:to|-|–|until|till) ?(?:s )?{_N}(?![a-z])",
+        _floats,
+    ),
+    (
+        "range",
+        rf"(?:from|between) the ({_ORDINAL}) (?:second )?(?:to|and|until) the ({_ORDINAL}) second",
+        _ordinals,
+    ),
     ("range", rf"(?:in )?between s {_N} and (?:s )?{_N}", _floats),
     ("range", rf"from {_N} (?:to|until|till) {_N}", _floats),
     ("range", rf"from second {_N} (?:to|until|till) (?:second )?{_N}", _floats),
@@ -174,6 +235,8 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
     ("from", rf"from the {_N}{_S} (?:mark|point)(?: (?:onwards?|on|forward))?", _floats),
     ("from", rf"from the ({_ORDINAL}) second (?:on|onwards?)", _ordinal),
     ("from", rf"from {_N}{_S} (?:on|onwards?)", _floats),
+    ("from", rf"(?:starting )?from {_N}{_S}(?= ?,)", _floats),
+    ("at", rf"(?:at|on|by) the ({_ORDINAL}) second(?! \d)", _ordinal),
     ("first_part", rf"(?:for|in|during|within)? ?the (?:first|opening) {_N}{_S}", _floats),
     ("last_part", rf"(?:for|in|during|within)? ?the (?:last|final) {_N}{_S}", _floats),
     ("last_part", r"(?:in |for |during )?(?:the )?(?:last|final) second(?! \d)", _fixed(1.0)),
@@ -194,7 +257,8 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
     # Intervals
     ("every", rf"(?:every|each) {_N}{_S}(?![a-z])", _floats),
     ("every", r"(?:every|each) other (?:s|second)(?![a-z])", _fixed(2.0)),
-    ("every", r"(?:every|each) (?:few|couple of) (?:s|seconds)(?![a-z])", _fixed(3.0)),
+    ("every", r"(?:every|each) couple(?: of)? s(?![a-z])", _fixed(2.0)),
+    ("every", r"(?:every|each) few (?:s|seconds)(?![a-z])", _fixed(3.0)),
     ("every", r"(?:every|each) (?:s|second)(?![a-z])(?! \d)", _fixed(1.0)),
     (
         "every",
@@ -242,6 +306,16 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         rf"(?:and )?(?:exactly |about )?{_N}{_S} (?:later|after that|afterwards?|thereafter)",
         _floats,
     ),
+    ("later", r"(?:and )?(?:an? )?(?:instant|blink) later", _fixed(0.3)),
+    ("later", r"(?:and )?(?:moments|a bit) later", _fixed(1.0)),
+    ("later", r"(?:and )?(?:some )?s later", _fixed(2.0)),
+    (
+        "backward",
+        r"(?<!and )(?<!then )(?:right|immediately|shortly|soon|just|directly|straight|moments) after(?= (?:the|a|an|his|her|its|\w+ing)(?![a-z]))",
+        _fixed(),
+    ),
+    ("forward", r"and (?:right|immediately|shortly|soon|just|directly) after(?! that)", _fixed()),
+    ("later", r"(?:and )?(?:a|half a|1) heartbeat later", _fixed(0.6)),
     ("later", r"(?:a|half a|1) beat later|(?:a )?split second later", _fixed(0.6)),
     ("gap", r"(?:after )?(?:a|1) (?:long |short )?beat(?= ?[,.;])", _fixed(0.8)),
     ("forward", r"(?:right|immediately|just|shortly|soon|directly) after(?= ?[,.;]| ?$)", _fixed()),
@@ -273,6 +347,7 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         r"(?:for )?(?:not 1 times but )(\d+) times(?: more)?(?: in a row| over(?= ?$| ?[,.;]))?",
         lambda m: (float(m[1]),),
     ),
+    ("times_each", rf"{_N} times (?:each|apiece)|each {_N} times", _floats),
     (
         "times",
         rf"(?:for )?(?:a total of )?{_N}(?: more)? times(?: more| in total| in all)?(?: in a row| over(?= ?$| ?[,.;]))?",
@@ -280,6 +355,26 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
     ),
     ("times", rf"times {_N}", _floats),
     # Fades and movement
+    ("ramp", rf"{_EACH_TIME} louder(?: than {_BEFORE})?|louder (?:each|every) time", _fixed(1.0)),
+    ("ramp", rf"{_EACH_TIME} (?:quieter|softer|fainter)(?: than {_BEFORE})?", _fixed(-1.0)),
+    ("ramp", r"(?:quieter|softer|fainter) (?:each|every) time", _fixed(-1.0)),
+    (
+        "pan",
+        r"(?:hard |far )?pan(?:ned|s|ning)? (?:hard |far )?(?:to the )?left(?![a-z])",
+        _fixed(-1.0),
+    ),
+    (
+        "pan",
+        r"(?:hard |far )?pan(?:ned|s|ning)? (?:hard |far )?(?:to the )?right(?![a-z])",
+        _fixed(1.0),
+    ),
+    (
+        "forward",
+        r"(?:stops?|ends?|cuts? (?:out|off)|breaks? off|dies) (?:\w+ly )?(?:when|once|as soon as|the moment)",
+        _fixed(),
+    ),
+    ("last", rf"{_ALL} (?:then )?(?:ends|closes|concludes) (?:with|on|in)", _fixed()),
+    ("first", rf"{_ALL} (?:begins|starts|opens) (?:with|on)", _fixed()),
     ("moves", rf"{_MOVES}(?:from )?{_THE}left {_ON}to {_THE}right{_SIDE}", _fixed(1.0)),
     ("moves", rf"{_MOVES}(?:from )?{_THE}right {_ON}to {_THE}left{_SIDE}", _fixed(-1.0)),
     (

@@ -12,7 +12,10 @@ from .reading import Event, Reading
 
 # Connectives that may open a subordinate clause before the main one.
 _SUBORDINATE = {
-    "backward": {"after", "only after", "once", "when", "as soon as", "following"},
+    "backward": {"after", "only after", "once", "when", "as soon as", "following",
+        "right after", "immediately after", "shortly after", "soon after", "just after",
+        "directly after", "straight after", "moments after",
+    },
     "forward": {"before", "prior to", "until", "till"},
     "together": {
         "while", "whilst", "as", "just as", "during", "with", "over", "under", "beneath",
@@ -56,6 +59,8 @@ class EventBuilder:
         self.recent: Event | None = None
         # What sounds on both sides of the next event.
         self.framing: Event | None = None
+        # What the next event is to sound on both sides of; True while it is still to come.
+        self.framed: Event | bool = False
 
     def build(self) -> None:
         elements = self.reader.elements
@@ -170,7 +175,10 @@ class EventBuilder:
                 elif cue.kind == "before_last":
                     self.main, relation = self.recent, "backward"
                 elif cue.kind == "around":
-                    self.framing = self.recent
+                    if self._part_before(at):
+                        self.framing = self.recent
+                    else:
+                        self.framed = True
                 elif cue.kind == "amid":
                     if self._part_before(at):
                         relation, amid = "backward", "after"
@@ -207,12 +215,16 @@ class EventBuilder:
                     if not pending_first and self.recent is not None:
                         self._move(self.recent, "first")
                 elif cue.kind == "last":
-                    ends = phrase in _ENDS and "between" not in self.reader.prompt
+                    words = phrase.split()
+                    whole = any(w in ("ends", "closes", "concludes") for w in words)
+                    ends = (
+                        phrase in _ENDS or (whole and words[-1] in ("with", "on"))
+                    ) and "between" not in self.reader.prompt
                     pinned_end = ends
                     if phrase in _AT_LAST:
                         relation = relation or "forward"
                     elif not self._part_in_cell(at) or phrase.endswith(
-                        (" with", " is", " comes", " on")
+                        (" with", " is", " comes", " on", " in")
                     ):
                         pending_last = True
                     elif self.recent is not None:
@@ -285,6 +297,11 @@ class EventBuilder:
             if self.framing is not None and fresh and event.group != self.framing.group:
                 self._frame(event, self.framing)
                 self.framing = None
+            if self.framed is True:
+                self.framed = event
+            elif isinstance(self.framed, Event) and fresh and event.group != self.framed.group:
+                self._frame(self.framed, event)
+                self.framed = False
             self.sentence.append(event)
             self.recent = event
             relation = ""
@@ -503,7 +520,7 @@ class EventBuilder:
             parts = [id(v) for k, v in elements[first:last] if k == "part"]
             events = [self.by_part[p] for p in parts if p in self.by_part]
             events = list({id(e): e for e in events if e.group is not None}.values())
-            if len({e.group for e in events}) < 2:
+            if not 1 < len({e.group for e in events}) == len(events):
                 continue
             counts = [e.count for e in events if e.count and e.count > 1]
             turns = max(counts, default=TURNS)
@@ -839,7 +856,7 @@ class EventBuilder:
         else:
             kind = cue.kind
         if kind == "share":
-            kind, values = "at", (round(values[0] * total, 3),)
+            kind, values = "at", tuple(round(v * total, 3) for v in values)
         elif kind == "before_end":
             kind, values = "at", (max(0.0, total - values[0]),)
         if kind == "at":
@@ -889,6 +906,9 @@ class EventBuilder:
         elif kind in ("times",):
             event.count = int(values[0])
             event.reasons.append(f"{said} -> {event.count} times")
+        elif kind == "times_each":
+            for each in {id(e): e for e in (*self.all, event)}.values():
+                each.count = int(values[0]) if each.count is None else each.count
         elif kind == "total":
             event.count = int(values[0])
             for other in self.all:
@@ -920,7 +940,13 @@ class EventBuilder:
             words = [t.text for t in self.reader.tokens[cue.first : cue.last]]
             if kind == "gain_db" or not set(words) & set(caption.split()):
                 event.gain = values[0]
+                if "as" in words or "times" in words:
+                    # "twice as loud" is no number of times.
+                    event.count, event.noun_count = event.count or 1, True
                 event.reasons.append(f"{said} -> {values[0]:+g} dB")
+        elif kind == "ramp":
+            event.ramp, event.plural = values[0], True
+            event.reasons.append(f"{said}: {'louder' if values[0] > 0 else 'quieter'} each time")
         elif kind == "fade_in":
             event.fade_in = True
         elif kind == "fade_out":

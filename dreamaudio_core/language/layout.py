@@ -14,6 +14,8 @@ SHORTEST = 0.06
 # Longest part of a long sound among others, as a share of the target (5 s of 10.24 s).
 _LONGEST = 5.0 / 10.24
 _SEVERAL = 4
+# Decibels between repeats that get louder or quieter, and the least that they come to.
+_RAMP, _RAMP_FLOOR = 3.0, -15.0
 # How far to a side a sound goes that moves across the stereo image.
 _SIDE = 0.8
 
@@ -408,7 +410,11 @@ class _Solver:
                 or plan.unit > plan.length
             )
             duration = duration if long else min(duration, own)
-            turns[k].append(self._placement(plan, start, duration))
+            place = self._placement(plan, start, duration)
+            if plan.event.ramp:
+                step = i if plan.event.ramp < 0 else len(found) - 1 - i
+                place = replace(place, gain=max(_RAMP_FLOOR, place.gain - _RAMP * step))
+            turns[k].append(place)
         for k in members:
             cut: list[Placement] = []
             for place in turns[k]:

@@ -15,6 +15,8 @@ from .reading import Event, Reading
 _NETWORK_COUNTS = 4
 _NETWORK_SECONDS = 15.0
 _PAUSES = (1.2, 2.4)
+# Seconds within which a sound is at the beginning or at the end.
+_EDGE = 0.4
 
 Timeline = Sequence[Sequence[Placement]]
 
@@ -22,7 +24,7 @@ Timeline = Sequence[Sequence[Placement]]
 def _states(event: Event) -> bool:
     """Whether something is said of an event that the network does not read."""
     numbers = (event.duration, event.every, event.apart, event.between, event.within, event.span)
-    marks = event.fade_in or event.fade_out or event.pan or event.moves
+    marks = event.ramp or event.fade_in or event.fade_out or event.pan or event.moves
     place = event.pinned or bool(event.starts)
     return (
         any(n is not None for n in numbers)
@@ -104,6 +106,8 @@ def _same_order(
     """
     groups = {k: g for g, m in enumerate(reading.members) for k in m}
     beds = {e.group for e in reading.events if e.bed}
+    if not _at_its_end(reading, read, network, groups):
+        return False
     pairs = [
         (a, b)
         for a, x in enumerate(read)
@@ -120,6 +124,28 @@ def _same_order(
     several = len(pairs) > 0 or len([p for p in read if p]) > 1
     # Of a sound that no reference stands for only the network knows how long it takes.
     return several or bool(reading.unnamed)
+
+
+def _at_its_end(
+    reading: Reading,
+    read: Sequence[Sequence[Placement] | None],
+    network: Timeline,
+    groups: dict[int, int],
+) -> bool:
+    """Whether the network's answer has at the beginning and at the end what is to be there."""
+    begun = any(e.position == "beginning" for e in reading.events)
+    # Of three or more in a row, the last may be called the one at the end.
+    exact = begun or len(reading.sequence) < 3
+    for event in reading.events:
+        near = any("toward" in r or "near" in r for r in event.reasons)
+        for k in (k for k, group in groups.items() if group == event.group and read[k]):
+            if event.position == "beginning" and network[k][0].start > _EDGE:
+                return False
+            if event.position != "end" or near or not exact:
+                continue
+            if _end(network[k][-1]) < reading.seconds - _EDGE:
+                return False
+    return True
 
 
 def _end(place: Placement) -> float:

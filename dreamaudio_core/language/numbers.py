@@ -35,6 +35,7 @@ _SECONDS = {"s", "sec", "secs", "second", "seconds", "秒", "с", "sekunde", "se
 _TOKEN = re.compile(
     r"(?P<clock>\d+:[0-5]\d(?:\.\d+)?)"
     r"|(?P<times>[x×]\s?\d+\b|\b\d+\s?[x×](?!\w))"
+    r"|(?P<ordinal>(?:[1-9]|10)(?:st|nd|rd|th)\b)"
     r"|(?P<number>\d+(?:\.\d+)?|\.\d+)"
     r"|(?P<arrow>-+>|=>|→|>)"
     r"|(?P<word>[^\W\d_]+(?:['’][^\W\d_]+)*)"
@@ -80,6 +81,8 @@ def _raw(text: str) -> list[Token]:
         elif kind == "times":
             count = re.sub(r"\D", "", found)
             tokens += [Token(count, start, end), Token("times", end, end)]
+        elif kind == "ordinal":
+            tokens.append(Token(_ORDINALS[int(found[:-2]) - 1], start, end))
         elif kind == "number":
             tokens.append(Token(number(float(found)), start, end))
         elif kind == "arrow":

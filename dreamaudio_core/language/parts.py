@@ -55,7 +55,7 @@ _DOUBTED = 0.7
 _NETWORK_WORDS = 45
 SPLITTING = frozenset(
     "forward backward together denial gap later after_by before_by after denied each_follows "
-    "amid".split()
+    "amid around".split()
 )
 
 
@@ -84,7 +84,10 @@ _PLACES = ("at", "share", "before_end", "beginning", "middle", "halfway", "end")
 # What may stand for a sound that was named before, as in "then a closer one answers".
 _ANSWERS = {"one", "answers", "replies", "responds", "follows"}
 # Words that alone name no sound: how another one is.
-_MANNER = {"slow", "fast", "steady", "quick", "rapid", "alone", "continue", "continues"}
+_MANNER = frozenset(
+    "slow slowly fast steady steadily quick quickly rapid rapidly even evenly regular regularly "
+    "brief briefly sharply smoothly gradually alone continue continues".split()
+)
 _MULTIPLES = {"double": 2, "triple": 3, "quadruple": 4}
 
 
@@ -247,7 +250,9 @@ class PromptParts:
                     )
                 )
             elif i > 0 and (
-                token.text in ("does", "do") or (token.text == "we" and self._text(i + 1) == "hear")
+                token.text in ("does", "do")
+                or (token.text == "we" and self._text(i + 1) == "hear")
+                or (token.text == "there" and self._text(i + 1) in ("is", "are", "comes"))
             ):
                 flush()
                 self.elements.append(("break", "comma"))

@@ -29,6 +29,7 @@ class Event:
     place: bool = False
     position: str = ""
     gain: float | None = None
+    ramp: float = 0.0
     fade_in: bool = False
     fade_out: bool = False
     pan: float = 0.0
