@@ -52,7 +52,8 @@ def _starts(text: str) -> tuple[float, ...] | None:
     try:
         return parse_starts(text, "--at")
     except InputError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        # argparse names the option itself.
+        raise argparse.ArgumentTypeError(str(error).removeprefix("--at: ")) from error
 
 
 def add_scene_options(parser: argparse.ArgumentParser) -> None:
