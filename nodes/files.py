@@ -20,8 +20,18 @@ log = logging.getLogger(__name__)
 FOLDER = "dreamaudio"
 EXTENSIONS = {".safetensors", ".json"}
 EXAMPLES = Path(__file__).parent.parent / "dreamaudio_core" / "examples"
-# Of the starter library, for the template of ten footsteps.
-FOOTSTEP = EXAMPLES.parent / "library_sounds" / "footstep_snow.ogg"
+# Of the starter library, for the templates.
+LIBRARY = EXAMPLES.parent / "library_sounds"
+FROM_LIBRARY = (
+    "didgeridoo",
+    "door_close",
+    "footstep_snow",
+    "footsteps_snow",
+    "frog",
+    "rain",
+    "roar",
+    "thunder",
+)
 AUDIO_SUFFIXES = set(SUFFIXES)
 
 
@@ -33,7 +43,7 @@ def register_model_folder() -> None:
 
 def examples() -> dict[str, Path]:
     """The pack's example sounds by the names that they have in the input folder."""
-    found = [*sorted(EXAMPLES.glob("*.flac")), FOOTSTEP]
+    found = [*sorted(EXAMPLES.glob("*.flac")), *(LIBRARY / f"{n}.ogg" for n in FROM_LIBRARY)]
     return {f"dreamaudio_{path.name}": path for path in found}
 
 
@@ -178,7 +188,7 @@ def caption_of(name: str) -> str:
     nothing.
     """
     path = examples().get(name) or input_file(name, "audio")
-    if path == FOOTSTEP:
+    if path.parent == LIBRARY:
         return next(sound.caption for sound in starter_sounds() if sound.path == path)
     with open_sound(path, what="audio", max_seconds=math.inf) as sound:
         return caption_of_file(path, sound.tags)
