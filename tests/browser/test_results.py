@@ -39,7 +39,7 @@ def test_each_file_is_heard_and_becomes_a_reference(saved, server):
     for name, about, peak in rows:
         assert (
             name.endswith(" [output]")
-            and re.match(r"seed \d+, 10\.24 s, peak -", about)
+            and re.match(r"seed \d+, 3\.00 s, peak -", about)
             and peak > 0
         )
     driver = saved.driver
