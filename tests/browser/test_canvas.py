@@ -82,6 +82,23 @@ def test_workflows_open_without_a_complaint(canvas, name):
     assert complaints(canvas) == []
 
 
+def test_text_is_readable_on_a_laptop(canvas):
+    """Fitted into a window of 1440 x 900, no workflow is so small that its text is left out."""
+    before = canvas.driver.get_window_size()
+    canvas.driver.set_window_size(1440, 900)
+    try:
+        for name in NAMES:
+            canvas.load(workflow_of(name))
+            small = canvas.run("""
+                await app.extensionManager.command.execute('Comfy.Canvas.FitView');
+                await new Promise(done => setTimeout(done, 600));
+                return [app.canvas.low_quality, app.canvas.ds.scale];
+            """)
+            assert not small[0], (name, small[1])
+    finally:
+        canvas.driver.set_window_size(before["width"], before["height"])
+
+
 def tiny_quick_start():
     workflow = workflow_of("1b_full_chain")
     for node in workflow["nodes"]:
