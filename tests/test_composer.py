@@ -91,16 +91,17 @@ def composer(manifest, split="train", **changes):
 
 
 def facts(item):
-    """What an item says and where its events are."""
+    """What an item says, and which events it has."""
     return item.prompt + "".join(
-        f"|{event.index}{event.reference_caption}{event.placements}{event.has_reference}"
+        f"|{event.index}{event.reference_caption}{len(event.placements)}{event.has_reference}"
         for event in item.events
     )
 
 
 def sounds(item):
-    """Its waveforms, the target first."""
-    return [item.target, *(event.reference for event in item.events)]
+    """Its waveforms, the target first, and what was computed of its placements."""
+    places = [[p.start, p.duration, p.gain] for e in item.events for p in e.placements]
+    return [item.target, *(e.reference for e in item.events), torch.tensor(places)]
 
 
 def in_time(item):
@@ -109,7 +110,7 @@ def in_time(item):
 
 
 def test_the_same_item_in_another_process(manifest, tmp_path):
-    """Texts and places to the letter; sounds to rounding, which threads and kernels decide."""
+    """Texts to the letter; sounds and levels to rounding, which threads and kernels decide."""
     code = (
         f"import sys; sys.path[:0] = [{str(ROOT.parent)!r}, {str(Path(__file__).parent)!r}]\n"
         "import torch\nfrom test_composer import composer, facts, sounds\n"
