@@ -1,7 +1,7 @@
 """What each switch of training gains: a step of the flow with it, against float32 without.
 
-    python benchmarks/training_speed.py [--model NAME] [--batch 2] [--rounds 3] [--compile]
-    [--device cpu|cuda] [--json OUT]
+    python benchmarks/training_speed.py [--model NAME] [--batch 2] [--runs 3] [--compile]
+    [--device cpu|cuda] [--json]
 
 All variants take their steps in turn on the same random latents, so that what else the machine
 does hits them alike; the first step of each is not counted. `--compile` adds the compiled step,
@@ -11,15 +11,14 @@ two workers.
 
 from __future__ import annotations
 
-import argparse
-import json
-import statistics
 import tempfile
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
+from harness import Result, Stopwatch, parser, report
 
 from dreamaudio_core.config import ModelConfig
 from dreamaudio_core.data.shards import write_shard
@@ -77,15 +76,6 @@ def loop_of(config: ModelConfig, data: Path, run: Path, device: str, batch: int,
     )
 
 
-def seconds_of_step(loop: TrainingLoop, loader) -> float:
-    """Wall time of one step."""
-    started = time.perf_counter()
-    loop._train_step(loader)
-    if loop.accelerator.device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
-
-
 def loader_rate(config: ModelConfig, data: Path, run: Path, batch: int, batches: int = 60) -> float:
     """Examples a second that two workers prepare."""
     loader = loop_of(config, data, run, "cpu", batch, workers=2)._loader()
@@ -97,48 +87,36 @@ def loader_rate(config: ModelConfig, data: Path, run: Path, batch: int, batches:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="dreamaudio", help="preset or folder")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--compile", action="store_true")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--json", type=Path, metavar="OUT")
-    args = parser.parse_args()
-    if args.device == "cuda" and not torch.cuda.is_available():
-        parser.error("--device cuda: this machine has no CUDA device")
+    """Measure and print."""
+    options = parser(__doc__, runs=3)
+    options.add_argument("--model", default="dreamaudio", help="preset or folder")
+    options.add_argument("--batch", type=int, default=2)
+    options.add_argument("--compile", action="store_true")
+    args = options.parse_args()
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        options.error("--device cuda: this machine has no CUDA device")
+    watch = Stopwatch(args)
     config, _ = find_config(args.model)
     variants = {**VARIANTS, **(COMPILED if args.compile else {})}
     with tempfile.TemporaryDirectory() as folder:
         data = write_items(Path(folder) / "data", config, items=4 * args.batch)
-        loops = {
-            name: loop_of(config, data, Path(folder) / name, args.device, args.batch, **switches)
-            for name, switches in variants.items()
-        }
-        loaders = {name: loop._loader() for name, loop in loops.items()}
-        times: dict[str, list[float]] = {name: [] for name in variants}
-        for turn in range(args.rounds + 1):
-            for name, loop in loops.items():
-                seconds = seconds_of_step(loop, loaders[name])
-                if turn:
-                    times[name].append(seconds)
-        del loops, loaders
+        steps = []
+        for name, switches in variants.items():
+            loop = loop_of(config, data, Path(folder) / name, args.device, args.batch, **switches)
+            steps.append(partial(loop._train_step, loop._loader()))
+        seconds = dict(zip(variants, watch.medians(*steps)))
         rate = loader_rate(config, data, Path(folder) / "loader", args.batch)
-    base = statistics.median(times["float32"])
-    results = [
-        {"name": f"training step, {name}", "ratio": statistics.median(found) / base, "bar": None}
-        for name, found in times.items()
-    ]
-    results.append(
-        {"name": "loader, examples a second against 200", "ratio": rate / EXAMPLES, "bar": 1.0}
+    base = seconds["float32"]
+    for name, found in seconds.items():
+        details = {"seconds": round(found, 3), "model": args.model, "batch": args.batch}
+        report(
+            args, Result(f"training step, {name}, against float32", found / base, 1.0, "", details)
+        )
+    details = {"examples_a_second": round(rate)}
+    report(
+        args,
+        Result("200 examples a second against the loader's", EXAMPLES / rate, 1.0, "", details),
     )
-    print(f"{args.model} on {args.device}, batch {args.batch}: float32 takes {base:.2f} s a step")
-    for result in results:
-        print(f"{result['name']}: {result['ratio']:.2f}")
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

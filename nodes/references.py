@@ -13,6 +13,11 @@ TRIM = ("silence", "keep tail", "off")
 MAX_PART = 3600.0
 
 
+def _seconds_input(name: str, most: float, tooltip: str):
+    """Seconds from 0, which changes nothing."""
+    return io.Float.Input(name, default=0.0, min=0.0, max=most, step=0.01, tooltip=tooltip)
+
+
 def _describing_inputs() -> list:
     return [
         io.String.Input(
@@ -51,21 +56,15 @@ def _describing_inputs() -> list:
             step=0.05,
             tooltip="-1 is left, 1 is right, 0 keeps the sound's own image.",
         ),
-        io.Float.Input(
+        _seconds_input(
             "fade_in",
-            default=0.0,
-            min=0.0,
-            max=60.0,
-            step=0.01,
-            tooltip="Fade-in in seconds, applied each time it plays.",
+            60.0,
+            "Fade-in in seconds, applied each time it plays.",
         ),
-        io.Float.Input(
+        _seconds_input(
             "fade_out",
-            default=0.0,
-            min=0.0,
-            max=60.0,
-            step=0.01,
-            tooltip="Fade-out in seconds, applied each time it plays.",
+            60.0,
+            "Fade-out in seconds, applied each time it plays.",
         ),
         io.Combo.Input(
             "trim",
@@ -75,22 +74,16 @@ def _describing_inputs() -> list:
             "around it; keep tail: from where it begins to the end of the file; off: the whole "
             "file.",
         ),
-        io.Float.Input(
+        _seconds_input(
             "begin",
-            default=0.0,
-            min=0.0,
-            max=MAX_PART,
-            step=0.01,
-            tooltip="Second of the file from which it is used, in place of trim. With 0 and an end "
+            MAX_PART,
+            "Second of the file from which it is used, in place of trim. With 0 and an end "
             "of 0 trim decides.",
         ),
-        io.Float.Input(
+        _seconds_input(
             "end",
-            default=0.0,
-            min=0.0,
-            max=MAX_PART,
-            step=0.01,
-            tooltip="Second of the file up to which it is used, in place of trim. 0: its end.",
+            MAX_PART,
+            "Second of the file up to which it is used, in place of trim. 0: its end.",
         ),
     ]
 

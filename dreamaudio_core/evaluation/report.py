@@ -14,20 +14,7 @@ from typing import Any
 from ..errors import InputError
 from ..files import atomic_write
 from .evaluate import Evaluation
-from .tables import paper_figures
-
-_COLUMNS = {
-    "fad": ("FAD ↓", 2),
-    "kl": ("KL ↓", 2),
-    "kl_softmax": ("KL softmax ↓", 2),
-    "kl_sigmoid": ("KL sigmoid ↓", 2),
-    "clap": ("CLAP ↑", 1),
-    "clap_a": ("CLAP_A ↑", 1),
-    "pq": ("PQ ↑", 2),
-    "cu": ("CU ↑", 2),
-    "ovl": ("OVL ↑", 2),
-    "rel": ("REL ↑", 2),
-}
+from .tables import HEADINGS, paper_figures
 
 _CAVEAT = (
     "The paper's figures are those of its Tables III and IV, on its own test items and weights of "
@@ -96,12 +83,12 @@ def report_markdown(sections: list[Section], folder: Path | None = None) -> str:
             )
             for e in section.evaluations
         ]
-        columns = [key for key in _COLUMNS if any(key in figures for *_, figures in rows)]
-        lines.append("| system | clips | " + " | ".join(_COLUMNS[key][0] for key in columns) + " |")
+        columns = [key for key in HEADINGS if any(key in figures for *_, figures in rows)]
+        lines.append("| system | clips | " + " | ".join(HEADINGS[key][0] for key in columns) + " |")
         lines.append("|---|---|" + "---|" * len(columns))
         for name, count, figures in rows:
             cells = [
-                _figure(figures[key], _COLUMNS[key][1]) if key in figures else "" for key in columns
+                _figure(figures[key], HEADINGS[key][1]) if key in figures else "" for key in columns
             ]
             lines.append(f"| {name} | {count} | " + " | ".join(cells) + " |")
         lines.append("")

@@ -23,6 +23,8 @@ MEASURED = ("concatenation", "overlay", "fantasy", "general")
 HEADINGS = {
     "fad": ("FAD ↓", 2),
     "kl": ("KL ↓", 2),
+    "kl_softmax": ("KL softmax ↓", 2),
+    "kl_sigmoid": ("KL sigmoid ↓", 2),
     "clap": ("CLAP ↑", 1),
     "clap_a": ("CLAP_A ↑", 1),
     "pq": ("PQ ↑", 2),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -436,6 +436,15 @@ def _words() -> tuple[tuple[str, str, tuple[float, ...]], ...]:
             name = "gain" if kind in ("louder", "quieter") else kind
             found.append((-len(phrase), rank, phrase, name, value))
     return tuple((phrase, name, value) for *_, phrase, name, value in sorted(found))
+
+
+def in_seconds(cue: Cue, total: float) -> Cue:
+    """A cue whose times were told against the whole length, with starts in seconds (`at`)."""
+    if cue.kind == "share":
+        return replace(cue, kind="at", values=tuple(round(v * total, 3) for v in cue.values))
+    if cue.kind == "before_end":
+        return replace(cue, kind="at", values=(max(0.0, total - cue.values[0]),))
+    return cue
 
 
 def find_cues(tokens: Sequence[Token], keep: frozenset[int] = frozenset()) -> list[Cue]:

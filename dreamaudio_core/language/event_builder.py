@@ -763,8 +763,6 @@ class EventBuilder:
             before, after = find(-1, ("hard",)), find(1, ("hard",))
             if cue.kind in (
                 "at",
-                "share",
-                "before_end",
                 "beginning",
                 "end",
                 "halfway",
@@ -787,8 +785,6 @@ class EventBuilder:
                     cue.kind
                     in (
                         "at",
-                        "share",
-                        "before_end",
                         "after",
                         "range",
                         "beginning",
@@ -855,10 +851,6 @@ class EventBuilder:
             kind = "at" if event.gap is None else ""
         else:
             kind = cue.kind
-        if kind == "share":
-            kind, values = "at", tuple(round(v * total, 3) for v in values)
-        elif kind == "before_end":
-            kind, values = "at", (max(0.0, total - values[0]),)
         if kind == "at":
             event.starts = tuple(sorted({*event.starts, *values}))
             event.reasons.append(f"{said} -> {', '.join(f'{v:.2f}' for v in values)}")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .cues import Cue, find_cues, grammar
+from .cues import Cue, find_cues, grammar, in_seconds
 from .foreign import foreign_language, translate
 from .mentions import Matcher, alike, stem, stopwords, verb_forms
 from .numbers import tokenize
@@ -80,7 +80,7 @@ class Part:
     aside: bool = False
 
 
-_PLACES = ("at", "share", "before_end", "beginning", "middle", "halfway", "end")
+_PLACES = ("at", "beginning", "middle", "halfway", "end")
 # What may stand for a sound that was named before, as in "then a closer one answers".
 _ANSWERS = {"one", "answers", "replies", "responds", "follows"}
 # Words that alone name no sound: how another one is.
@@ -100,11 +100,11 @@ class PromptParts:
         self.enumerators = self._enumerators()
         caption_words = {w for words in matcher.words for w in words}
         stems = {stem(w) for w in caption_words}
-        self.cues = find_cues(self.tokens, frozenset(self.enumerators))
+        found = find_cues(self.tokens, frozenset(self.enumerators))
         # Words such as "loud" or "loop" that a caption has as well say nothing of their own.
         self.cues = [
-            c
-            for c in self.cues
+            in_seconds(c, seconds)
+            for c in found
             if not (
                 c.kind
                 in (
