@@ -13,7 +13,7 @@ from .errors import CheckpointError
 from .networks.operations import FAST, arrange_weights
 from .networks.text_encoder import TextEncoder, load_text_encoder
 from .text_stages import TextStages
-from .weights.folder import model_folder, read_config
+from .weights.folder import find_config, model_folder, read_config, require_parts
 from .weights.load import load_part
 
 if TYPE_CHECKING:
@@ -34,15 +34,18 @@ def load_model(
 ) -> DreamAudio:
     """Load a model folder, or the embedded model by its name; any part may come from elsewhere.
 
+    A preset, which has no weights, takes all its parts from elsewhere.
+
     Raises
     ------
     CheckpointError
         If a part is missing, damaged, or does not fit the others.
     """
-    folder = model_folder(name)
-    config = read_config(folder)
+    config, folder = find_config(name)
     options: dict[str, Any] = {"operations": operations, "dtype": dtype, "device": device}
     given = {"flow": flow, "vae": vae, "vocoder": vocoder, "arranger": arranger}
+    if folder is None:
+        require_parts(name, _not_given(config, {**given, "text_encoder": text_encoder}))
     modules: dict[str, Any] = {}
     for part, path in given.items():
         if part == "arranger":
@@ -78,19 +81,31 @@ def load_text_stages(
     return TextStages(config, text, arranger, device)
 
 
+def _not_given(config: ModelConfig, parts: dict[str, str | Path | None]) -> list[str]:
+    """Parts that a preset needs and that are not among `parts`."""
+    there = {"arranger"} if config.arranger is None else set()
+    # A local folder; what a hub id names is downloaded only if the user says so.
+    if Path(config.text.source).is_dir():
+        there.add("text_encoder")
+    return [part for part, path in parts.items() if path is None and part not in there]
+
+
 def _text_encoder(
-    folder: Path, config: ModelConfig, given: str | Path | None, options: dict[str, Any]
+    folder: Path | None, config: ModelConfig, given: str | Path | None, options: dict[str, Any]
 ) -> TextEncoder:
-    own = folder / config.text.source
-    source = given or (own if own.is_dir() else config.text.source)
+    own = folder / config.text.source if folder is not None else None
+    source = given or (own if own is not None and own.is_dir() else config.text.source)
     return load_text_encoder(source, config.text, allow_download=given is not None, **options)
 
 
-def _part_path(part: str, given: str | Path | None, folder: Path) -> Path:
-    path = folder / f"{part}.safetensors" if given is None else Path(given).expanduser()
+def _part_path(part: str, given: str | Path | None, folder: Path | None) -> Path:
+    if given is not None or folder is None:
+        path, where = Path(str(given)).expanduser(), f"given as the {part}"
+    else:
+        path, where = folder / f"{part}.safetensors", f"of the model folder {folder}"
     if not path.exists():
-        where = f"model folder {folder}" if given is None else "the given path"
-        raise CheckpointError(f"{path}: no such file ({where}); add it or name another {part}")
+        option = "" if part == "arranger" else f" with --{part}"
+        raise CheckpointError(f"{path}: no such file ({where}); add it, or name another{option}")
     return path
 
 

@@ -35,7 +35,11 @@ def add_parser(commands) -> None:
         "scenes", type=Path, help="JSON lines, JSON array or CSV; see docs/batch.md"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
-    parser.add_argument("--model", default="mini", help="embedded model or model folder")
+    parser.add_argument(
+        "--model",
+        default="mini",
+        help="embedded model, model folder, or a preset with all its parts",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ...")
     parser.add_argument("--format", choices=FORMATS, default="wav", help="default: wav")
     parser.add_argument(

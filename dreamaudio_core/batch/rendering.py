@@ -45,21 +45,22 @@ class Settings:
 
     def absolute(self) -> Settings:
         """The same with paths that do not depend on the working folder."""
-        from ..weights.folder import MODELS, model_folder
+        from ..weights.folder import MODELS, find_config
 
         parts = {part: _absolute(path) for part, path in self.parts.items()}
         # An embedded model may lie elsewhere on another machine.
-        embedded = model_folder(self.model).parent == MODELS
-        return replace(self, model=self.model if embedded else _absolute(self.model), parts=parts)
+        _, folder = find_config(self.model)
+        named = folder is None or folder.parent == MODELS
+        return replace(self, model=self.model if named else _absolute(self.model), parts=parts)
 
     def maker(self) -> dict[str, str]:
         """Digests that the journal keeps, so that no other model continues the batch."""
         from ..files import content_digest
-        from ..weights.folder import model_folder
+        from ..weights.folder import model_digest
 
         return {
             "command": "batch",
-            "model": content_digest(model_folder(self.model)),
+            "model": model_digest(self.model),
             "format": self.format,
             "level": self.level,
             **{part: content_digest(path) for part, path in self.parts.items()},

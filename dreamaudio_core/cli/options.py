@@ -116,7 +116,11 @@ def add_scene_options(parser: argparse.ArgumentParser) -> None:
         help="parts of the prompt without a reference: take fitting sounds from the starter "
         "library, generate them, keep silence, or (auto) the first two as the prompt asks",
     )
-    parser.add_argument("--model", default="mini", help="embedded model or model folder")
+    parser.add_argument(
+        "--model",
+        default="mini",
+        help="embedded model, model folder, or a preset with all its parts",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps, ...")
 
 

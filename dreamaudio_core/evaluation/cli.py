@@ -80,7 +80,8 @@ def add_parser(
     ctta.add_argument(
         "--model",
         required=True,
-        help="embedded model, model folder, or a baseline (audioldm:FOLDER, ...)",
+        help="embedded model, model folder, preset with all its parts, or a baseline "
+        "(audioldm:FOLDER, ...)",
     )
     ctta.add_argument("--test-set", choices=sorted(TEST_SETS), required=True)
     ctta.add_argument(

@@ -79,7 +79,7 @@ def load_pipeline_generator(
     Parameters
     ----------
     name : str
-        Embedded model or model folder.
+        Embedded model, model folder, or a preset with all its parts.
     device : str
         Where it runs.
     parts : dict of str to str or Path, optional
@@ -95,13 +95,13 @@ def load_pipeline_generator(
         If the model cannot be loaded, or a scale is out of range.
     """
     from ..loading import load_model
-    from ..weights.folder import model_folder
+    from ..weights.folder import model_digest
 
     scales = {"guidance": guidance, "reference_guidance": reference_guidance}
     options.update({name: value for name, value in scales.items() if value is not None})
     model = load_model(name, device=device, **(parts or {}))
     identity = [
-        content_digest(model_folder(name)),
+        model_digest(name),
         *(f"{k}={content_digest(v)}" for k, v in sorted((parts or {}).items())),
     ]
     return PipelineGenerator(model, Path(name).name, "\0".join(identity), **options)

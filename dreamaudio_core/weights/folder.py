@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..config import PRESETS, ModelConfig, from_dict, to_dict
 from ..errors import CheckpointError
+from ..files import content_digest
 from .checkpoint import FORMAT, read_json
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -24,14 +27,39 @@ def model_folder(name: str | Path) -> Path:
         )
     if str(name) in PRESETS:
         raise CheckpointError(
-            f"model {str(name)!r}: this preset has no weights: the paper's authors released none; "
-            "train its flow, then put flow, VAE and vocoder together with: "
-            f"dreamaudio assemble {name} --flow FILE --vae FILE --vocoder FILE --out FOLDER"
+            f"model {str(name)!r}: a preset has no weights of its own (the paper's authors "
+            "released none), and here whole models are opened; put its parts together once with: "
+            f"{_assembling(name)}"
         )
     known = ", ".join(sorted(p.parent.name for p in MODELS.glob("*/config.json"))) or "none"
     raise CheckpointError(
         f"model {str(name)!r}: no such folder, and no embedded model of that name; embedded: "
         f"{known}"
+    )
+
+
+def _assembling(name: str | Path) -> str:
+    return (
+        f"dreamaudio assemble {name} --flow FILE --vae FILE --vocoder FILE --text-encoder FOLDER "
+        "--out FOLDER"
+    )
+
+
+def require_parts(name: str | Path, missing: Sequence[str]) -> None:
+    """Refuse a preset of which parts are neither there nor given.
+
+    Raises
+    ------
+    CheckpointError
+        Names the missing parts, as the options of the command line are called.
+    """
+    if not missing:
+        return
+    options = [f"--{part.replace('_', '-')}" for part in missing]
+    listed = " and ".join([*filter(None, [", ".join(options[:-1])]), options[-1]])
+    raise CheckpointError(
+        f"model {str(name)!r}: a preset has no weights of its own (the paper's authors released "
+        f"none); give {listed}, or put the parts together once with: {_assembling(name)}"
     )
 
 
@@ -68,3 +96,18 @@ def find_config(name: str | Path) -> tuple[ModelConfig, Path | None]:
             return PRESETS[str(name)], None
         raise CheckpointError(f"{error}; presets: {', '.join(PRESETS)}") from error
     return read_config(folder), folder
+
+
+def model_digest(name: str | Path) -> str:
+    """Changes with any file of a model folder, or with the configuration of a preset.
+
+    Raises
+    ------
+    CheckpointError
+        As `find_config`.
+    """
+    config, folder = find_config(name)
+    if folder is not None:
+        return content_digest(folder)
+    text = json.dumps(to_dict(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
