@@ -170,13 +170,16 @@ def _given(entry: dict, k: int) -> Reference:
 
 
 async def _answer(work, *values) -> web.Response:
-    """Result of `work` in another thread, so that the server goes on; what the user can mend comes
-    back as status 400 with its message.
+    """Result of `work` in another thread, so that the server goes on.
+
+    What the user can mend comes back as `error`, and with status 200: a file that is still being
+    uploaded, or a half-written prompt, is a usual state of a canvas, and browsers write every other
+    status into their console.
     """
     try:
         found = await asyncio.get_running_loop().run_in_executor(None, work, *values)
     except (DreamAudioError, OSError) as error:
-        return web.json_response({"error": str(error)}, status=400)
+        found = {"error": str(error)}
     return web.json_response(found)
 
 

@@ -35,8 +35,10 @@ class ReferenceNode:
     def value(self, name):
         return self.canvas.run("return node.widgets.find(w => w.name === args[0]).value", name)
 
-    def drop(self, name, title=""):
-        """Drop a sound of 0.75 s with 0.25 s of silence on either side of it."""
+    def drop(self, name, title="", wait=True):
+        """Drop a sound of 0.75 s with 0.25 s of silence on either side of it, and wait for its
+        upload.
+        """
         sound = np.pad(0.4 * np.sin(np.arange(4000) * 0.2), 4000)
         buffer = io.BytesIO()
         soundfile.write(buffer, sound, 16000, format="WAV")
@@ -49,11 +51,14 @@ class ReferenceNode:
             const bytes = Uint8Array.from(atob(args[0]), c => c.charCodeAt(0));
             const data = new DataTransfer();
             data.items.add(new File([bytes], args[1], {type: args[2]}));
-            await node.onDragDrop({dataTransfer: data, preventDefault() {}, stopPropagation() {}});
+            const event = {dataTransfer: data, preventDefault() {}, stopPropagation() {}};
+            const dropped = node.onDragDrop(event);
+            if (args[3]) await dropped;
         """,
             base64.b64encode(buffer.getvalue()).decode(),
             name,
             "audio/flac" if title else "audio/wav",
+            wait,
         )
         self.until(f"return node.widgets[0].value === '{name}'")
 
@@ -77,6 +82,26 @@ def test_a_caption_comes_from_the_file_and_is_never_stale(node):
     node.until("return node.widgets[1].value === 'a door slam makes a sound'")
     node.drop("take7.flac", title="rain on a tin roof")
     node.until("return node.widgets[1].value === 'rain on a tin roof'")
+    assert not complaints(node.canvas)
+
+
+def test_a_file_is_shown_and_captioned_though_its_upload_takes_long(node):
+    """ComfyUI names a file on the node before its upload has ended."""
+    node.canvas.run("""
+        const { api } = await import('/scripts/api.js');
+        const fetchApi = api.fetchApi.bind(api);
+        api.fetchApi = async (path, options) => {
+            if (path === '/upload/image') await new Promise(done => window.release = done);
+            return fetchApi(path, options);
+        };
+        window.restore = () => { api.fetchApi = fetchApi; };
+    """)
+    node.drop("DoorSlam_09.flac", title="a slow door", wait=False)
+    node.says("DoorSlam_09.flac' is not in")
+    assert node.value("caption") == "a crow caws"
+    node.canvas.run("release(); restore();")
+    node.says("0.75 s, used 0.26 s")
+    node.until("return node.widgets[1].value === 'a slow door'")
     assert not complaints(node.canvas)
 
 

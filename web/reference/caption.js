@@ -17,7 +17,7 @@ export class CaptionKeeper {
     const { file, caption } = this.read();
     if (this.of === null) {
       this.of = file;
-      if (this.fresh() && !caption.trim()) this.write(await this.#offer(file));
+      if (this.fresh() && !caption.trim()) this.write(await this.#offer(file).catch(() => ""));
       return;
     }
     if (this.stale && (file !== this.stale.file || caption !== this.stale.caption)) {
@@ -27,10 +27,11 @@ export class CaptionKeeper {
     }
     if (file === this.of || this.stale || this.asking === file) return;
     this.asking = file;
-    const [before, offer] = await Promise.all([this.#offer(this.of), this.#offer(file)]);
+    const [before, offer] = await Promise.all([this.#offer(this.of).catch(() => ""), this.#offer(file).catch(() => null)]);
     this.asking = null;
     const now = this.read();
-    if (now.file !== file) return;
+    // Without an answer the file may be on its way still: the next look asks again.
+    if (now.file !== file || offer === null) return;
     if (!now.caption.trim() || now.caption === before) {
       this.of = file;
       if (now.caption !== offer) this.write(offer);
@@ -44,7 +45,7 @@ export class CaptionKeeper {
     this.stale = null;
   }
 
-  #offer(file) {
-    return file ? this.suggest(file).catch(() => "") : "";
+  async #offer(file) {
+    return file ? this.suggest(file) : "";
   }
 }

@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { make, styles } from "../dom.js";
+import { Answers, ask } from "../server.js";
 import { fetchSound, Player } from "../timeline/audio.js";
 import { soundUrl, value, widget } from "../timeline/graph.js";
 import { CaptionKeeper } from "./caption.js";
@@ -12,17 +13,10 @@ import { Waveform } from "./waveform.js";
 const POLL = 300; // ms between looks at the node
 const SETTLED = 700; // ms without typing before the prompt is read
 
-async function ask(path, options) {
-  const answer = await api.fetchApi(path, options);
-  const found = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(found.error ?? `the server answered ${answer.status}`);
-  return found;
-}
-
 export class ReferenceWidget {
   constructor(node) {
     this.node = node;
-    this.suggestions = new Map();
+    this.answers = new Answers();
     this.waveform = new Waveform({
       changed: (begin, end) => this.#setPart(begin, end),
       pressed: (second) => this.#play(second),
@@ -71,13 +65,8 @@ export class ReferenceWidget {
     this.look();
   }
 
-  #suggest(file) {
-    if (!this.suggestions.has(file)) {
-      const found = ask(`/dreamaudio/caption?${new URLSearchParams({ audio: file })}`).then(({ caption }) => caption);
-      this.suggestions.set(file, found);
-      found.catch(() => this.suggestions.delete(file));
-    }
-    return this.suggestions.get(file);
+  async #suggest(file) {
+    return (await this.answers.get(`/dreamaudio/caption?${new URLSearchParams({ audio: file })}`)).caption;
   }
 
   /** See whether something has changed on the node or in the scene that it belongs to. */
@@ -91,27 +80,35 @@ export class ReferenceWidget {
 
   // The sound
 
-  async #sound() {
+  #sound() {
     const [audio, trim, begin, end] = ["audio", "trim", "begin", "end"].map((name) => value(this.node, name));
-    const key = JSON.stringify([audio, trim, begin, end]);
-    if (key === this.soundKey) return;
-    this.soundKey = key;
-    const peaks = (values) => ask(`/dreamaudio/peaks?${new URLSearchParams(values)}`);
+    const peaks = (values) => this.answers.get(`/dreamaudio/peaks?${new URLSearchParams(values)}`);
+    const whole = peaks({ audio, trim: "off" });
+    const used = peaks({ audio, trim: trim ?? "", begin: begin ?? 0, end: end ?? 0 });
+    if (whole === this.asked?.[0] && used === this.asked?.[1]) return;
+    this.asked = [whole, used];
+    if (audio !== this.wholeOf) {
+      this.whole = null;
+      this.player.stop();
+    }
+    this.#show(this.asked, audio, begin, end);
+  }
+
+  async #show(asked, audio, begin, end) {
     try {
-      if (audio !== this.wholeOf) {
-        this.whole = null;
-        this.player.stop();
-        const { total, peaks: found } = await peaks({ audio, trim: "off" });
-        if (key !== this.soundKey) return;
-        [this.whole, this.wholeOf] = [{ total, peaks: found }, audio];
-      }
-      const used = await peaks({ audio, trim: trim ?? "", begin: begin ?? 0, end: end ?? 0 });
-      if (key !== this.soundKey) return;
+      const whole = await asked[0];
+      if (asked !== this.asked) return;
+      [this.whole, this.wholeOf] = [whole, audio];
+      const used = await asked[1];
+      if (asked !== this.asked) return;
       this.waveform.show(this.whole, [used.begin, used.end]);
       const hand = begin || end ? ", by hand" : "";
       this.length.textContent = `${used.total.toFixed(2)} s, used ${(used.end - used.begin).toFixed(2)} s (${used.begin.toFixed(2)} to ${used.end.toFixed(2)}${hand})`;
+      if (this.failed) this.namedKey = "";
+      this.failed = false;
     } catch (error) {
-      if (key !== this.soundKey) return;
+      if (asked !== this.asked) return;
+      this.failed = true;
       this.waveform.show(this.whole, this.whole ? [begin ?? 0, end || this.whole.total] : null);
       this.length.textContent = error.message;
     }
@@ -147,8 +144,7 @@ export class ReferenceWidget {
     this.unnamed = "";
     if (!asked) return this.#hint();
     this.waiting = setTimeout(async () => {
-      const options = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked.body) };
-      const answer = await ask("/dreamaudio/arrange", options).catch(() => null);
+      const answer = await ask("/dreamaudio/arrange", asked.body).catch(() => null);
       if (key !== this.namedKey) return;
       this.unnamed = answer && isUnnamed(answer, asked.at) ? "The prompt does not name this caption." : "";
       this.#hint();

@@ -2,6 +2,7 @@
 
 import { api } from "../../../scripts/api.js";
 import { make } from "../dom.js";
+import { ask } from "../server.js";
 import { fetchSound, peaksOf, Player } from "../timeline/audio.js";
 
 const HEIGHT = 28;
@@ -40,14 +41,14 @@ export class Row {
 
   async #keep(button) {
     button.disabled = true;
-    const answer = await api.fetchApi("/dreamaudio/keep", {
-      method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ audio: this.name }),
-    });
-    const found = await answer.json().catch(() => ({ error: `the server answered ${answer.status}` }));
-    button.disabled = answer.ok;
-    button.textContent = answer.ok ? "✓" : "Keep";
-    button.title = answer.ok ? `Kept as ${found.subfolder}/${found.filename}` : found.error;
-    if (!answer.ok) this.about.textContent = found.error;
+    try {
+      const { subfolder, filename } = await ask("/dreamaudio/keep", { audio: this.name });
+      button.textContent = "✓";
+      button.title = `Kept as ${subfolder}/${filename}`;
+    } catch (error) {
+      button.disabled = false;
+      button.title = this.about.textContent = error.message;
+    }
   }
 
   async #read() {

@@ -3,6 +3,7 @@
 import { app } from "../../../scripts/app.js";
 import { api } from "../../../scripts/api.js";
 import { make, styles } from "../dom.js";
+import { Answers, ask } from "../server.js";
 import { fetchSound } from "./audio.js";
 import { dependsOn, scene, soundUrl } from "./graph.js";
 import { Listening } from "./listening.js";
@@ -28,6 +29,7 @@ export class TimelineWidget {
     this.node = node;
     this.id = `dreamaudio-timeline-${++count}`;
     this.timeline = new Timeline(() => this.#changed());
+    this.answers = new Answers(() => { this.sceneKey = ""; });
     this.sounds = new Map();
     this.library = []; // lanes of sounds that nothing is connected for
     this.note = "";
@@ -297,19 +299,20 @@ export class TimelineWidget {
   }
 
   #sound({ audio, trim, begin, end }) {
-    const key = JSON.stringify([audio, trim, begin, end]);
-    if (!this.sounds.has(key)) {
-      this.sounds.set(key, null);
-      const query = new URLSearchParams({ audio, trim, begin, end });
-      api.fetchApi(`/dreamaudio/peaks?${query}`).then(async (answer) => {
-        const found = await answer.json();
-        if (!answer.ok) return this.#say(found.error ?? `The sound ${audio} cannot be read.`);
-        this.sounds.set(key, found);
+    const path = `/dreamaudio/peaks?${new URLSearchParams({ audio, trim, begin, end })}`;
+    const answer = this.answers.get(path);
+    const known = this.sounds.get(path);
+    if (known?.answer !== answer) {
+      this.sounds.set(path, { answer, sound: known?.sound ?? null });
+      answer.then((sound) => {
+        this.sounds.set(path, { answer, sound });
         this.sceneKey = "";
+        if (this.complaint) this.#say("");
+        this.complaint = null;
         this.#poll();
-      }).catch(() => this.sounds.delete(key));
+      }, (error) => this.#say(this.complaint = error.message));
     }
-    return this.sounds.get(key);
+    return this.sounds.get(path).sound;
   }
 
   async readPrompt() {
@@ -319,20 +322,14 @@ export class TimelineWidget {
     this.readButton.disabled = true;
     this.#say("Reading the prompt ...");
     try {
-      const answer = await api.fetchApi("/dreamaudio/arrange", {
-        method: "POST",
-        headers: { "Content-Type": "application/json" },
-        body: JSON.stringify({ ...values, timeline: this.timeline.error ? "" : this.timeline.text }),
-      });
-      const found = await answer.json().catch(() => ({}));
-      if (!answer.ok) return this.#say(found.error ?? `The server answered ${answer.status}.`);
+      const found = await ask("/dreamaudio/arrange", { ...values, timeline: this.timeline.error ? "" : this.timeline.text });
       this.node.properties.timeline_prompt = values.prompt;
       this.timeline.replace(JSON.stringify(found.arrangement));
       this.#setLibrary(found.library);
       this.#say("");
       this.live.textContent = "The lanes show the arranger's answer.";
     } catch (error) {
-      this.#say(`The prompt could not be read: ${error.message}`);
+      this.#say(error.message);
     } finally {
       this.readButton.disabled = false;
     }
