@@ -36,8 +36,9 @@ from transformers import (
 
 import dreamaudio_core
 from dreamaudio_core.errors import CheckpointError, InputError
-from dreamaudio_core.evaluation import baselines
-from dreamaudio_core.evaluation.baselines import RetrievalGenerator, load_generator
+from dreamaudio_core.evaluation.systems import by_name as systems
+from dreamaudio_core.evaluation.systems.by_name import load_generator
+from dreamaudio_core.evaluation.systems.retrieval import RetrievalGenerator
 from dreamaudio_core.retrieval import SoundLibrary
 from dreamaudio_core.scene.scenes import SceneReference
 
@@ -326,12 +327,6 @@ def test_what_is_no_model_is_named(folders, tmp_path, kind):
         load_generator(f"{kind}:{folders[kind]}", reference_guidance=2.0)
 
 
-def test_the_published_layout_of_tango_is_explained(tmp_path):
-    (tmp_path / "pytorch_model_main.bin").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="a folder of parts that diffusers saved: unet"):
-        load_generator(f"tango:{tmp_path}")
-
-
 @pytest.mark.parametrize("kind, part", [("tango", "vae"), ("audioldm2", "language_model")])
 def test_pickled_weights_of_a_part_are_refused(folders, tmp_path, kind, part):
     copy = Path(shutil.copytree(folders[kind], tmp_path / kind))
@@ -386,6 +381,25 @@ def test_retrieval_gives_the_model_what_it_finds(tmp_path):
     assert RetrievalGenerator(tmp_path / "library", pipeline).identity != before
 
 
+def test_re_audioldm_s_idea_looks_up_three_pairs_for_the_whole_prompt(tmp_path):
+    library = SoundLibrary(tmp_path / "library")
+    library.add(EXAMPLES)
+    pipeline = Recorder()
+    pipeline.model = type("model", (), {"max_references": 8})
+    generator = RetrievalGenerator(tmp_path / "library", pipeline, pairs=3)
+    assert "the idea of Re-AudioLDM: 3 retrieved" in generator.name
+    generator.generate("a crow caws", [], 7)
+    found = [r.audio.name for r in pipeline.given[1]]
+    assert len(found) == 3 and found[0] == "crow.flac"
+    one = RetrievalGenerator(tmp_path / "library", pipeline)
+    one.generate("a crow caws", [], 7)
+    assert len(pipeline.given[1]) == 1 and one.identity != generator.identity
+    # The prompt is one question: what comes first is not the first event's sound by rule.
+    prompt = "a crow caws, then a cash register rings"
+    hits = library.search(prompt, 2, whole=True)
+    assert len({hit.event for hit in hits}) == 1 and hits[0].score >= hits[1].score
+
+
 def test_names_of_retrieval(tmp_path, monkeypatch):
     asked = []
 
@@ -393,12 +407,15 @@ def test_names_of_retrieval(tmp_path, monkeypatch):
         asked.append((name, options))
         return Recorder()
 
-    monkeypatch.setattr(baselines, "load_pipeline_generator", load)
+    monkeypatch.setattr(systems, "load_pipeline_generator", load)
     for folder in ("library", "a+b"):
         SoundLibrary(tmp_path / folder).add(EXAMPLES)
         load_generator(f"retrieval:{tmp_path / folder}", steps=3)
-        load_generator(f"retrieval:{tmp_path / folder}+other/model")
+        found = load_generator(f"retrieval:{tmp_path / folder}+other/model")
+        assert found.pairs is None
     load_generator("some/model", free=True)
+    assert load_generator(f"re-audioldm:{tmp_path / 'library'}").pairs == 3
+    assert asked.pop() == ("mini", {"device": "cpu"})
     cpu = {"device": "cpu"}
     assert asked == [("mini", cpu | {"steps": 3}), ("other/model", cpu)] * 2 + [
         ("some/model", cpu | {"free": True})

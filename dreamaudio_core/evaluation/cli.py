@@ -19,7 +19,6 @@ from ..errors import InputError
 from ..files import atomic_write
 from ..scene.scenes import Scene, read_scenes
 from .arranger_cli import add_arranger
-from .baselines import load_generator
 from .clips import read_clip
 from .ctta import TEST_SETS, find_test_set, run_ctta
 from .customization_cli import add_customization
@@ -28,6 +27,7 @@ from .generators import Generator
 from .listening import build_listening_page, read_ratings
 from .pairs import Policy
 from .report import Section, report_markdown, write_report
+from .systems.by_name import load_generator
 from .tables_cli import add_tables
 
 LoadGenerator = Callable[..., Generator]

@@ -405,7 +405,13 @@ class SoundLibrary:
     # Searching
 
     def search(
-        self, prompt: str, count: int | None = None, *, by: str = "caption", min_score: float = -1.0
+        self,
+        prompt: str,
+        count: int | None = None,
+        *,
+        by: str = "caption",
+        min_score: float = -1.0,
+        whole: bool = False,
     ) -> list[Hit]:
         """Find sounds for a prompt, one for each of its events (see `split_events`).
 
@@ -422,6 +428,8 @@ class SoundLibrary:
             One of `BY`.
         min_score : float
             Least similarity of a hit.
+        whole : bool
+            Take the prompt as one event, whatever it tells of.
 
         Returns
         -------
@@ -434,7 +442,7 @@ class SoundLibrary:
         InputError
             If the prompt is empty, there is no library, or an option does not fit.
         """
-        events = split_events(prompt)
+        events = [prompt.strip()] if whole and prompt.strip() else split_events(prompt)
         if not events:
             raise InputError("prompt: expected a text, found an empty one")
         if by not in BY:

@@ -21,6 +21,7 @@ from .checkpoint import (
     require_pickle,
     tensors_of,
 )
+from .ldm_keys import vae_key
 
 
 def _vae_config_from_keys(state: State, scale_factor: float, where: str | Path) -> VAEConfig:
@@ -73,30 +74,6 @@ def vae_from_ldm(checkpoint: dict[str, Any], where: str | Path) -> tuple[VAEConf
     return config, vae
 
 
-def _diffusers_key(key: str, levels: int) -> str:
-    key = key.replace("mid_block.resnets.0", "mid.block_1").replace(
-        "mid_block.resnets.1", "mid.block_2"
-    )
-    key = key.replace("mid_block.attentions.0", "mid.attn_1")
-    key = re.sub(r"down_blocks\.(\d+)\.resnets", r"down.\1.block", key)
-    key = re.sub(r"down_blocks\.(\d+)\.downsamplers\.0", r"down.\1.downsample", key)
-    key = re.sub(r"up_blocks\.(\d+)\.resnets", lambda m: f"up.{levels - 1 - int(m[1])}.block", key)
-    key = re.sub(
-        r"up_blocks\.(\d+)\.upsamplers\.0", lambda m: f"up.{levels - 1 - int(m[1])}.upsample", key
-    )
-    key = key.replace("conv_norm_out", "norm_out").replace("conv_shortcut", "nin_shortcut")
-    if ".attn_1." in key:
-        for theirs, ours in (
-            ("group_norm", "norm"),
-            ("to_q", "q"),
-            ("to_k", "k"),
-            ("to_v", "v"),
-            ("to_out.0", "proj_out"),
-        ):
-            key = key.replace(f".attn_1.{theirs}.", f".attn_1.{ours}.")
-    return key
-
-
 def vae_from_diffusers(folder: str | Path) -> tuple[VAEConfig, State]:
     """VAE of a diffusers folder: `config.json` and `diffusion_pytorch_model.safetensors` (also one
     level down, in `vae/`).
@@ -126,7 +103,7 @@ def vae_from_diffusers(folder: str | Path) -> tuple[VAEConfig, State]:
     tensors, _ = read_safetensors(folder / "diffusion_pytorch_model.safetensors")
     state = {}
     for key, tensor in tensors.items():
-        key = _diffusers_key(key, len(widths))
+        key = vae_key(key, len(widths))
         if ".attn_1." in key and key.endswith("weight") and tensor.dim() == 2:
             tensor = tensor[:, :, None, None]
         state[key] = tensor

@@ -145,6 +145,10 @@ class Plan:
         self.config["flow"] = runs
         chosen["also"] = {k: v for k, v in chosen["also"].items() if v[0] in runs}
         chosen["listening"] = [name for name in chosen["listening"] if name in runs]
+        for values in self.config["systems"].values():
+            _, ours, run = values["model"].rpartition("{models}/")
+            if ours and run not in runs:
+                values["model"] = ""
 
     def steps(self) -> list[Step]:
         """In the order of the stages."""
