@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+
+
+def pytest_addoption(parser):
+    """`--slow N`: see slow.py."""
+    parser.addoption("--slow", type=float, default=1.0, help="servers and browsers N times slower")
+
+
+def pytest_configure(config):
+    """Tell the processes of a parallel run, too."""
+    if config.getoption("--slow") > 1:
+        os.environ["DREAMAUDIO_TEST_SLOW"] = str(config.getoption("--slow"))
 
 
 @pytest.hookimpl(optionalhook=True)

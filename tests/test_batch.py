@@ -263,9 +263,28 @@ def test_scenes_without_sounds_are_refused_at_once(model, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+# The command, which waits for ever before its third scene.
+WAITS = """
+import itertools, sys, time
+sys.path.insert(0, {root!r})
+from dreamaudio_core.cli import main
+from dreamaudio_core.pipeline import DreamAudio
+
+plain, calls = DreamAudio.generate, itertools.count(1)
+
+def generate(*args, **kwargs):
+    while next(calls) > 2:
+        time.sleep(1)
+    return plain(*args, **kwargs)
+
+DreamAudio.generate = generate
+main(sys.argv[1:])
+"""
+
+
 def wait_for(folder, count, process):
     """Wait until the journal has so many results."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 600
     while time.monotonic() < end and process.poll() is None:
         if (folder / NAME).exists() and (folder / NAME).read_bytes().count(b'"done"') >= count:
             return
@@ -275,11 +294,11 @@ def wait_for(folder, count, process):
 
 @needs_kill
 def test_killed_and_interrupted_and_taken_up_again(model, tmp_path, monkeypatch, capsys):
-    count, out = 30, tmp_path / "out"
+    count, out = 8, tmp_path / "out"
     file = write(tmp_path / "scenes.jsonl", count, steps=4)
     words = ["batch", file, "--out", str(out), "--model", model]
     process = subprocess.Popen(
-        [sys.executable, "-m", "dreamaudio_core", *words],
+        [sys.executable, "-c", WAITS.format(root=str(ROOT)), *words],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -290,7 +309,8 @@ def test_killed_and_interrupted_and_taken_up_again(model, tmp_path, monkeypatch,
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     kept = len(everything(out))
-    assert 1 <= kept < count
+    # The journal has a result before its file has its name.
+    assert kept in (1, 2)
 
     plain, calls = DreamAudio.generate, []
 

@@ -128,7 +128,7 @@ def write(path, prompts):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
-def run(tmp_path, *stubs, patience="5"):
+def run(tmp_path, *stubs, patience="60"):
     words = ["comfyui-batch", str(tmp_path / "scenes.jsonl"), "--workflow", str(WORKFLOW)]
     words += ["--out", str(tmp_path / "out"), "--patience", patience]
     return main(words + [word for stub in stubs for word in ("--server", stub.url)])

@@ -4,8 +4,7 @@ import json
 import os
 import signal
 import sys
-import threading
-import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,12 +55,15 @@ def results(folder):
     return {p.name: p for p in folder.iterdir() if p.name not in (NAME, LOCK, STAGED)}
 
 
-def workers():
-    """Processes that work as our actors."""
+def workers(mark):
+    """Processes that work as our actors, idle or not; `mark` is in the environment of this run, as
+    others may have workers on this machine too.
+    """
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if b"ray::Worker.render" in (place / "cmdline").read_bytes():
+            ours = mark.encode() in (place / "environ").read_bytes()
+            if ours and (place / "cmdline").read_bytes().startswith(b"ray::Worker"):
                 found.append(int(place.name))
         except OSError:
             pass
@@ -70,28 +72,26 @@ def workers():
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds workers as Linux lists them")
 def test_a_killed_worker_loses_nothing_and_the_sounds_are_those_of_one_process(
-    model, tmp_path, capfd
+    model, tmp_path, capfd, monkeypatch
 ):
     import torch
 
     file, out, single = write(tmp_path / "s.jsonl", COUNT), tmp_path / "out", tmp_path / "single"
     killed = []
+    monkeypatch.setenv("DREAMAUDIO_TEST_RUN", mark := uuid.uuid4().hex)
+    plain = Batch.done
 
-    def kill():
-        while not killed:
-            if (out / NAME).exists() and len(done(out)) >= 2:
-                for process in workers()[:1]:
-                    os.kill(process, signal.SIGKILL)
-                    killed.append(process)
-            time.sleep(0.001)
+    def done_and_kill(self, *given, **details):
+        found = plain(self, *given, **details)
+        if not killed and len(done(out)) >= 2:
+            killed.append(workers(mark)[0])
+            os.kill(killed[0], signal.SIGKILL)
+        return found
 
-    before = set(workers())
-    assert not before
-    thread = threading.Thread(target=kill, daemon=True)
-    thread.start()
     words = ["batch", str(file), "--model", model, "--device", "cpu"]
-    assert main([*words, "--out", str(out), "--ray", "--actors", "2"]) == 0
-    thread.join(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Batch, "done", done_and_kill)
+        assert main([*words, "--out", str(out), "--ray", "--actors", "2"]) == 0
     assert killed
     told = capfd.readouterr()
     assert f"{COUNT} done, 0 done before, 0 failed" in told.err
@@ -164,7 +164,7 @@ def test_a_worker_refuses_another_model_and_a_broken_one(model, tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "config.json").write_text("{}")
     broken = Settings(str(tmp_path / "broken"), device="cpu")
-    assert "config.json" in Worker(broken, broken.maker(), mark).start().problem
+    assert "config.json" in Worker(broken, settings.maker(), mark).start().problem
     assert not mark.seen()
     mark.path.write_text("x")
     worker = Worker(settings, settings.maker(), mark)

@@ -38,7 +38,7 @@ def test_presets_survive_json(name):
 @pytest.mark.parametrize("cls", CLASSES)
 def test_absurd_values_are_refused_or_harmless_whatever_they_are(cls):
     base = to_dict(PRESETS["mini"] if cls is ModelConfig else cls())
-    begun, refused = time.monotonic(), 0
+    begun, refused = time.process_time(), 0
     for field in dataclasses.fields(cls):
         for value in ABSURD:
             try:
@@ -51,7 +51,7 @@ def test_absurd_values_are_refused_or_harmless_whatever_they_are(cls):
                 taken = getattr(config, field.name)
                 assert not isinstance(taken, (int, float)) or abs(taken) <= 384_000
     assert refused > 10 * len(dataclasses.fields(cls))
-    assert time.monotonic() - begun < 30
+    assert time.process_time() - begun < 30
 
 
 @pytest.mark.parametrize(

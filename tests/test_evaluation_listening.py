@@ -85,7 +85,7 @@ def browser(tmp_path_factory):
     found.quit()
 
 
-def wait(condition, seconds: float = 20.0):
+def wait(condition, seconds: float = 120.0):
     end = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < end, "the browser did not get there in time"

@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -34,6 +33,7 @@ from dreamaudio_core.training.tasks.alignment_task import AlignmentTask
 from dreamaudio_core.training.tasks.flow_task import FlowTask, spectral_envelope
 from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors
 from dreamaudio_core.weights.folder import read_config
+from ports import free_port
 
 pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")
@@ -406,7 +406,7 @@ if os.environ.get("RANK", "0") == "0":
 """
 
 
-def finish(process, seconds=300):
+def finish(process, seconds=900):
     """Wait for an orderly end; a process that hangs is ended, so that its output can be shown."""
     try:
         process.wait(timeout=seconds)
@@ -431,14 +431,11 @@ def start(
 @pytest.mark.parametrize("fusion", ["concat", "placed"])
 def test_two_gloo_processes_give_the_curve_of_one(tmp_path, fusion):
     cache = write_cache(tmp_path / "cache")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     common = {
         "WORLD_SIZE": "2",
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
     }
     pair = [
         start(
@@ -475,7 +472,7 @@ def test_two_gloo_processes_give_the_curve_of_one(tmp_path, fusion):
 
 def test_interrupt_leaves_a_checkpoint_that_continues_exactly(tmp_path, cache):
     process = start(tmp_path, cache, tmp_path / "cut", 4, steps=500, pause=0.2)
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     while (
         not (tmp_path / "cut" / "step").exists()
         and process.poll() is None
@@ -528,7 +525,7 @@ def first_difference(cache, folder, steps=6):
 
 def test_a_killed_run_continues_exactly_and_leaves_no_partial_files(tmp_path, cache):
     process = start(tmp_path, cache, tmp_path / "cut", 4, steps=500, pause=0.2)
-    run, deadline = tmp_path / "cut" / "run", time.monotonic() + 300
+    run, deadline = tmp_path / "cut" / "run", time.monotonic() + 900
     while process.poll() is None and time.monotonic() < deadline:
         if (tmp_path / "cut" / "step").exists():
             break

@@ -4,7 +4,6 @@ resume, export.
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,6 +29,7 @@ from dreamaudio_core.training.tasks.vocoder_task import (
     MultiScaleMelLoss,
     VocoderTask,
 )
+from ports import free_port
 
 pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")
@@ -273,9 +273,6 @@ if os.environ["RANK"] == "0":
 
 
 def test_two_gloo_processes_give_the_curves_of_one(config, banks, folder, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     tests = Path(__file__).resolve().parent
     (tmp_path / "train.py").write_text(SCRIPT.format(root=str(tests.parent), tests=str(tests)))
     common = {
@@ -284,7 +281,7 @@ def test_two_gloo_processes_give_the_curves_of_one(config, banks, folder, tmp_pa
         "WORLD_SIZE": "2",
         "LOCAL_WORLD_SIZE": "2",
         "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
+        "MASTER_PORT": str(free_port()),
     }
     command = [
         sys.executable,
@@ -307,7 +304,7 @@ def test_two_gloo_processes_give_the_curves_of_one(config, banks, folder, tmp_pa
     }
     for process in pair:
         try:
-            process.wait(timeout=300)
+            process.wait(timeout=900)
         except subprocess.TimeoutExpired:
             process.kill()
         assert process.wait() == 0, process.stderr.read().decode()

@@ -8,6 +8,8 @@ from pathlib import Path
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from slow import watch_page
+
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -47,6 +49,7 @@ class Canvas:
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         self.driver = webdriver.Chrome(options=options, service=Service(driver))
         self.driver.set_script_timeout(120)
+        watch_page(self.driver)
         self.url = url
         self.open()
 
@@ -55,19 +58,37 @@ class Canvas:
         self.driver.get(self.url)
         self.until(
             "return !!(window.app && window.app.graph && window.LiteGraph?.registered_node_types"
-            "?.DreamAudioSaveAudio && window.app.extensionManager)"
+            "?.DreamAudioSaveAudio && window.app.extensionManager?.workflow?.activeWorkflow)"
         )
-        time.sleep(1)
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait until no request has been on its way, and nothing has moved, for some frames."""
+        self.run("""
+            const place = () => JSON.stringify([app.canvas.ds.scale, [...app.canvas.ds.offset]]);
+            let calm = 0, before = '';
+            while (calm < 8) {
+              await new Promise(done => requestAnimationFrame(done));
+              const now = place();
+              calm = window.requestsInFlight || now !== before ? 0 : calm + 1;
+              before = now;
+            }
+        """)
+
+    def wait(self, condition, seconds: float = READY_SECONDS):
+        """Call a function until it returns something true."""
+        deadline = time.monotonic() + seconds
+        while not (found := condition()):
+            assert time.monotonic() < deadline, f"not in {seconds} s\n{self.errors()}"
+            time.sleep(0.1)
+        return found
 
     def until(self, script: str, seconds: float = READY_SECONDS):
         """Run a script until it returns something true."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            found = self.driver.execute_script(script)
-            if found:
-                return found
-            time.sleep(0.25)
-        raise AssertionError(f"still not true after {seconds} s: {script}\n{self.errors()}")
+        try:
+            return self.wait(lambda: self.driver.execute_script(script), seconds)
+        except AssertionError as error:
+            raise AssertionError(f"still not true: {script}: {error}") from error
 
     def run(self, script: str, *values):
         """Result of an async function's body, with `args`."""
@@ -90,7 +111,7 @@ class Canvas:
     def load(self, workflow: dict) -> None:
         """Open a workflow."""
         self.run("await app.loadGraphData(args[0], true, true, 'test');", workflow)
-        time.sleep(0.5)
+        self.settle()
 
     def prompt(self) -> dict:
         """The graph on the canvas in API format."""

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import time
 
 import numpy as np
 import pytest
@@ -29,8 +28,8 @@ class ReferenceNode:
             app.graph.setDirtyCanvas(true, true);
             window.reference = node.widgets.find(w => w.name === 'waveform').reference;
         """)
-        canvas.until("return reference.whole && reference.waveform.part[1] > 0", 30)
-        time.sleep(0.7)
+        canvas.until("return reference.whole && reference.waveform.part[1] > 0")
+        canvas.settle()
 
     def value(self, name):
         return self.canvas.run("return node.widgets.find(w => w.name === args[0]).value", name)
@@ -63,7 +62,7 @@ class ReferenceNode:
         self.until(f"return node.widgets[0].value === '{name}'")
 
     def until(self, script):
-        self.canvas.until(script, 20)
+        self.canvas.until(script)
 
     def says(self, text):
         self.until(f"return reference.element.textContent.includes({json.dumps(text)})")

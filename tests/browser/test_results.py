@@ -1,7 +1,6 @@
 """Save Audio in the browser: a row for each file."""
 
 import re
-import time
 
 import pytest
 from selenium.webdriver.common.action_chains import ActionChains
@@ -28,7 +27,7 @@ def saved(request, canvas):
         await app.queuePrompt(0, 1);
     """)
     canvas.until("return results.rows.length === 3 && results.rows.every(row => row.buffer)")
-    time.sleep(0.5)
+    canvas.settle()
     yield canvas
     canvas.run(setting, False)
 
@@ -45,9 +44,9 @@ def test_each_file_is_heard_and_becomes_a_reference(saved, server):
     driver = saved.driver
     buttons = driver.find_elements("css selector", ".da-row [aria-label^='Play']")
     ActionChains(driver).click(buttons[1]).perform()
-    saved.until("return results.rows[1].player.playing && results.rows[1].playhead > 0", 10)
+    saved.until("return results.rows[1].player.playing && results.rows[1].playhead > 0")
     ActionChains(driver).click(buttons[2]).perform()
-    saved.until("return results.rows[2].player.playing && !results.rows[1].player.playing", 10)
+    saved.until("return results.rows[2].player.playing && !results.rows[1].player.playing")
     saved.run("results.stop()")
     ActionChains(driver).click(
         driver.find_elements("css selector", ".da-row [aria-label^='Use']")[2]
@@ -94,12 +93,12 @@ def test_a_preview_is_kept_on_request(canvas, server):
         await app.queuePrompt(0, 1);
     """)
     canvas.until("return results.rows.length === 1 && results.rows[0].buffer")
-    time.sleep(0.5)
+    canvas.settle()
     folder = server.base / "output" / "audio"
     before = set(folder.glob("*.flac"))
     button = canvas.driver.find_element("css selector", ".da-row [aria-label^='Keep']")
     ActionChains(canvas.driver).click(button).perform()
-    canvas.until("return results.rows[0].element.textContent.includes('✓')", 20)
+    canvas.until("return results.rows[0].element.textContent.includes('✓')")
     (kept,) = set(folder.glob("*.flac")) - before
     assert kept.name.startswith("DreamAudio_") and kept.stat().st_size > 1000
     assert not complaints(canvas)

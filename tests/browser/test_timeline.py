@@ -1,7 +1,6 @@
 """The timeline on Arrange References, with real mouse and key events, in both renderers."""
 
 import json
-import time
 
 import pytest
 from comfy_server import PACK
@@ -62,10 +61,9 @@ class Timeline:
         self.canvas.until(
             "return timeline.timeline.references.length === 3"
             " && timeline.timeline.references.every(r => r.sound)"
-            " && timeline.view.width > 300 && timeline.view.drawn > 0",
-            30,
+            " && timeline.view.width > 300 && timeline.view.drawn > 0"
         )
-        time.sleep(0.2)
+        self.canvas.settle()
 
     @property
     def value(self):
@@ -76,11 +74,16 @@ class Timeline:
         return self.value["references"][lane]["placements"]
 
     def point(self, lane, second, height=26):
-        """Pixel of a time on a lane; lane -1 is the ruler."""
+        """Pixel of a time on a lane, once the node has its place; lane -1 is the ruler."""
         y = RULER / 2 if lane < 0 else RULER + lane * LANE + height
         x, y = self.canvas.run(
             """
-            const box = timeline.canvas.getBoundingClientRect();
+            let box, before = '';
+            while (JSON.stringify(box) !== before) {
+              before = JSON.stringify(box);
+              for (let k = 0; k < 2; k++) await new Promise(requestAnimationFrame);
+              box = timeline.canvas.getBoundingClientRect();
+            }
             const zoom = box.width / timeline.view.width;
             return [box.left + timeline.view.x(args[0]) * zoom, box.top + args[1] * zoom];
         """,
@@ -99,7 +102,7 @@ class Timeline:
                 pointer.move_to_location(*point)
             pointer.pointer_up()
         actions.perform()
-        time.sleep(0.05)
+        self.canvas.run("await new Promise(done => requestAnimationFrame(done))")
 
     def drag(self, start, end, holding=None):
         halfway = tuple((a + b) // 2 for a, b in zip(start, end))
@@ -216,7 +219,7 @@ def test_keys_choose_move_and_speak(timeline):
 def test_read_from_prompt_keeps_what_is_pinned(timeline):
     timeline.show([block(4.0, 0.4, pinned=True)], [], [])
     timeline.canvas.driver.find_element("xpath", "//button[contains(., 'Read')]").click()
-    timeline.canvas.until("return timeline.timeline.lanes[1].placements.length > 0", 60)
+    timeline.canvas.until("return timeline.timeline.lanes[1].placements.length > 0")
     value = timeline.value
     assert [p["start"] for p in value["references"][0]["placements"]] == [4.0]
     assert (
@@ -234,12 +237,14 @@ def test_a_sound_of_the_library_has_a_lane(timeline):
           .find(w => w.name === 'prompt');
         const before = prompt.value;
         prompt.value = args[0] ?? before + ', and then a small bell rings';
-        await new Promise(done => setTimeout(done, 600));
+        while (timeline.scene.prompt !== prompt.value) {
+          await new Promise(done => setTimeout(done, 50));
+        }
         return before;
     """
     before = timeline.canvas.run(set_prompt, None)
     timeline.canvas.driver.find_element("xpath", "//button[contains(., 'Read')]").click()
-    timeline.canvas.until("return timeline.timeline.lanes[3]?.sound?.peaks.length > 0", 60)
+    timeline.canvas.until("return timeline.timeline.lanes[3]?.sound?.peaks.length > 0")
     value = timeline.value
     assert len(value["references"]) == 4 and value["references"][3]["placements"]
     assert "connected" not in timeline.canvas.run("return timeline.messages.textContent")
@@ -250,7 +255,7 @@ def test_a_sound_of_the_library_has_a_lane(timeline):
 def test_the_ruler_plays_the_mix(timeline):
     timeline.show([block(1.0, 0.4)], [], [block(3.0, 1.0, gain=-6, pan=-1)])
     timeline.mouse(timeline.point(-1, 0.5))
-    timeline.canvas.until("return timeline.player.playing && timeline.view.playhead > 0.5", 20)
+    timeline.canvas.until("return timeline.player.playing && timeline.view.playhead > 0.5")
     levels = timeline.canvas.run("""
         const {buffer} = timeline, rate = buffer.sampleRate;
         const level = (c, a, b) => Math.max(...buffer.getChannelData(c).slice(a * rate, b * rate));
@@ -287,7 +292,7 @@ def test_saved_reloaded_and_run_it_is_the_same(timeline, server):
         }
         await app.queuePrompt(0, 1);
     """)
-    timeline.canvas.until("return timeline.view.result && timeline.view.ghost", 60)
+    timeline.canvas.until("return timeline.view.result && timeline.view.ghost")
     ran = timeline.canvas.run("return timeline.view.ghost")
     for was, found in zip(before["references"], ran["references"]):
         assert [{**new, **old} for old, new in zip(was["placements"], found["placements"])] == (
@@ -316,8 +321,7 @@ def the_ruler_plays_the_result(timeline):
         timeline.mouse(timeline.point(0, 1.0, height - RULER))
         timeline.canvas.until(
             "return timeline.player.playing && timeline.view.playhead > 1"
-            " && timeline.player.source.buffer === timeline.listening.result",
-            20,
+            " && timeline.player.source.buffer === timeline.listening.result"
         )
         run("timeline.player.stop()")
     button = "[title^='The result of the last run is played']"
@@ -325,7 +329,7 @@ def the_ruler_plays_the_result(timeline):
     assert run(source) == "mix"
     timeline.mouse(timeline.point(-1, 1.0))
     timeline.canvas.until(
-        "return timeline.player.playing && timeline.player.source.buffer === timeline.buffer", 20
+        "return timeline.player.playing && timeline.player.source.buffer === timeline.buffer"
     )
     run("timeline.player.stop(); timeline.listening.choose('result')")
     timeline.drag(timeline.point(0, 1.6), timeline.point(0, 2.0))
@@ -342,8 +346,8 @@ def test_text_that_is_no_arrangement_is_kept_and_named(timeline):
 def test_many_changes_are_one_frame(timeline):
     many = [block(0.08 * i, 0.06) for i in range(60)]
     timeline.show(many, [], [])
+    timeline.canvas.settle()
     drawn = timeline.canvas.run("""
-        await new Promise(done => setTimeout(done, 100));
         const before = timeline.view.drawn;
         for (let i = 0; i < 50; i++) timeline.view.request();
         await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));

@@ -5,7 +5,6 @@ stopped.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,9 +15,12 @@ from pathlib import Path
 import requests
 import websocket
 
+from ports import free_port
+from slow import slow_down
+
 PACK = Path(__file__).resolve().parents[2]
 START_SECONDS = 400
-RUN_SECONDS = 300
+RUN_SECONDS = 600
 
 
 def find_comfyui() -> tuple[Path | None, str]:
@@ -37,13 +39,6 @@ def interpreter(comfyui: Path) -> str:
         if (comfyui / name).exists():
             return str(comfyui / name)
     return sys.executable
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 @dataclass
@@ -109,8 +104,9 @@ class ComfyServer:
                 raise RuntimeError(f"ComfyUI ended while starting:\n{self.log()[-3000:]}")
             try:
                 requests.get(self.url("system_stats"), timeout=5)
+                slow_down(self.process)
                 return self
-            except requests.ConnectionError:
+            except requests.RequestException:
                 time.sleep(0.3)
         self.stop()
         raise RuntimeError(
@@ -215,9 +211,20 @@ class ComfyServer:
             text = {"class_type": "PrimitiveString", "inputs": {"value": "freed"}}
             show = {"class_type": "PreviewAny", "inputs": {"source": ["text", 0]}}
             self.run({"text": text, "show": show})
-        else:
-            # Another prompt would displace the outputs that are to stay.
-            time.sleep(2)
+            return
+        # Another prompt would displace the outputs that are to stay.
+        deadline = time.monotonic() + RUN_SECONDS
+        while requests.get(self.url("test/loaded"), timeout=30).json():
+            assert time.monotonic() < deadline, "the models are still loaded"
+            time.sleep(0.05)
+
+    def worked(self) -> float:
+        """Seconds that processors have worked for the server, on Linux; elsewhere seconds."""
+        try:
+            stat = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            return time.monotonic() * os.cpu_count()
+        return sum(map(int, stat[11:13])) / os.sysconf("SC_CLK_TCK")
 
     def interrupt(self) -> None:
         """Press cancel."""

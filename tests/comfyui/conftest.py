@@ -12,11 +12,19 @@ from comfy_server import PACK, ComfyServer, find_comfyui  # noqa: E402
 
 from small_model import make_folder  # noqa: E402
 
-# Gives the malformed AUDIO that other packs may give.
+# Gives the malformed AUDIO that other packs may give, and tells how many models are loaded.
 ODD_AUDIO = """
 from collections.abc import Mapping
 
+import comfy.model_management
 import torch
+from aiohttp import web
+from server import PromptServer
+
+
+@PromptServer.instance.routes.get("/test/loaded")
+async def loaded(request):
+    return web.json_response(len(comfy.model_management.current_loaded_models))
 
 
 class Lazy(Mapping):
