@@ -68,7 +68,7 @@ class MRCFlowSampler(io.ComfyNode):
                     "solver",
                     options=[OWN, *SOLVERS],
                     default=OWN,
-                    tooltip="midpoint and heun take two evaluations a step, euler and ab2 one.",
+                    tooltip="midpoint and heun take two evaluations a step, the others one.",
                 ),
                 io.Float.Input(
                     "shift",

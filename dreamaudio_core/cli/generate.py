@@ -35,7 +35,7 @@ def add_parser(commands) -> None:
     )
     own = parser.add_argument_group("sampling (default: the model's own)")
     own.add_argument("--steps", type=int, help="solver steps")
-    own.add_argument("--solver", help="euler, midpoint, heun or ab2")
+    own.add_argument("--solver", help="euler, midpoint, heun, ab2 or abm")
     own.add_argument("--shift", type=float, help="above 1 spends more steps near the noise")
     own.add_argument("--guidance", type=float, help="guidance scale of the prompt; 1 is none")
     own.add_argument("--reference-guidance", type=float, help="guidance scale of the references")

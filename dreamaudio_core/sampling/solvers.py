@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Callable
+from typing import Callable, Sequence
 
+import numpy as np
 from torch import Tensor
 
 Velocity = Callable[[Tensor, float], Tensor]
@@ -65,6 +66,38 @@ def adams_bashforth_2(
     return z
 
 
+def adams_bashforth_moulton(
+    velocity: Velocity, z: Tensor, schedule: list[float], callback: StepCallback | None = None
+) -> Tensor:
+    """Adams-Bashforth of second order, corrected by Adams-Moulton of third; variable step, one
+    evaluation a step.
+
+    The evaluation with which a step begins first corrects the step before it, at whose end it was
+    made, and is not repeated at the corrected place.
+    """
+    known: list[tuple[float, Tensor]] = []  # Times and slopes, newest first.
+    before = z
+    for i, (a, b) in enumerate(zip(schedule, schedule[1:])):
+        current = (a, velocity(z, a))
+        if known:
+            before = before + _integral([current, *known], known[0][0], a)
+        known = [current, *known][:2]
+        change = _integral(known, a, b)
+        z = before + change
+        _report(callback, i, schedule, z, change / (b - a))
+    return z
+
+
+def _integral(points: Sequence[tuple[float, Tensor]], start: float, end: float) -> Tensor:
+    """Integral from `start` to `end` of the polynomial through points (time, value)."""
+    parts = []
+    for time, value in points:
+        basis = np.poly1d([t for t, _ in points if t != time], r=True)
+        area = basis.integ()
+        parts.append(float((area(end) - area(start)) / basis(time)) * value)
+    return sum(parts[1:], parts[0])
+
+
 def _report(
     callback: StepCallback | None, step: int, schedule: list[float], z: Tensor, slope: Tensor
 ) -> None:
@@ -78,4 +111,5 @@ SOLVERS: dict[str, Callable[..., Tensor]] = {
     "midpoint": midpoint,
     "heun": heun,
     "ab2": adams_bashforth_2,
+    "abm": adams_bashforth_moulton,
 }
