@@ -3,7 +3,12 @@
 from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.scene.reference import Reference, load_reference, prepare_reference
+from ..dreamaudio_core.scene.reference import (
+    Reference,
+    chosen_part,
+    load_reference,
+    prepare_reference,
+)
 from ..dreamaudio_core.scene.timeline import parse_starts
 from . import files
 from .audio import one_sound
@@ -92,8 +97,11 @@ def part_options(trim: str, begin: float, end: float) -> dict:
     """Keywords of `prepare_reference` for a choice of `TRIM` and a part set by hand."""
     if trim not in TRIM:
         raise InputError(f"trim: expected one of {', '.join(TRIM)}, found {trim!r}")
-    part = (begin, end or None) if begin or end else None
-    return {"trim_silence": trim != "off", "keep_tail": trim == "keep tail", "part": part}
+    return {
+        "trim_silence": trim != "off",
+        "keep_tail": trim == "keep tail",
+        "part": chosen_part(begin, end),
+    }
 
 
 def _options(

@@ -47,7 +47,7 @@ class LoadScenes(io.ComfyNode):
                     multiline=True,
                     default=DEFAULT_ROWS,
                     tooltip="CSV with the columns prompt, seed, name, audio1, caption1, start1, "
-                    "gain1, strength1, audio2, ...; or JSON lines.",
+                    "gain1, strength1, begin1, end1, audio2, ...; or JSON lines.",
                 ),
             ],
             outputs=[

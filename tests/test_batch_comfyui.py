@@ -219,7 +219,7 @@ def test_a_job_of_a_killed_process_is_not_queued_twice(stubs, tmp_path, monkeypa
 
 
 def scene(**fields):
-    sound = SceneReference(Path("a.wav"), "a crow", (0.5, 3.0), strength=2.0)
+    sound = SceneReference(Path("a.wav"), "a crow", (0.5, 3.0), strength=2.0, begin=0.25)
     return Scene("a crow caws", (sound, SceneReference(Path("b.wav"), "a bell")), "one", **fields)
 
 
@@ -239,7 +239,10 @@ def test_fields_go_to_the_inputs_of_their_names():
     assert sorted(slots) == ["references.reference0", "references.reference1"]
     own = {"audio": "x.wav", "caption": "a crow", "strength": 2.0, "start": "0.5, 3", "gain": 0.0}
     assert loaders[0].items() >= own.items() and loaders[0]["trim"] == "silence"
-    assert loaders[1]["start"] == "auto" and graph == read_workflow(WORKFLOW)
+    assert (loaders[0]["begin"], loaders[0]["end"]) == (0.25, 0.0)
+    # A part of another file is none of this one.
+    assert (loaders[1]["begin"], loaders[1]["start"]) == (0.0, "auto")
+    assert graph == read_workflow(WORKFLOW)
     alone = fill_workflow(graph, Scene("rain"), [], "p")
     assert not any("." in key for node in alone.values() for key in node["inputs"])
 

@@ -177,7 +177,13 @@ def test_sound_options(folder, tmp_path, capsys):
     assert not np.allclose(first, second, atol=0.01)
     assert np.abs(first).max() == pytest.approx(10 ** (-1 / 20), rel=0.05)
     assert "2.00 to 2.4" in capsys.readouterr().err
-    for option, value in (("--detail", "2"), ("--variation", "-1"), ("--gain", "99")):
+    part = ["--reference", str(late), "a crow caws", "--begin", "2.1", "--end", "2.3"]
+    assert generate(folder, *part, out=tmp_path / "part.wav") == 0
+    assert "2.10 to 2.30 s of" in capsys.readouterr().err
+    assert generate(folder, *part, "--whole", out=tmp_path / "y.wav") == 2
+    assert "give --whole or a part" in capsys.readouterr().err
+    wrong = (("--detail", "2"), ("--variation", "-1"), ("--gain", "99"), ("--begin", "60"))
+    for option, value in wrong:
         bad = ["--reference", str(crow), "a crow", option, value]
         assert generate(folder, *bad, out=tmp_path / "y.wav") == 2
         assert option[2:] in capsys.readouterr().err

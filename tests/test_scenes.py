@@ -82,7 +82,8 @@ def test_tables_of_every_separator_say_the_same_as_json(delimiter):
 
 
 def test_decimal_commas_where_semicolons_separate():
-    (scene,) = parse("prompt;audio1;strength1;gain1\na crow;a.wav;1,5;-3,5\n")
+    (scene,) = parse("prompt;audio1;strength1;gain1;begin1;end1\na crow;a.wav;1,5;-3,5;0,2;\n")
+    assert (scene.references[0].begin, scene.references[0].end) == (0.2, None)
     assert (scene.references[0].strength, scene.references[0].gain) == (1.5, -3.5)
 
 
@@ -181,6 +182,14 @@ def test_a_separator_of_unicode_within_a_text_ends_no_line():
         ({"prompt": "x", "references": [{"audio": "a.wav", "strength": "much"}]}, "strength"),
         ({"prompt": "x", "references": [{"audio": "a.wav", "strength": 11}]}, "from 0 to 10"),
         ({"prompt": "x", "references": [{"audio": "a.wav", "gain": "nan"}]}, "gain"),
+        (
+            {"prompt": "x", "references": [{"audio": "a.wav", "begin": -1}]},
+            "1: begin: expected a number from 0",
+        ),
+        (
+            {"prompt": "x", "references": [{"audio": "a.wav", "begin": 2, "end": 1.5}]},
+            "1: end: expected seconds after begin",
+        ),
         ({"prompt": "x", "references": [{"audio": "a.wav", "start": "soon"}]}, "start"),
         ({"prompt": "x", "references": [{"audio": "a.wav", "start": "0,5"}]}, "'0.5'"),
         ({"prompt": "x", "references": [{"audio": "a.wav", "starts": 1}]}, "write 'start'"),
@@ -248,7 +257,11 @@ def test_written_scenes_are_read_back(tmp_path):
         tmp_path / "a.flac", "a crow", placements=(Placement(1.0, 2.0, -3.0, 0.5),), gain=-2.0
     )
     scenes = [
-        Scene("rain, \u2028 then", (placed, replace(placed, placements=None, start=(0.0,))), "one"),
+        Scene(
+            "rain, \u2028 then",
+            (placed, replace(placed, placements=None, start=(0.0,), begin=0.5, end=2.0)),
+            "one",
+        ),
         Scene("wind", name="two", seconds=5.0, seed=9, negative_prompt="hiss", extra={"x": [1]}),
         Scene("snow", name="three", target=tmp_path / "target.wav"),
         Scene("hail", (SceneReference(None, "hail", label="p/hail"),), "four", detail=0.5),
@@ -281,6 +294,8 @@ def test_references_load_at_their_times_and_gains():
     assert [p.start for p in loaded[1].placements] == [0.5, 1.5]
     # As `--gain` of the command line: it adds to the level of each placement.
     assert [r.gain for r in loaded] == [0.0, -6.0]
+    (part,) = Scene("x", (replace(plain, begin=0.1, end=0.3),)).load()
+    assert (part.source.begin, part.source.end) == (0.1, 0.3)
     places = (Placement(0.25, 0.5),)
     assert replace(plain, placements=places).load().placements == places
     with pytest.raises(InputError, match="s: reference 1: audio"):

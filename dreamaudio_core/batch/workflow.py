@@ -23,14 +23,7 @@ LOAD = "DreamAudioLoadReference"
 _PLACEHOLDER = re.compile(r"\{\{ *([a-z_]+[0-9]*) *\}\}")
 _SLOT = "references."
 # Inputs of Load Reference that scenes do not set, where the workflow has no such node.
-_DEFAULTS = {
-    "pan": 0.0,
-    "fade_in": 0.0,
-    "fade_out": 0.0,
-    "trim": "silence",
-    "begin": 0.0,
-    "end": 0.0,
-}
+_DEFAULTS = {"pan": 0.0, "fade_in": 0.0, "fade_out": 0.0, "trim": "silence"}
 
 
 def read_workflow(path: Path) -> Graph:
@@ -114,6 +107,8 @@ def _inputs(reference: SceneReference, audio: str) -> dict[str, Any]:
         "strength": reference.strength,
         "start": start,
         "gain": reference.gain,
+        "begin": reference.begin,
+        "end": reference.end or 0.0,
     }
 
 

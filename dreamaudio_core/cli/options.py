@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 
 
 class _ReferenceOption(argparse.Action):
-    """`--reference FILE CAPTION` opens a reference; `--at`, `--for`, `--strength`, `--gain` and
-    `--whole` belong to the last.
+    """`--reference FILE CAPTION` opens a reference; `--at`, `--for`, `--strength`, `--gain`,
+    `--begin`, `--end` and `--whole` belong to the last.
     """
 
     def __call__(self, parser, namespace, values, option_string=None):
@@ -32,6 +33,8 @@ class _ReferenceOption(argparse.Action):
                     "for": None,
                     "strength": 1.0,
                     "gain": 0.0,
+                    "begin": 0.0,
+                    "end": None,
                     "whole": False,
                 }
             )
@@ -54,6 +57,13 @@ def _starts(text: str) -> tuple[float, ...] | None:
     except InputError as error:
         # argparse names the option itself.
         raise argparse.ArgumentTypeError(str(error).removeprefix("--at: ")) from error
+
+
+def _part_limit(text: str) -> float:
+    value = float(text)
+    if not 0.0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"expected seconds from 0, found {text!r}")
+    return value
 
 
 def add_scene_options(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +111,16 @@ def add_scene_options(parser: argparse.ArgumentParser) -> None:
         dest="references",
         help="level of the preceding --reference in the result against its file (default 0 dB)",
     )
+    for name, what in (("begin", "from"), ("end", "up to")):
+        parser.add_argument(
+            f"--{name}",
+            action=_ReferenceOption,
+            type=_part_limit,
+            metavar="SECONDS",
+            dest="references",
+            help=f"second of the file {what} which the preceding --reference is used (default: "
+            "without the silence around it)",
+        )
     parser.add_argument(
         "--whole",
         action=_ReferenceOption,
@@ -146,10 +166,15 @@ def check_free(outputs: Sequence[Path], overwrite: bool) -> None:
 
 def load_references(given: list[dict[str, Any]] | None) -> list[Reference]:
     """References of the command line."""
-    from ..scene.reference import load_reference
+    from ..scene.reference import chosen_part, load_reference
 
     references = []
     for i, r in enumerate(given or [], 1):
+        part = chosen_part(r["begin"], r["end"])
+        if part and r["whole"]:
+            raise InputError(
+                f"reference {i}: give --whole or a part by --begin and --end, not both"
+            )
         reference = load_reference(
             r["file"],
             r["caption"],
@@ -158,6 +183,7 @@ def load_references(given: list[dict[str, Any]] | None) -> list[Reference]:
             f"reference {i}",
             gain=r["gain"],
             trim_silence=not r["whole"],
+            part=part,
         )
         if r["for"] is not None:
             starts = sorted(r["starts"]) or [0.0]
@@ -175,6 +201,7 @@ def describe_used(references: list[Reference]) -> list[str]:
         if original.begin > 0.05 or original.end < original.total - 0.05:
             lines.append(
                 f"reference {k}: {original.begin:.2f} to {original.end:.2f} s of "
-                f"{original.total:.2f} s are used; --whole uses all"
+                f"{original.total:.2f} s are used; --whole uses all, "
+                "--begin and --end a part"
             )
     return lines

@@ -255,6 +255,15 @@ def prepare_reference(
     ).at(starts)
 
 
+def chosen_part(begin: float, end: float | None) -> tuple[float, float | None] | None:
+    """`part` of `prepare_reference` for a begin and an end in seconds.
+
+    An end of 0 or None is that of the recording; with a begin of 0 too there is no part, and the
+    sound is trimmed.
+    """
+    return (begin, end or None) if begin or end else None
+
+
 def _check_number(value: float, low: float, high: float, label: str, advice: str) -> None:
     if not low <= value <= high:
         raise InputError(

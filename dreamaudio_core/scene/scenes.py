@@ -33,7 +33,7 @@ from ..config import MAX_SEED
 from ..errors import DreamAudioError, InputError
 from ..file_names import name_problem
 from ..files import atomic_write
-from .reference import GAIN_RANGE, MAX_STRENGTH, Reference, load_reference
+from .reference import GAIN_RANGE, MAX_STRENGTH, Reference, chosen_part, load_reference
 from .rows import Columns, read_rows
 from .timeline import MISSING_CHOICES, Placement, parse_placement, parse_starts
 
@@ -113,6 +113,9 @@ class SceneReference:
         Length of the sound, all that an arranger knows of it.
     name
         What it is called, such as the name of the file.
+    begin, end
+        Seconds of the file from and up to which it is used, instead of without the silence around
+        it; None is the end of the file.
     extra
         Further fields of the file.
     """
@@ -126,6 +129,8 @@ class SceneReference:
     label: str = ""
     seconds: float | None = None
     name: str = ""
+    begin: float = 0.0
+    end: float | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
     def file(self, label: str = "reference") -> Path:
@@ -143,7 +148,12 @@ class SceneReference:
             If there is no file, or it cannot be used; `label` is how the message names it.
         """
         reference = load_reference(
-            self.file(label), self.caption, self.strength, label=label, gain=self.gain
+            self.file(label),
+            self.caption,
+            self.strength,
+            label=label,
+            gain=self.gain,
+            part=chosen_part(self.begin, self.end),
         )
         if self.placements is not None:
             reference = replace(reference, placements=self.placements)
@@ -250,7 +260,7 @@ _RANGES = {
 _COLUMNS = Columns(
     SCENE_FIELDS,
     tuple(name for name in REFERENCE_FIELDS if name != "placements"),
-    ("seconds", "gain", "strength", *_RANGES),
+    ("seconds", "gain", "strength", "begin", "end", *_RANGES),
 )
 
 
@@ -424,8 +434,20 @@ def _reference(row: Any, label: str, resolve: Resolve) -> SceneReference:
         if row.get("seconds") is None
         else _number(row["seconds"], f"{label}: seconds", *LENGTHS),
         _text(row.get("name"), f"{label}: name"),
+        *_part(row, label),
         extra,
     )
+
+
+def _part(row: dict[str, Any], label: str) -> tuple[float, float | None]:
+    """Begin and end in seconds of what is used of a file; an end of 0 is that of the file."""
+    begin, end = (
+        _number(row.get(name) or 0.0, f"{label}: {name}", 0.0, LENGTHS[1])
+        for name in ("begin", "end")
+    )
+    if end and end <= begin:
+        raise _unexpected(f"seconds after begin, which is {begin:g}", end, f"{label}: end")
+    return begin, end or None
 
 
 def _extra(row: dict[str, Any], known: tuple[str, ...], prefix: str) -> dict[str, Any]:
