@@ -24,6 +24,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from dreamaudio_core.retrieval import SoundLibrary, split_events  # noqa: E402
+from dreamaudio_core.retrieval.store import SoundRow  # noqa: E402
 
 PROMPTS = (
     "a dog barks",
@@ -65,7 +66,6 @@ class RandomVectors:
     """In the place of a library's text encoder: each text gets a random unit vector of its own."""
 
     identity = "random"
-    folder = Path("random")
 
     def __init__(self, dim: int):
         self.dim = dim
@@ -94,13 +94,19 @@ def fill(library: SoundLibrary, clips: int, sound: Path) -> None:
         rows = range(start, min(clips, start + 10_000))
         vectors = rng.standard_normal((len(rows), library.text.dim), dtype=np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        with store.write() as db:
+        with store.write(library.text.identity) as db:
             for row, vector in zip(rows, vectors):
-                caption = store.put_caption(db, f"caption {row}", vector)
-                size, mtime = status.st_size, status.st_mtime_ns
-                store.put_sound(
-                    db, spelling(row), size, mtime, "", f"digest {row}", 1.0, caption, "name"
+                entry = SoundRow(
+                    spelling(row),
+                    status.st_size,
+                    status.st_mtime_ns,
+                    "",
+                    f"digest {row}",
+                    1.0,
+                    f"caption {row}",
+                    "name",
                 )
+                store.put(db, entry, vector)
 
 
 def main() -> None:

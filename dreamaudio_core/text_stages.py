@@ -11,7 +11,7 @@ from typing import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from .arranging import Tokens, arrange_references, check_missing
 from .config import ModelConfig
@@ -178,15 +178,9 @@ class TextStages:
                 log.warning(warnings[-1])
         return tuple(warnings)
 
-    @torch.inference_mode()
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit vectors [len(texts), D] of texts: their mean token features."""
-        # The starter library's many short captions are not worth padding to the full length.
-        tokens = self.text_encoder.tokenize(list(texts), longest=True)
-        ids, mask = (x.to(self.device) for x in tokens)
-        features, weight = self.text_encoder(ids, mask).float(), mask[:, :, None].float()
-        mean = (features * weight).sum(1) / weight.sum(1)
-        return nn.functional.normalize(mean, dim=-1).cpu()
+        return self.text_encoder.embed(texts, self.device)
 
     def add_library_sounds(
         self, prompt: str, references: Sequence[Reference], missing: str = "auto"

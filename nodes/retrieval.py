@@ -57,7 +57,7 @@ def _opened(source: Path) -> SoundLibrary:
     library = SoundLibrary(folder / f"{digest}{SUFFIX}")
     report = library.add(source)
     for problem in report.problems:
-        log.warning("DreamAudio: %s", problem.reason)
+        log.warning("DreamAudio: %s", problem)
     return library
 
 

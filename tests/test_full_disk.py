@@ -120,11 +120,13 @@ def test_a_batch_goes_on_where_the_disk_was_full(model, disk, tmp_path, capsys):
 
 
 def test_a_library_is_complete_after_the_same_command_again(disk, tmp_path, capsys):
+    sounds = tmp_path / "sounds"
+    sounds.mkdir()
     for k in range(3):
-        shutil.copy(CROW, tmp_path / f"crow{k}.flac")
-    (tmp_path / "crow0.txt").write_text("a crow caws")
+        shutil.copy(CROW, sounds / f"crow{k}.flac")
+    (sounds / "crow0.txt").write_text("a crow caws")
     library = str(disk / "my.sqlite")
-    words = ["library", "add", str(tmp_path), "--library", library, "--no-recursive"]
+    words = ["library", "add", str(sounds), "--library", library]
     told = []
     for pages in (0, 1, 8, 14, 24, 64):
         for path in disk.iterdir():
@@ -174,7 +176,7 @@ def test_a_disk_that_may_only_be_read(model, disk, tmp_path, capsys):
         [*generate, "--out", str(disk / "a.wav")],
         [*generate, "--out", str(disk / "kept.wav"), "--overwrite"],
         ["batch", str(scenes), "--out", str(disk / "out"), "--model", model],
-        ["library", "add", str(tmp_path), "--library", str(disk / "my.sqlite"), "--no-recursive"],
+        ["library", "add", str(tmp_path), "--library", str(disk / "my.sqlite")],
         ["assemble", model, *parts_of(model), "--out", str(disk / "model")],
     ):
         assert refused(capsys, words), words[0]

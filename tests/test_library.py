@@ -24,6 +24,7 @@ from dreamaudio_core.errors import InputError
 from dreamaudio_core.retrieval import SoundLibrary, cli
 from dreamaudio_core.retrieval import library as module
 from dreamaudio_core.retrieval.embedding import TextEmbedder
+from dreamaudio_core.retrieval.store import SoundRow
 
 EXAMPLES = Path(audio.__file__).parents[1] / "examples"
 PROMPT = "a crow caws, then a cash register rings while a guitar plays"
@@ -87,10 +88,6 @@ def test_each_event_of_a_prompt_finds_its_own_reference(library, sounds):
     assert names(library.search("ringing bells of a church")) == ["church_bells.wav"]
     assert library.search("a crow caws", min_score=0.998)[0].path.name == "crow.flac"
     assert library.search("a volcano erupts", min_score=0.9) == []
-    references = library.references("a crow caws")
-    assert references[0].caption == "a crow caws" and references[
-        0
-    ].waveform.abs().max() == pytest.approx(0.5)
     assert [path.name for path in library.path.parent.iterdir() if path.is_file()] == [
         "library.sqlite"
     ]
@@ -99,7 +96,7 @@ def test_each_event_of_a_prompt_finds_its_own_reference(library, sounds):
 def test_vectors_are_means_over_the_tokens_of_each_text(embedder):
     texts = ["rain", "a large dog barks at a passing car in the street"]
     vectors = embedder.embed(texts)
-    encoder = embedder._encoder
+    encoder = embedder.encoder
     for text, vector in zip(texts, vectors):
         ids, _ = encoder.tokenize([text], longest=True)
         mean = encoder(ids, torch.ones_like(ids, dtype=torch.bool))[0].mean(dim=0)
@@ -111,9 +108,9 @@ def test_vectors_are_means_over_the_tokens_of_each_text(embedder):
 def test_only_new_and_changed_files_are_read_again(library, sounds, monkeypatch):
     library.add(sounds)
     read = []
-    real = module.inspect_sound
+    real = module.measure_sound
     monkeypatch.setattr(
-        module, "inspect_sound", lambda path, *a: (read.append(path.name), real(path, *a))[1]
+        module, "measure_sound", lambda path: (read.append(path.name), real(path))[1]
     )
     assert library.add(sounds).unchanged == 6 and read == []
     write_tone(sounds / "more" / "dog_bark.wav", 444, 0.5)
@@ -121,7 +118,9 @@ def test_only_new_and_changed_files_are_read_again(library, sounds, monkeypatch)
     report = library.add(sounds)
     assert (report.updated, report.added, report.unchanged) == (1, 1, 5)
     assert sorted(read) == ["dog_bark.wav", "frog.wav"]
-    assert {e.path.name: e.seconds for e in library.entries()}["dog_bark.wav"] == pytest.approx(0.5)
+    assert {Path(e.path).name: e.seconds for e in library.entries()}[
+        "dog_bark.wav"
+    ] == pytest.approx(0.5)
 
 
 def test_a_changed_sidecar_changes_the_caption(library, sounds):
@@ -138,22 +137,18 @@ def test_tags_give_captions(library, tmp_path):
     assert [(e.caption, e.source) for e in library.entries()] == [("a kettle whistles", "tags")]
 
 
-def test_lists_bring_their_captions(library, sounds, tmp_path):
+def test_lists_bring_their_captions(library, sounds):
     bank = sounds / "manifest.jsonl"
     line = {"path": "more/dog_bark.wav", "caption": "a lorry\u2028 reverses", "label": "x"}
     bank.write_text(json.dumps(line, ensure_ascii=False) + "\n\n", encoding="utf-8")
     assert library.add(bank).added == 1
-    scenes = tmp_path / "scenes.jsonl"
-    references = [{"audio": str(sounds / "crow.flac"), "caption": "a raven calls"}]
-    scenes.write_text(json.dumps({"prompt": "a raven calls twice", "references": references}))
-    assert library.add(scenes).added == 1 and library.add(scenes).unchanged == 1
-    assert {(e.path.name, e.caption, e.source) for e in library.entries()} == {
-        ("dog_bark.wav", "a lorry reverses", "list"),
-        ("crow.flac", "a raven calls", "list"),
-    }
-    scenes.write_text(scenes.read_text().replace("raven", "jackdaw"))
-    assert library.add(scenes).updated == 1
-    assert names(library.search("a jackdaw calls")) == ["crow.flac"]
+    assert library.add(bank).unchanged == 1
+    assert [(Path(e.path).name, e.caption, e.source) for e in library.entries()] == [
+        ("dog_bark.wav", "a lorry reverses", "list")
+    ]
+    bank.write_text(bank.read_text(encoding="utf-8").replace("lorry", "truck"), encoding="utf-8")
+    assert library.add(bank).updated == 1
+    assert names(library.search("a truck reverses")) == ["dog_bark.wav"]
     for content, message in (
         ("{", "line 1: not readable JSON"),
         ("[]", "line 1: expected an object"),
@@ -190,7 +185,7 @@ def test_an_interrupted_run_keeps_its_batches_and_continues(
 
 @pytest.mark.parametrize("moment", ["created", "written"])
 def test_a_first_run_that_fails_while_writing_can_be_repeated(library, sounds, monkeypatch, moment):
-    name = {"created": "set_encoder", "written": "put_sound"}[moment]
+    name = {"created": "check_encoder", "written": "put"}[moment]
 
     def fail(*args):
         raise sqlite3.OperationalError("database or disk is full")
@@ -260,7 +255,7 @@ def test_a_reader_sees_what_another_writer_adds(library, sounds, embedder):
     other = SoundLibrary(library.path, embedder)
     library.add(sounds / "more")
     assert len(other.search("a dog barks", 10)) == 3
-    other.add(sounds, recursive=False)
+    other.add(sounds)
     assert names(library.search(PROMPT)) == FOUND
     assert library.identity() == other.identity()
     before = library.identity()
@@ -289,7 +284,7 @@ def test_missing_and_changed_files_are_passed_over_until_added_again(library, so
     assert names(library.search("the wind blows")) == ["wind.wav"]
 
 
-def test_unusable_sounds_are_named_and_left_out(library, sounds, monkeypatch):
+def test_unusable_sounds_are_named_and_left_out(library, sounds):
     more = sounds / "more"
     soundfile.write(
         more / "nan.wav", np.array([0.1, np.nan, 0.2], dtype=np.float32), 16_000, subtype="FLOAT"
@@ -303,17 +298,18 @@ def test_unusable_sounds_are_named_and_left_out(library, sounds, monkeypatch):
     bad = {"nan.wav", "silent.wav", "none.wav", "text.mp3", "empty.ogg", "dog_bark.wav", "001.wav"}
     report = library.add(sounds)
     assert (report.added, report.updated) == (5, 0)
-    assert {problem.path.name for problem in report.problems} == bad
-    assert all(p.path.stem in p.reason for p in report.problems)
-    monkeypatch.setattr(module, "inspect_sound", None)
+    assert len(report.problems) == len(bad)
+    assert {n for n in bad for p in report.problems if f"{Path(n).stem}." in p} == bad
     again = library.add(sounds)
-    assert (again.unchanged, {p.path.name for p in again.problems}) == (5, bad)
-    monkeypatch.undo()
+    assert (again.unchanged, again.problems) == (5, report.problems)
     for name in bad - {"dog_bark.wav", "001.wav"}:
         (more / name).unlink()
     (more / "dog_bark.json").unlink()
     report = library.add(sounds)
-    assert (report.unchanged, report.updated, report.removed) == (5, 1, 5) and len(library) == 6
+    assert (report.unchanged, report.added, report.removed) == (5, 1, 0) and len(library) == 6
+    write_tone(more / "dog_bark.wav", 300, 0.0)
+    report = library.add(sounds)
+    assert (report.updated, report.added, len(report.problems), len(library)) == (0, 0, 2, 5)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -332,7 +328,8 @@ def test_pipes_and_devices_never_block(library, sounds):
     assert not thread.is_alive()
     assert len(hits) == 3 and "crow.flac" not in names(hits)
     report = library.add(sounds)
-    assert {p.path.name for p in report.problems} == {"dog_bark.wav", "door_close.wav"}
+    assert len(report.problems) == 2
+    assert all(any(n in p for p in report.problems) for n in ("dog_bark", "door_close"))
     assert report.unchanged == 3
 
 
@@ -346,13 +343,10 @@ def test_folders_and_options_are_checked(library, sounds, tmp_path):
         with pytest.raises(InputError, match=message):
             library.add(folder)
     assert not library.path.exists()
-    assert library.add(sounds, recursive=False).added == 3
+    assert library.add(EXAMPLES).added == 3
     for call in (
         lambda: library.search("  "),
         lambda: library.search("a", 0),
-        lambda: library.search("a", by="x"),
-        lambda: library.search("a", by="audio"),
-        lambda: library.search_audio(sounds / "crow.flac"),
         lambda: library.remove(tmp_path / "nowhere"),
         lambda: SoundLibrary(tmp_path).add(sounds),
     ):
@@ -370,7 +364,7 @@ def test_another_text_encoder_is_refused(library, sounds, tmp_path):
     shutil.copytree(library.text.folder, folder)
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"layer_norm_eps": 1e-3}))
-    other = SoundLibrary(library.path, text_encoder=folder)
+    other = SoundLibrary(library.path, TextEmbedder(folder=folder))
     for call in (lambda: other.search("a crow caws"), lambda: other.add(sounds)):
         with pytest.raises(InputError, match="another text encoder"):
             call()
@@ -386,7 +380,7 @@ def test_files_of_other_programs_are_neither_read_nor_changed(library, sounds, c
         with sqlite3.connect(library.path) as db:
             for statement in {
                 "meta": "CREATE TABLE meta (name, value)",
-                "view": "DROP TABLE clap_vectors; CREATE VIEW clap_vectors AS SELECT 1 AS id",
+                "view": "DROP TABLE settings; CREATE VIEW settings AS SELECT 1 AS name",
                 "trigger": "CREATE TRIGGER t AFTER INSERT ON sounds BEGIN SELECT 1; END",
                 "column": "ALTER TABLE sounds ADD COLUMN extra TEXT",
             }[content].split(";" if content != "trigger" else "\n"):
@@ -405,28 +399,19 @@ HOSTILE = [
     "UPDATE sounds SET size = 'x'",
     "UPDATE sounds SET mtime = x'00'",
     "UPDATE sounds SET seconds = 'long'",
-    "UPDATE sounds SET caption = 'x' WHERE id = 1",
-    "UPDATE sounds SET caption = 99 WHERE id = 1",
     "UPDATE sounds SET digest = x'00'",
-    "UPDATE sounds SET problem = x'00'",
-    "UPDATE captions SET text = x'ff00' WHERE id = 1",
-    "UPDATE captions SET text = CAST(x'ff' AS TEXT) WHERE id = 1",
-    "UPDATE captions SET vector = x'00' WHERE id = 1",
-    "UPDATE captions SET vector = 3 WHERE id = 1",
-    "UPDATE captions SET vector = zeroblob(768) WHERE id = 1",
-    "UPDATE captions SET vector = replace(hex(zeroblob(384)), '00', '~~') WHERE id = 1",
-    "UPDATE captions SET vector = x'" + "007e" * 384 + "' WHERE id = 1",
-    "DELETE FROM captions",
+    "UPDATE sounds SET source = x'00'",
+    "UPDATE sounds SET caption = x'ff00' WHERE id = 1",
+    "UPDATE sounds SET caption = CAST(x'ff' AS TEXT) WHERE id = 1",
+    "UPDATE sounds SET vector = x'00' WHERE id = 1",
+    "UPDATE sounds SET vector = 3 WHERE id = 1",
+    "UPDATE sounds SET vector = zeroblob(768) WHERE id = 1",
+    "UPDATE sounds SET vector = replace(hex(zeroblob(384)), '00', '~~') WHERE id = 1",
+    "UPDATE sounds SET vector = x'" + "007e" * 384 + "' WHERE id = 1",
+    "DELETE FROM sounds",
     "DELETE FROM settings",
     "UPDATE settings SET value = 'x' WHERE name = 'revision'",
-    "UPDATE settings SET value = x'00' WHERE name = 'text'",
-    "UPDATE settings SET value = '[' WHERE name = 'text'",
-    "UPDATE settings SET value = '{}' WHERE name = 'text'",
-    *(
-        f"UPDATE settings SET value = json_set(value, '$.dim', {dim}) WHERE name = 'text'"
-        for dim in ("0", "-1", "'x'", "1e300", "true", "4294967296", "100")
-    ),
-    "INSERT INTO clap_vectors VALUES (1, x'00')",
+    "UPDATE settings SET value = x'00' WHERE name = 'encoder'",
 ]
 
 
@@ -442,7 +427,6 @@ def test_foreign_values_end_in_one_clear_error_and_touch_no_other_file(library, 
     before = {path: path.read_bytes() for path in sounds.rglob("*") if path.is_file()}
     for call in (
         lambda: library.search(PROMPT),
-        lambda: library.search("a crow caws", by="both"),
         library.entries,
         lambda: library.add(sounds),
         lambda: library.remove(sounds),
@@ -457,13 +441,14 @@ def test_foreign_values_end_in_one_clear_error_and_touch_no_other_file(library, 
     assert {p.name for p in library.path.parent.iterdir()} == {"library.sqlite", "sounds"}
 
 
-def test_removal_deletes_sounds_and_their_captions(library, sounds):
+def test_removal_leaves_the_files(library, sounds):
     library.add(sounds)
     assert library.remove(sounds / "more") == 3 and library.remove(sounds / "crow.flac") == 1
-    assert sorted(e.path.name for e in library.entries()) == ["cash_register.flac", "guitar.flac"]
+    assert sorted(Path(e.path).name for e in library.entries()) == [
+        "cash_register.flac",
+        "guitar.flac",
+    ]
     assert (sounds / "crow.flac").is_file()
-    with library.store.read() as db:
-        assert db.execute("SELECT count(*) FROM captions").fetchone() == (2,)
     assert names(library.search("a cash register rings, then a guitar plays")) == FOUND[1:]
 
 
@@ -474,16 +459,15 @@ def test_a_hundred_thousand_sounds_are_searched_exactly(tmp_path, embedder, monk
     library.add(EXAMPLES)
     sound = EXAMPLES / "crow.flac"
     status = sound.stat()
-    with library.store.write() as db:
+    with library.store.write(embedder.identity) as db:
         for i, vector in enumerate(vectors):
             # Different spellings of one file.
             path = (
                 f"{sound.parent}{''.join('/.' if i >> b & 1 else '/' for b in range(17))}/crow.flac"
             )
-            caption = library.store.put_caption(db, f"caption {i}", vector)
-            library.store.put_sound(
-                db, path, status.st_size, status.st_mtime_ns, "", f"{i}", 1.0, caption, "name"
-            )
+            size, mtime = status.st_size, status.st_mtime_ns
+            row = SoundRow(path, size, mtime, "", f"{i}", 1.0, f"caption {i}", "name")
+            library.store.put(db, row, vector)
     query = vectors[[70_123, 5]] + 0.05 * np.random.default_rng(1).standard_normal(
         (2, 384), dtype=np.float32
     )
@@ -520,6 +504,5 @@ def test_commands(sounds, tmp_path, capsys, embedder, monkeypatch):
     code, out = run("add", str(sounds))
     assert code == 0 and out.startswith("left out: ") and out.endswith("5 sounds\n")
     assert run("remove", str(sounds / "more")) == (0, "3 removed, 2 left\n")
-    for words in (["search"], ["search", "a", "--audio", "b"], ["remove", "nothing"]):
-        with pytest.raises(InputError):
-            run(*words)
+    with pytest.raises(InputError):
+        run("remove", "nothing")

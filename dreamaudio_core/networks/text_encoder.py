@@ -5,6 +5,7 @@ embedded model carries.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,9 @@ from .pretrained import (
     read_pretrained,
     resolve_source,
 )
+
+_BATCH = 64
+"""Texts that are encoded together where only their means count."""
 
 
 class TextEncoder(nn.Module):
@@ -108,6 +112,20 @@ class TextEncoder(nn.Module):
         device = device or next(self.parameters()).device
         ids, mask = (x.to(device) for x in self.tokenize(texts))
         return self(ids, mask), mask
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[str], device: torch.device | str) -> Tensor:
+        """Unit vectors [len(texts), D], float32 on the CPU: the texts' mean token features."""
+        found = torch.empty(len(texts), self.config.dim)
+        # Texts of one length share a batch, so that little is spent on padding.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for rows in (order[i : i + _BATCH] for i in range(0, len(order), _BATCH)):
+            tokens = self.tokenize([texts[i] for i in rows], longest=True)
+            ids, mask = (x.to(device) for x in tokens)
+            features, weight = self(ids, mask).float(), mask[:, :, None].float()
+            mean = (features * weight).sum(1) / weight.sum(1)
+            found[rows] = nn.functional.normalize(mean, dim=-1).cpu()
+        return found
 
 
 def replace_operations(module: nn.Module, operations) -> nn.Module:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import InputError
 from ..json_text import parse_json
@@ -26,8 +25,7 @@ _ENCODERS = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Caption:
+class Caption(NamedTuple):
     """A caption, and where it comes from: list, sidecar, tags or name."""
 
     text: str
