@@ -23,9 +23,10 @@ from dreamaudio_core.networks.bigvgan import BigVGAN
 from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.networks.operations import FAST, arrange_weights, plain_layers
 from dreamaudio_core.networks.vae import AutoencoderKL
-from dreamaudio_core.pipeline import Conditioning, DreamAudio
+from dreamaudio_core.pipeline import DreamAudio
 from dreamaudio_core.scene.reference import prepare_reference
 from dreamaudio_core.scene.timeline import ArrangedReference, Arrangement
+from dreamaudio_core.text_stages import Conditioning
 
 STEPS, GUIDANCE = 25, 2.0
 CAPTIONS = ("a crow caws", "a bell rings", "rain falls")

@@ -31,11 +31,12 @@ from torch import Tensor
 
 from dreamaudio_core.audio.resample import resample
 from dreamaudio_core.loading import load_model
-from dreamaudio_core.pipeline import FOUND, DreamAudio
+from dreamaudio_core.pipeline import DreamAudio
 from dreamaudio_core.rendering.detail import find_placement
 from dreamaudio_core.rendering.events import render_events
 from dreamaudio_core.scene.reference import Reference, prepare_reference
 from dreamaudio_core.scene.timeline import Placement
+from dreamaudio_core.sound_stages import FOUND
 
 START = 0.5133
 

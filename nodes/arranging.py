@@ -10,9 +10,9 @@ from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.arranging import check_arrangement
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.pipeline import Conditioning as CoreConditioning
 from ..dreamaudio_core.rendering.slots import ReferenceSlots
 from ..dreamaudio_core.scene.timeline import MISSING_CHOICES, Arrangement
+from ..dreamaudio_core.text_stages import Conditioning as CoreConditioning
 from .parts import PatchedModel, vae_memory
 from .routes import outline
 from .types import CATEGORY, Conditioning, Model, aliases, seconds_input

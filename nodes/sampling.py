@@ -7,9 +7,9 @@ import comfy.utils
 from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.pipeline import check_variation
 from ..dreamaudio_core.sampling.guidance import Guidance, branches
 from ..dreamaudio_core.sampling.solvers import SOLVERS
+from ..dreamaudio_core.sound_stages import check_variation
 from .arranging import check_conditioning
 from .latents import Notes, check_latent, latent_of
 from .parts import flow_memory

@@ -22,6 +22,8 @@ ROOMS = (
     ("weights",),
     ("arranging",),
     ("text_stages",),
+    ("sound_stages",),
+    ("latent_stages",),
     ("pipeline",),
     ("loading", "codec"),
     ("assembling",),
