@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from .loading import load_model
     from .pipeline import DreamAudio, Generation
     from .scene.reference import Reference, load_reference, prepare_reference
-    from .scene.scenes import Scene, read_scenes
+    from .scene.scene_files import read_scenes
+    from .scene.scenes import Scene
     from .scene.timeline import ArrangedReference, Arrangement, Placement
 
 # Loaded when first used, so that importing the package costs nothing.
@@ -36,7 +37,7 @@ _HOMES = {
     "SamplingConfig": ".config",
     "load_model": ".loading",
     "Scene": ".scene.scenes",
-    "read_scenes": ".scene.scenes",
+    "read_scenes": ".scene.scene_files",
     "load_reference": ".scene.reference",
     "prepare_reference": ".scene.reference",
 }

@@ -5,7 +5,7 @@ import logging
 from comfy_api.latest import io
 
 from ..dreamaudio_core.errors import InputError
-from ..dreamaudio_core.scene.scenes import decode_scenes, parse_scenes
+from ..dreamaudio_core.scene.scene_files import decode_scenes, parse_scenes
 from . import files
 from .types import CATEGORY, References, aliases
 

@@ -19,7 +19,8 @@ from dreamaudio_core.batch.ray_crew import MAX_ENDS, Cluster, render_with_ray
 from dreamaudio_core.batch.rendering import Rendered, Settings
 from dreamaudio_core.cli import main
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.scene.scenes import Scene, read_scenes
+from dreamaudio_core.scene.scene_files import read_scenes
+from dreamaudio_core.scene.scenes import Scene
 from small_model import make_folder
 
 CROW = Path(__file__).parent.parent / "dreamaudio_core" / "examples" / "crow.flac"

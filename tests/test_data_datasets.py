@@ -33,7 +33,7 @@ from dreamaudio_core.evaluation.cli import add_parser as add_evaluate
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.networks.fusion import ConcatFusion, PlacedFusion
 from dreamaudio_core.retrieval import SoundLibrary
-from dreamaudio_core.scene.scenes import read_scenes
+from dreamaudio_core.scene.scene_files import read_scenes
 from dreamaudio_core.training.cli import add_parser as add_train
 from dreamaudio_core.weights.checkpoint import read_safetensors, save_weights
 from dreamaudio_core.weights.folder import read_config

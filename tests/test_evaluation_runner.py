@@ -29,7 +29,7 @@ from dreamaudio_core.evaluation.metrics.kl import kl_divergence
 from dreamaudio_core.evaluation.pairs import Policy, pair_folders
 from dreamaudio_core.networks import cnn14 as panns
 from dreamaudio_core.networks import vggish
-from dreamaudio_core.scene.scenes import read_scenes
+from dreamaudio_core.scene.scene_files import read_scenes
 
 ROOT = Path(dreamaudio_core.__file__).parents[1]
 EXAMPLES = ROOT / "dreamaudio_core" / "examples"

@@ -7,7 +7,7 @@ import pytest
 
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.file_names import name_problem
-from dreamaudio_core.scene.scenes import parse_scenes
+from dreamaudio_core.scene.scene_files import parse_scenes
 
 BAD = {
     "": "is empty",

@@ -16,7 +16,7 @@ import pytest
 
 from dreamaudio_core.cli.main import COMMANDS
 from dreamaudio_core.errors import InputError
-from dreamaudio_core.scene.scenes import parse_scenes
+from dreamaudio_core.scene.scene_files import parse_scenes
 
 pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")

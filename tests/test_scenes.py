@@ -12,17 +12,19 @@ import dreamaudio_core
 from dreamaudio_core.errors import AudioError, InputError
 from dreamaudio_core.evaluation.timelines import read_prompts
 from dreamaudio_core.pipeline import DreamAudio
+from dreamaudio_core.scene.scene_files import (
+    SceneFileError,
+    parse_scenes,
+    read_scenes,
+    to_row,
+    write_scenes,
+)
 from dreamaudio_core.scene.scenes import (
     REFERENCE_FIELDS,
     SCENE_FIELDS,
     SETTINGS,
     Scene,
-    SceneFileError,
     SceneReference,
-    parse_scenes,
-    read_scenes,
-    to_row,
-    write_scenes,
 )
 from dreamaudio_core.scene.timeline import Placement, parse_starts
 

@@ -21,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from ..errors import InputError
 from ..files import file_digest
-from ..scene.scenes import Scene, to_row
+from ..scene.scene_files import to_row
+from ..scene.scenes import Scene
 from .journal import Journal
 
 STAGED = ".staged"

@@ -12,7 +12,8 @@ from typing import Generator, Iterator
 from ..audio.levels import LEVELS
 from ..errors import InputError
 from ..progress import progress_bar
-from ..scene.scenes import Scene, read_scenes
+from ..scene.scene_files import read_scenes
+from ..scene.scenes import Scene
 from .batch import Batch, Report, Row
 from .rendering import Rendered, Renderer, Settings, failure, no_room
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from ..errors import InputError
-from ..scene.scenes import read_scenes
+from ..scene.scene_files import read_scenes
 from .batch import Batch
 from .cli import check_sounds, print_report
 from .comfyui import Jobs, Worker, check_scene

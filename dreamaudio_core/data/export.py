@@ -11,7 +11,8 @@ from ..audio.write import write_audio
 from ..errors import InputError
 from ..files import atomic_write
 from ..json_text import parse_json
-from ..scene.scenes import SCENES, Scene, SceneReference, write_scenes
+from ..scene.scene_files import SCENES, write_scenes
+from ..scene.scenes import Scene, SceneReference
 from .compose.composition import Composition
 from .datasets import CompositionDataset
 from .latents import LatentEncoder

@@ -15,7 +15,8 @@ from ..audio.write import write_audio
 from ..config import AudioConfig
 from ..errors import InputError
 from ..files import file_digest
-from ..scene.scenes import SCENES, Scene, SceneReference, decode_scenes, parse_scenes, write_scenes
+from ..scene.scene_files import SCENES, decode_scenes, parse_scenes, write_scenes
+from ..scene.scenes import Scene, SceneReference
 from .datasets import SECONDS
 from .export import begin_folder
 

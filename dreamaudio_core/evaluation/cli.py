@@ -17,7 +17,8 @@ from ..config import AudioConfig
 from ..device import resolve_device
 from ..errors import InputError
 from ..files import atomic_write
-from ..scene.scenes import Scene, read_scenes
+from ..scene.scene_files import read_scenes
+from ..scene.scenes import Scene
 from .arranger_cli import add_arranger
 from .clips import read_clip
 from .ctta import TEST_SETS, find_test_set, run_ctta

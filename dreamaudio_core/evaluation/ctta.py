@@ -14,7 +14,8 @@ from ..errors import AudioError, InputError
 from ..files import atomic_write, file_digest
 from ..json_text import parse_json
 from ..progress import progress_bar
-from ..scene.scenes import SCENES, Scene, read_scenes
+from ..scene.scene_files import SCENES, read_scenes
+from ..scene.scenes import Scene
 from .evaluate import (
     Evaluation,
     Options,

@@ -1,8 +1,8 @@
 """Whether timelines are what their prompts ask for: prompts as people write them, with expectations
 that a program can check.
 
-A file holds scenes (`scene.scenes`) with `expected`, and references with `seconds` in place of a
-sound. References are numbered from 1. The keys of `expected`, of which most prompts have one or
+A file holds scenes (`scene.scene_files`) with `expected`, and references with `seconds` in place of
+a sound. References are numbered from 1. The keys of `expected`, of which most prompts have one or
 two:
 
 - `counts` one entry a reference: a number (0 is "not used"), `[least, most]`, or null (at least 1).
@@ -34,7 +34,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..scene.scenes import Scene, read_scenes
+from ..scene.scene_files import read_scenes
+from ..scene.scenes import Scene
 from ..scene.timeline import Placement
 
 Timeline = Sequence[Sequence[Placement]]

@@ -15,7 +15,7 @@ from dreamaudio_core.audio.write import write_audio
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.loading import load_model
 from dreamaudio_core.scene.reference import prepare_reference
-from dreamaudio_core.scene.scenes import read_scenes
+from dreamaudio_core.scene.scene_files import read_scenes
 
 SCENARIOS = Path(__file__).parent / "scenarios.jsonl"
 

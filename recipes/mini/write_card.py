@@ -18,7 +18,8 @@ from safetensors import safe_open
 from dreamaudio_core.config import ModelConfig
 from dreamaudio_core.data.bank import Bank, BankEntry
 from dreamaudio_core.errors import DreamAudioError
-from dreamaudio_core.scene.scenes import Scene, read_scenes
+from dreamaudio_core.scene.scene_files import read_scenes
+from dreamaudio_core.scene.scenes import Scene
 from dreamaudio_core.weights.folder import MODELS, read_config
 
 HERE = Path(__file__).parent
