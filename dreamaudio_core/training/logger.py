@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -81,3 +82,32 @@ class Logger:
         """Write what is buffered."""
         if self.writer is not None:
             self.writer.close()
+
+
+class Curves:
+    """Means of the scalars of several steps, and the time that a step takes."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the steps so far."""
+        self.sums: dict[str, Tensor] = {}
+        self.counts: dict[str, int] = {}
+        self.steps, self.since = 0, time.monotonic()
+
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """Add the scalars of a step; not every step has all of them."""
+        self.steps += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+            self.counts[name] = self.counts.get(name, 0) + 1
+
+    def means(self) -> dict[str, Tensor]:
+        """Mean of each scalar over the steps that have it."""
+        return {name: total / self.counts[name] for name, total in self.sums.items()}
+
+    @property
+    def seconds_per_step(self) -> float:
+        """Wall-clock time of a step."""
+        return (time.monotonic() - self.since) / max(1, self.steps)

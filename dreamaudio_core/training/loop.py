@@ -6,8 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,9 +18,10 @@ from tqdm import tqdm
 
 from ..errors import CheckpointError, InputError, TrainingError
 from .ema import averaged_copy, averaged_weights
-from .logger import Logger
+from .logger import Curves, Logger
 from .options import TrainOptions
 from .run_state import (
+    check_settings,
     is_finite,
     read_checkpoint,
     remove_partial_files,
@@ -33,6 +32,7 @@ from .run_state import (
     write_checkpoint,
 )
 from .sampler import EpochBatches, ProcessBatchSampler, SeededExamples
+from .signals import StopFlag, ignore_interrupts
 from .speed import adamw, allow_tf32, prepare_module, uses_bf16, worker_count
 from .task import OptimizerStep, Task
 
@@ -50,69 +50,6 @@ class TrainResult:
 
     step: int
     stopped: bool
-
-
-class StopFlag:
-    """Set by the first SIGINT or SIGTERM, which lets the step finish; a second one interrupts at
-    once.
-    """
-
-    def __init__(self) -> None:
-        self.raised = False
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> "StopFlag":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
-        while self._before:
-            number, handler = self._before.popitem()
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: Any) -> None:
-        self.raised = True
-        self._restore()
-
-
-def _ignore_interrupts(worker: int) -> None:
-    # Ctrl-C reaches every process of the terminal; the workers have to outlive the last step.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-class Curves:
-    """Means of the scalars of several steps, and the time that a step takes."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Forget the steps so far."""
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, int] = {}
-        self.steps, self.since = 0, time.monotonic()
-
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """Add the scalars of a step; not every step has all of them."""
-        self.steps += 1
-        for name, value in terms.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-            self.counts[name] = self.counts.get(name, 0) + 1
-
-    def means(self) -> dict[str, Tensor]:
-        """Mean of each scalar over the steps that have it."""
-        return {name: total / self.counts[name] for name, total in self.sums.items()}
-
-    @property
-    def seconds_per_step(self) -> float:
-        """Wall-clock time of a step."""
-        return (time.monotonic() - self.since) / max(1, self.steps)
 
 
 class TrainingLoop:
@@ -197,7 +134,7 @@ class TrainingLoop:
         for step, path in reversed(found):
             try:
                 state = read_checkpoint(path, step)
-                self._check_settings(state)
+                check_settings(state, self.task.name, self.settings, self.folder)
                 self._restore(state, path)
             except CheckpointError as error:
                 log.warning("%s; continuing from the checkpoint before it", error)
@@ -215,20 +152,6 @@ class TrainingLoop:
         if self.accelerator.is_main_process:
             for path in damaged:
                 set_aside(path)
-
-    def _check_settings(self, state: dict[str, Any]) -> None:
-        if state.get("task") != self.task.name:
-            raise InputError(
-                f"{self.folder}: this run trains {state.get('task')!r}, not {self.task.name!r}; "
-                "choose another folder"
-            )
-        for name in sorted({*state["settings"], *self.settings}):
-            before, now = state["settings"].get(name), self.settings.get(name)
-            if before != now:
-                raise InputError(
-                    f"{self.folder}: {name} was {_short(before)} in this run, found {_short(now)}; "
-                    "continue with the same value or choose another folder"
-                )
 
     def _restore(self, state: dict[str, Any], path: Path) -> None:
         try:
@@ -373,7 +296,7 @@ class TrainingLoop:
                 collate_fn=self.task.dataset.collate,
                 num_workers=workers,
                 pin_memory=accelerator.device.type == "cuda",
-                worker_init_fn=_ignore_interrupts if workers else None,
+                worker_init_fn=ignore_interrupts if workers else None,
                 prefetch_factor=4 if workers else None,
             )
         )
@@ -479,11 +402,6 @@ class TrainingLoop:
             network.train(training)
             restore_rng(state)
         self.accelerator.wait_for_everyone()
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def train(task: Task, options: TrainOptions, on_step: OnStep | None = None) -> TrainResult:

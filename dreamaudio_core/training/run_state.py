@@ -8,6 +8,7 @@ cannot read, so that a run silently continues otherwise than it would have.
 
 from __future__ import annotations
 
+import json
 import random
 import re
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, InputError
 from ..files import atomic_write
 from ..weights.checkpoint import read_pickle
 
@@ -120,3 +121,25 @@ def restore_rng(state: dict[str, Any]) -> None:
     random.setstate((version, tuple(internal), gauss))
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"].cpu())
+
+
+def check_settings(
+    state: dict[str, Any], task: str, settings: dict[str, Any], folder: Path
+) -> None:
+    """Refuse a checkpoint of another task or of other settings, with an InputError."""
+    if state.get("task") != task:
+        raise InputError(
+            f"{folder}: this run trains {state.get('task')!r}, not {task!r}; choose another folder"
+        )
+    for name in sorted({*state["settings"], *settings}):
+        before, now = state["settings"].get(name), settings.get(name)
+        if before != now:
+            raise InputError(
+                f"{folder}: {name} was {_short(before)} in this run, found {_short(now)}; "
+                "continue with the same value or choose another folder"
+            )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."
