@@ -439,12 +439,11 @@ def test_channels_that_cancel_are_silent():
 
 
 @pytest.mark.parametrize(
-    ("suffix", "subtype", "tolerance"),
-    [(".wav", None, 1e-4), (".flac", None, 1e-4), (".WAV", "FLOAT", 1e-7), (".ogg", None, 0.05)],
+    ("suffix", "tolerance"), [(".wav", 1e-4), (".flac", 1e-4), (".WAV", 1e-4), (".ogg", 0.05)]
 )
-def test_written_sounds_read_back(tmp_path, sound, suffix, subtype, tolerance):
+def test_written_sounds_read_back(tmp_path, sound, suffix, tolerance):
     path = tmp_path / "new" / "folder" / f"out{suffix}"
-    write_audio(path, sound, 16_000, subtype)
+    write_audio(path, sound)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert (read_audio(path) - sound).square().mean().sqrt() < tolerance
 
@@ -466,18 +465,17 @@ def test_unknown_suffixes_are_refused(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    ("waveform", "subtype", "says"),
+    ("waveform", "name", "says"),
     [
-        (torch.full((10,), math.nan), None, "NaN"),
-        (torch.zeros(0), None, r"found \[0\]"),
-        (torch.ones(10), "VORBIS", "not supported"),
-        (torch.ones(10), "NONSENSE", "not supported"),
+        (torch.full((10,), math.nan), "out.wav", "NaN"),
+        (torch.zeros(0), "out.wav", r"found \[0\]"),
+        (torch.ones(9, 10), "out.flac", "not supported"),
     ],
 )
-def test_unwritable_waveforms_leave_nothing(tmp_path, waveform, subtype, says):
+def test_unwritable_waveforms_leave_nothing(tmp_path, waveform, name, says):
     with pytest.raises(AudioError, match=says) as error:
-        write_audio(tmp_path / "sub" / "out.wav", waveform, 16_000, subtype)
-    assert "out.wav" in one_line(error) and not list(tmp_path.iterdir())
+        write_audio(tmp_path / "sub" / name, waveform)
+    assert name in one_line(error) and not list(tmp_path.iterdir())
 
 
 def test_unwritable_folder_leaves_nothing(tmp_path):
@@ -519,10 +517,10 @@ def test_trim_silence_keeps_the_sound_and_its_margin(sound):
 
 def test_trim_silence_never_returns_nothing():
     assert len(trim_silence(torch.zeros(50), 16_000)) == 50
-    assert len(trim_silence(torch.ones(1), 16_000, margin=0.0)) == 1
+    assert len(trim_silence(torch.ones(1), 16_000)) == 1
     click = torch.zeros(1_000)
     click[500] = 1
-    assert len(trim_silence(click, 16_000, margin=0.0)) == 1
+    assert len(trim_silence(click, 16_000)) == 321
 
 
 def test_loudest_stretch_finds_the_event(sound):

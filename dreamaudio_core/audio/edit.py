@@ -7,11 +7,13 @@ import math
 import torch
 import torch.nn.functional as F
 
+_THRESHOLD_DB = -50.0
+_MARGIN = 0.01
 
-def trim_silence(
-    waveform: torch.Tensor, sample_rate: int, threshold_db: float = -50.0, margin: float = 0.01
-) -> torch.Tensor:
-    """Cut leading and trailing silence.
+
+def trim_silence(waveform: torch.Tensor, sample_rate: int) -> torch.Tensor:
+    """Cut leading and trailing silence: what is more than 10 ms from any sample above -50 dB of the
+    peak.
 
     Parameters
     ----------
@@ -19,10 +21,6 @@ def trim_silence(
         Samples [T].
     sample_rate : int
         Rate in Hz.
-    threshold_db : float
-        Samples below this level relative to the peak count as silence.
-    margin : float
-        Seconds kept before the first and after the last sample above the threshold.
 
     Returns
     -------
@@ -33,8 +31,8 @@ def trim_silence(
     peak = level.max()
     if peak == 0:
         return waveform
-    loud = (level >= peak * 10 ** (threshold_db / 20)).nonzero()
-    keep = round(margin * sample_rate)
+    loud = (level >= peak * 10 ** (_THRESHOLD_DB / 20)).nonzero()
+    keep = round(_MARGIN * sample_rate)
     return waveform[max(0, int(loud[0]) - keep) : int(loud[-1]) + 1 + keep]
 
 

@@ -48,12 +48,10 @@ def write_audio(
     path: str | os.PathLike,
     waveform: torch.Tensor,
     sample_rate: int = 16_000,
-    subtype: str | None = None,
 ) -> None:
     """Write a sound file; the file appears whole or not at all.
 
-    Missing folders are made. A sound beyond full scale is scaled down as a whole, never cut off,
-    unless the subtype holds floating-point samples.
+    Missing folders are made. A sound beyond full scale is scaled down as a whole, never cut off.
 
     Parameters
     ----------
@@ -63,17 +61,15 @@ def write_audio(
         Samples [T] or [channels, T].
     sample_rate : int
         Rate in Hz.
-    subtype : str, optional
-        Another libsndfile subtype, such as ``"PCM_24"`` or ``"FLOAT"``.
 
     Raises
     ------
     AudioError
-        If the suffix, subtype, shape or samples do not fit, or the file cannot be written.
+        If the suffix, shape or samples do not fit, or the file cannot be written.
     """
     path = Path(path)
     name = named("", path).strip()
-    fmt, default = _format(path, name)
+    fmt, subtype = _format(path, name)
     if waveform.dim() not in (1, 2) or waveform.numel() == 0:
         raise AudioError(
             f"cannot write {name}: expected [samples] or [channels, samples], found "
@@ -87,8 +83,7 @@ def write_audio(
     samples = waveform.detach().to("cpu", torch.float32)
     if not torch.isfinite(samples).all():
         raise AudioError(f"cannot write {name}: the waveform holds NaN or infinite samples")
-    if subtype not in ("FLOAT", "DOUBLE"):
-        samples = samples / samples.abs().max().clamp(min=1.0)
+    samples = samples / samples.abs().max().clamp(min=1.0)
     frames = samples.reshape(-1, samples.shape[-1]).T.contiguous().numpy()
     # Encoding in memory leaves plain file writing, whose errors (such as a full disk) are all
     # reported.
@@ -99,7 +94,7 @@ def write_audio(
             "w",
             check_rate(sample_rate, f"cannot write {name}"),
             frames.shape[1],
-            subtype or default,
+            subtype,
             format=fmt,
         ) as sound:
             for start in range(0, len(frames), BLOCK):
@@ -109,8 +104,7 @@ def write_audio(
             raise
         raise AudioError(
             f"cannot write {name}: {fmt} with {frames.shape[1]} channels at {sample_rate} Hz as "
-            f"{subtype or default} is not supported ({reason_of(error)}); choose .wav and its "
-            "default subtype"
+            f"{subtype} is not supported ({reason_of(error)}); choose .wav"
         ) from error
     try:
         with atomic_write(path) as temporary:

@@ -21,7 +21,6 @@ from ..errors import AudioError, InputError
 from ..files import atomic_write
 from ..json_text import parse_json
 
-KINDS = ("event", "ambience", "music", "speech")
 PACKED_NAME = "audio.bin"
 _FULL_SCALE = 32767.0
 
@@ -61,7 +60,7 @@ class BankEntry:
     source, license
         Package or data set of origin and its terms.
     kind
-        One of `KINDS`.
+        `event`, `ambience`, `music` or `speech`.
     offset, samples
         First sample and count within the packed file; `None` and 0 when `path` itself is read.
     """

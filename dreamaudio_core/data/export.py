@@ -23,9 +23,7 @@ Prepare = Callable[[], tuple[Callable[[int], Composition], LatentEncoder]]
 """Makes what a process needs to cache: items by index, and an encoder."""
 
 
-def write_test_set(
-    dataset: CompositionDataset, folder: Path, count: int | None = None, each: Each | None = None
-) -> int:
+def write_test_set(dataset: CompositionDataset, folder: Path, each: Each | None = None) -> int:
     """Write the items of `dataset` as scenes with their sounds, for `evaluate`; returns their
     number.
 
@@ -34,8 +32,6 @@ def write_test_set(
 
     Parameters
     ----------
-    count
-        Only the first items.
     each
         Called with 1 after each item.
 
@@ -44,7 +40,6 @@ def write_test_set(
     InputError
         If the folder was begun with another dataset, bank, seed or split.
     """
-    count = len(dataset) if count is None else min(count, len(dataset))
     begin_folder(folder, dataset.origin())
     scenes, rate = [], dataset.bank.sample_rate
 
@@ -53,7 +48,7 @@ def write_test_set(
             write_audio(folder / path, waveform, rate)
         return folder / path
 
-    for index in range(count):
+    for index in range(len(dataset)):
         name, item = f"{index:05d}", dataset[index]
         references = tuple(
             SceneReference(
@@ -68,7 +63,7 @@ def write_test_set(
         if each is not None:
             each(1)
     write_scenes(folder / SCENES, scenes)
-    return count
+    return len(scenes)
 
 
 def write_cache(

@@ -16,36 +16,20 @@ from ..errors import CheckpointError
 from .mel_vocoder import MelVocoder
 
 _TAPS = 12
+# In cycles per sample: the cut-off, and half of the transition band.
+_CUTOFF, _HALF_WIDTH = 0.25, 0.3
 
 
-def kaiser_sinc_taps(
-    taps: int = _TAPS, cutoff: float = 0.25, half_width: float = 0.3
-) -> tuple[float, ...]:
-    """Low-pass filter of unit gain at zero frequency: a sinc under a Kaiser window (BigVGAN,
-    section 3.2).
-
-    Parameters
-    ----------
-    taps : int
-        Length, even.
-    cutoff, half_width : float
-        Cut-off and half of the transition band in cycles per sample.
-
-    Returns
-    -------
-    tuple of float
-        The `taps` coefficients; symmetrical.
+def kaiser_sinc_taps() -> tuple[float, ...]:
+    """Coefficients, symmetrical, of a low-pass filter of unit gain at zero frequency: a sinc under
+    a Kaiser window (BigVGAN, section 3.2).
     """
-    attenuation = 2.285 * (taps // 2 - 1) * math.pi * 4 * half_width + 7.95
-    if attenuation > 50:
-        beta = 0.1102 * (attenuation - 8.7)
-    elif attenuation >= 21:
-        beta = 0.5842 * (attenuation - 21) ** 0.4 + 0.07886 * (attenuation - 21)
-    else:
-        beta = 0.0
-    window = torch.kaiser_window(taps, periodic=False, beta=beta, dtype=torch.float64)
-    time = torch.arange(taps, dtype=torch.float64) - (taps - 1) / 2
-    response = window * torch.sinc(2 * cutoff * time)
+    # Kaiser's rule for more than 50 dB of attenuation.
+    attenuation = 2.285 * (_TAPS // 2 - 1) * math.pi * 4 * _HALF_WIDTH + 7.95
+    beta = 0.1102 * (attenuation - 8.7)
+    window = torch.kaiser_window(_TAPS, periodic=False, beta=beta, dtype=torch.float64)
+    time = torch.arange(_TAPS, dtype=torch.float64) - (_TAPS - 1) / 2
+    response = window * torch.sinc(2 * _CUTOFF * time)
     return tuple((response / response.sum()).tolist())
 
 

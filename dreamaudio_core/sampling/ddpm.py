@@ -15,13 +15,11 @@ TRAIN_STEPS = 1000
 BETA_START, BETA_END = 0.0015, 0.0195
 
 
-def alphas_cumprod(
-    steps: int = TRAIN_STEPS, start: float = BETA_START, end: float = BETA_END
-) -> Tensor:
-    """Cumulative signal power [steps], float64: betas are even in their square roots ("scaled
+def alphas_cumprod() -> Tensor:
+    """Cumulative signal power [TRAIN_STEPS], float64: betas are even in their square roots ("scaled
     linear").
     """
-    betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float64) ** 2
+    betas = torch.linspace(BETA_START**0.5, BETA_END**0.5, TRAIN_STEPS, dtype=torch.float64) ** 2
     return torch.cumprod(1.0 - betas, dim=0)
 
 

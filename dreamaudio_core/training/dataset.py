@@ -27,6 +27,12 @@ class Dataset:
         raise NotImplementedError
 
 
+_MIXING = 0.3
+"""Probability that a crop gets a second sound."""
+_QUIETEST_DB = -30.0
+"""Lowest peak level of a sound in a crop; the level is uniform between it and 0 dB."""
+
+
 class CropDataset(Dataset):
     """One crop of each sound per epoch, at a random level, sometimes mixed with another sound.
 
@@ -36,19 +42,15 @@ class CropDataset(Dataset):
         Sounds of at least a few milliseconds.
     samples
         Length of a crop.
-    mixing
-        Probability that a second sound is added.
-    quietest
-        Lowest peak level in dB; the level is uniform between it and 0 dB.
     """
 
-    def __init__(self, bank: Bank, samples: int, mixing: float = 0.3, quietest: float = -30.0):
+    def __init__(self, bank: Bank, samples: int):
         if len(bank) == 0:
             raise InputError(
                 f"{bank.manifest}: expected at least one sound, found none in this split; build a "
                 "larger bank"
             )
-        self.bank, self.samples, self.mixing, self.quietest = bank, samples, mixing, quietest
+        self.bank, self.samples = bank, samples
 
     def group_sizes(self) -> list[int]:
         """All sounds in one group."""
@@ -66,13 +68,13 @@ class CropDataset(Dataset):
         begin = max(-start, 0)
         out[begin : begin + len(piece)] = piece[: self.samples - begin]
         peak = float(out.abs().max())
-        level = 10 ** (self.quietest * torch.rand((), generator=generator).item() / 20)
+        level = 10 ** (_QUIETEST_DB * torch.rand((), generator=generator).item() / 20)
         return out * (level / peak) if peak > 1e-4 else out
 
     def example(self, item: int, generator: torch.Generator) -> Any:
         """Crop [samples] with a peak of at most 1."""
         crop = self._layer(item, generator)
-        if torch.rand((), generator=generator).item() < self.mixing:
+        if torch.rand((), generator=generator).item() < _MIXING:
             other = int(torch.randint(len(self.bank), (), generator=generator))
             crop = crop + self._layer(other, generator)
         return crop / crop.abs().max().clamp(min=1.0)
