@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from dreamaudio_core.errors import AudioError, CheckpointError
+from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.networks import aesthetics
 from dreamaudio_core.networks.aesthetics import AestheticsExtractor
 
@@ -117,10 +117,6 @@ def test_foreign_and_damaged_weights_are_refused(aes, tmp_path):
     )
     with pytest.raises(CheckpointError, match="layer_weights"):
         AestheticsExtractor(tmp_path / "partial.pt").extract(clips()[:1])
-    with pytest.raises(AudioError, match="AudioBox"):
-        AestheticsExtractor(save_checkpoint(aes, tmp_path / "checkpoint.pt")).extract(
-            [torch.zeros(1, 16_000)]
-        )
 
 
 def test_missing_weights_say_where_they_are_published(tmp_path):

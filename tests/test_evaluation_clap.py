@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import ClapFeatureExtractor, ClapModel
 
-from dreamaudio_core.errors import AudioError, CheckpointError, InputError
+from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.evaluation.clips import read_clip
 from dreamaudio_core.evaluation.evaluate import Weights, evaluate
 from dreamaudio_core.networks.clap import ClapExtractor, clap_score
@@ -165,8 +165,6 @@ def test_incomplete_and_foreign_folders_are_refused(folder, tmp_path):
 
 
 def test_bad_values_are_refused(folder):
-    with pytest.raises(AudioError, match=r"\[2, 100\]"):
-        ClapExtractor(folder).extract([torch.zeros(2, 100)])
     with pytest.raises(InputError, match="paired"):
         clap_score(np.zeros((2, 3)), np.zeros((3, 3)))
     with pytest.raises(InputError, match="at least one text"):

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 import dreamaudio_core
 from dreamaudio_core.audio.decode import read_audio
-from dreamaudio_core.errors import AudioError, CheckpointError
+from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.networks import cnn14 as panns
 from dreamaudio_core.networks import vggish
 from dreamaudio_core.networks.cnn14 import Cnn14, Cnn14Extractor, load_cnn14
@@ -234,17 +234,6 @@ def test_wrong_shapes_are_named(tmp_path):
     torch.save(state, tmp_path / "vggish.pth")
     with pytest.raises(CheckpointError, match=r"embeddings\.2\.weight.*wrong shape"):
         load_vggish(tmp_path / "vggish.pth")
-
-
-def test_waveforms_of_another_shape_are_refused(tmp_path):
-    with pytest.raises(AudioError, match=r"\[1, 16000\]"):
-        log_mel_examples(torch.zeros(1, 16_000))
-    torch.save(
-        {"model": {k: v for k, v in small_cnn14().state_dict().items() if k != "mel"}},
-        tmp_path / "cnn14.pth",
-    )
-    with pytest.raises(AudioError, match="Cnn14"):
-        Cnn14Extractor(tmp_path / "cnn14.pth").extract([torch.zeros(0)])
 
 
 def test_digests_tell_weights_apart(tmp_path):

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import AudioError, CheckpointError
+from ..errors import CheckpointError
 from ..files import file_digest, folder_digest
 from ..weights.checkpoint import load_state, read_pickle
 
@@ -124,14 +124,7 @@ class AestheticsExtractor:
         """Scores [2] (PQ, CU) of each waveform [T]."""
         if self._network is None:
             self._network = load_aesthetics(self.source, self.device)
-        parts: list[Tensor] = []
-        for waveform in waveforms:
-            if waveform.dim() != 1 or not len(waveform):
-                raise AudioError(
-                    "AudioBox-Aesthetics: expected a waveform [T], found shape "
-                    f"{list(waveform.shape)}"
-                )
-            parts += list(waveform.float().split(WINDOW))
+        parts = [part for waveform in waveforms for part in waveform.float().split(WINDOW)]
         lengths = torch.tensor([len(p) for p in parts])
         batch = torch.stack([F.pad(p, (0, WINDOW - len(p))) for p in parts])[:, None].to(
             self.device

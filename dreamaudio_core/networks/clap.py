@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import AudioError, CheckpointError, InputError
+from ..errors import CheckpointError, InputError
 from ..files import folder_digest
 from .pretrained import folder_or_hub_id, quiet_transformers, read_model, read_pretrained
 
@@ -96,13 +96,8 @@ class ClapExtractor:
     def extract(self, waveforms: list[Tensor]) -> list[np.ndarray]:
         """Unit vectors [D] of waveforms [T] at 48 kHz."""
         model, _, extractor = self._load()
-        clips = []
-        for waveform in waveforms:
-            if waveform.dim() != 1 or not len(waveform):
-                raise AudioError(
-                    f"CLAP: expected a waveform [T], found shape {list(waveform.shape)}"
-                )
-            clips.append(waveform[: round(SECONDS * self.sample_rate)].float().cpu().numpy())
+        most = round(SECONDS * self.sample_rate)
+        clips = [waveform[:most].float().cpu().numpy() for waveform in waveforms]
         features = extractor(clips, sampling_rate=self.sample_rate, return_tensors="pt")
         # The extractor marks a random clip of a batch as long for models with fusion; none is.
         longer = torch.zeros_like(torch.as_tensor(features["is_longer"]), dtype=torch.bool)

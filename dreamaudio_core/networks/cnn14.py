@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from ..audio.mel import mel_filterbank
 from ..config import AudioConfig
-from ..errors import AudioError, CheckpointError
-from ..files import file_digest
+from ..errors import CheckpointError
 from ..weights.checkpoint import load_state, read_checkpoint
-from .extractor import require_file
+from .extractor import FileExtractor, require_file
 
 PUBLISHED = "Cnn14_16k_mAP=0.438.pth is published with PANNs: https://zenodo.org/record/3987831/files/Cnn14_16k_mAP%3D0.438.pth"
 FRONT_END = AudioConfig(
@@ -113,7 +112,7 @@ def load_cnn14(path: str | Path, device: torch.device | str = "cpu") -> Cnn14:
     CheckpointError
         If the file is missing, damaged, or of another network or rate.
     """
-    path = require_file(path, "Cnn14 weights", PUBLISHED)
+    path = require_file(path, "Cnn14", PUBLISHED)
     found: dict[str, Any] = read_checkpoint(path)
     state: dict[str, Tensor] = found.get("model", found)
     try:
@@ -160,39 +159,22 @@ def _check_fourier(state: dict[str, Tensor], path: Path) -> None:
             )
 
 
-class Cnn14Extractor:
-    """Clips at 16 kHz to class logits [classes]; the network is read when the first clip comes.
+class Cnn14Extractor(FileExtractor):
+    """Clips at 16 kHz to class logits [classes].
 
     As is customary for this metric the clip's mean is removed and clips under 2 s are extended by
     zeros.
-
-    Parameters
-    ----------
-    path : str or Path
-        Weight file.
-    device : torch.device or str
-        Where the network runs.
     """
 
     name = "cnn14"
     sample_rate = FRONT_END.sample_rate
-
-    def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
-        self.source = require_file(path, "Cnn14 weights", PUBLISHED)
-        self.device = device
-        self.digest = file_digest(self.source)
-        self._network: Cnn14 | None = None
+    label, published = "Cnn14", PUBLISHED
+    load = staticmethod(load_cnn14)
 
     def extract(self, waveforms: list[Tensor]) -> list[np.ndarray]:
         """Logits [classes] of each waveform [T]; only clips of equal length share a batch."""
-        if self._network is None:
-            self._network = load_cnn14(self.source, self.device)
         prepared = []
         for waveform in waveforms:
-            if waveform.dim() != 1 or not len(waveform):
-                raise AudioError(
-                    f"Cnn14: expected a waveform [T], found shape {list(waveform.shape)}"
-                )
             waveform = waveform.float() - waveform.float().mean()
             prepared.append(F.pad(waveform, (0, max(0, MINIMUM_SAMPLES - len(waveform)))))
         by_length: dict[int, list[int]] = {}
@@ -202,7 +184,7 @@ class Cnn14Extractor:
         with torch.inference_mode():
             for indices in by_length.values():
                 found = (
-                    self._network(torch.stack([prepared[i] for i in indices]).to(self.device))
+                    self.network(torch.stack([prepared[i] for i in indices]).to(self.device))
                     .float()
                     .cpu()
                     .numpy()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..files import file_digest
 
 
 class Extractor(Protocol):
@@ -35,8 +39,39 @@ class Extractor(Protocol):
         """One array for each waveform [T]."""
 
 
-def require_file(path: str | Path, what: str, published: str) -> Path:
-    """Path of a weight file that exists.
+class FileExtractor:
+    """An extractor whose network is read from one weight file, when the first clip comes.
+
+    Parameters
+    ----------
+    path : str or Path
+        Weight file.
+    device : torch.device or str
+        Where the network runs.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no such file.
+    """
+
+    label: str
+    published: str
+    load: Callable[[Path, torch.device | str], nn.Module]
+
+    def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
+        self.source = require_file(path, self.label, self.published)
+        self.device = device
+        self.digest = file_digest(self.source)
+
+    @cached_property
+    def network(self) -> nn.Module:
+        """The network, read from the file."""
+        return self.load(self.source, self.device)
+
+
+def require_file(path: str | Path, network: str, published: str) -> Path:
+    """Path of a network's weight file that exists.
 
     Raises
     ------
@@ -46,5 +81,7 @@ def require_file(path: str | Path, what: str, published: str) -> Path:
     path = Path(path).expanduser()
     if not path.is_file():
         found = "a folder" if path.is_dir() else "nothing"
-        raise CheckpointError(f"{path}: expected a file with {what}, found {found}; {published}")
+        raise CheckpointError(
+            f"{path}: expected a file with {network} weights, found {found}; {published}"
+        )
     return path

@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import AudioError, CheckpointError
-from ..files import file_digest
+from ..errors import CheckpointError
 from ..weights.checkpoint import load_state, read_checkpoint
-from .extractor import require_file
+from .extractor import FileExtractor, require_file
 
 PUBLISHED = (
     "vggish-10086976.pth is published with the torchvggish project: "
@@ -64,13 +63,7 @@ def log_mel_examples(waveform: Tensor) -> Tensor:
         ln(mel magnitude + 0.01) as [patches, 1, 96, 64], float32: patches of 0.96 s that do not
         overlap, the incomplete last one left out.
 
-    Raises
-    ------
-    AudioError
-        If the shape is not [T] or there are no samples.
     """
-    if waveform.dim() != 1 or not len(waveform):
-        raise AudioError(f"VGGish: expected a waveform [T], found shape {list(waveform.shape)}")
     waveform = F.pad(waveform.double().cpu(), (0, max(0, EXAMPLE_SAMPLES - len(waveform))))
     window = torch.hann_window(WINDOW, periodic=True, dtype=torch.float64)
     magnitudes = torch.fft.rfft(waveform.unfold(0, WINDOW, HOP) * window, n=FFT).abs()
@@ -134,7 +127,7 @@ def load_vggish(path: str | Path, device: torch.device | str = "cpu") -> VGGish:
     CheckpointError
         If the file is missing, damaged or of another network.
     """
-    path = require_file(path, "VGGish weights", PUBLISHED)
+    path = require_file(path, "VGGish", PUBLISHED)
     state = read_checkpoint(path)
     # Copies saved with the post-processor carry its PCA, which the distance does not use.
     state = {k: v for k, v in state.items() if not k.startswith("pproc.")}
@@ -156,35 +149,20 @@ def load_vggish(path: str | Path, device: torch.device | str = "cpu") -> VGGish:
     )
 
 
-class VGGishExtractor:
-    """Clips at 16 kHz to VGGish embeddings [patches, 128]; the network is read when the first clip
-    comes.
-
-    Parameters
-    ----------
-    path : str or Path
-        Weight file.
-    device : torch.device or str
-        Where the network runs.
-    """
+class VGGishExtractor(FileExtractor):
+    """Clips at 16 kHz to VGGish embeddings [patches, 128]."""
 
     name = "vggish"
     sample_rate = SAMPLE_RATE
-
-    def __init__(self, path: str | Path, device: torch.device | str = "cpu"):
-        self.source = require_file(path, "VGGish weights", PUBLISHED)
-        self.device = device
-        self.digest = file_digest(self.source)
-        self._network: VGGish | None = None
+    label, published = "VGGish", PUBLISHED
+    load = staticmethod(load_vggish)
 
     def extract(self, waveforms: list[Tensor]) -> list[np.ndarray]:
         """Embeddings [patches, D] of each waveform [T]."""
-        if self._network is None:
-            self._network = load_vggish(self.source, self.device)
         examples = [log_mel_examples(w) for w in waveforms]
         with torch.inference_mode():
             found = [
-                self._network(part.to(self.device)).float().cpu()
+                self.network(part.to(self.device)).float().cpu()
                 for part in torch.cat(examples).split(64)
             ]
         return [part.numpy() for part in torch.cat(found).split([len(e) for e in examples])]
