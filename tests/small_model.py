@@ -1,6 +1,7 @@
 """Complete model folders with small random weights, for tests."""
 
 import json
+from dataclasses import replace
 
 import torch
 from transformers import BertConfig, BertModel, BertTokenizerFast, T5Config, T5EncoderModel
@@ -8,11 +9,8 @@ from transformers import BertConfig, BertModel, BertTokenizerFast, T5Config, T5E
 from dreamaudio_core.config import (
     ArrangerConfig,
     ModelConfig,
-    MRCConfig,
     SamplingConfig,
     TextConfig,
-    VAEConfig,
-    VocoderConfig,
     to_dict,
 )
 from dreamaudio_core.networks.arranger import Arranger
@@ -20,6 +18,7 @@ from dreamaudio_core.networks.bigvgan import BigVGAN
 from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.weights.checkpoint import save_weights
+from small_configs import SMALL_MRC, SMALL_VAE, SMALL_VOCODER
 
 WORDS = [
     "[PAD]",
@@ -73,30 +72,11 @@ def make_folder(
     torch.manual_seed(seed)
     config = ModelConfig(
         name="tiny",
-        vae=VAEConfig(
-            channels=8,
-            multipliers=(1, 2, 2, 2),
-            num_res_blocks=1,
-            latent_channels=4,
-            groups=4,
-            middle_attention=False,
-            scale_factor=0.7,
-        ),
-        vocoder=VocoderConfig(
-            upsample_initial_channel=32,
-            resblock_kernel_sizes=(3,),
-            resblock_dilation_sizes=((1, 3, 5),),
-        ),
+        vae=SMALL_VAE,
+        vocoder=SMALL_VOCODER,
         text=TextConfig(kind=text, source="text_encoder", dim=24),
-        mrc=MRCConfig(
-            latent_channels=4,
-            model_channels=32,
-            multipliers=(1, 2),
-            attention_levels=(1,),
-            num_res_blocks=1,
-            head_dim=16,
-            groups=8,
-            text_dim=24,
+        mrc=replace(
+            SMALL_MRC,
             num_references=8 if fusion == "placed" else 3,
             fusion=fusion,
             objective=objective,

@@ -1,29 +1,18 @@
 """The benchmarks' harness and the table that their runner writes."""
 
 import argparse
-import importlib.util
 import json
-import sys
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
 import torch
 
+from scripts import load_script
+
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 
-def module(file: str):
-    """A script of benchmarks/ as a module."""
-    loader = SourceFileLoader(f"benchmark_{file.partition('.')[0]}", str(BENCHMARKS / file))
-    spec = importlib.util.spec_from_loader(loader.name, loader)
-    loaded = importlib.util.module_from_spec(spec)
-    sys.modules[loader.name] = loaded
-    loader.exec_module(loaded)
-    return loaded
-
-
-harness, runner = module("harness.py"), module("run")
+harness, runner = load_script("benchmarks/harness.py"), load_script("benchmarks/run")
 
 
 def test_calls_take_turns_and_the_first_of_each_is_not_counted():

@@ -9,12 +9,13 @@ import torch
 from dreamaudio_core.audio.mel import LogMel
 from dreamaudio_core.cli.main import main
 from dreamaudio_core.config import AudioConfig
-from dreamaudio_core.data.bank import Bank, BankWriter
+from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.compose.composer import Composer
 from dreamaudio_core.evaluation import customization as measure
 from dreamaudio_core.evaluation.customization import Matcher, Votes, aligned_distance, customization
 from dreamaudio_core.evaluation.reconstruction import measure_reconstruction, stft_distance
 from dreamaudio_core.loading import load_model
+from small_bank import fill_bank
 from small_model import make_folder
 
 NOUNS = """frog dog cat cow pig horse duck hen crow owl goat sheep donkey mouse wolf bear lion
@@ -23,36 +24,11 @@ NOUNS = """frog dog cat cow pig horse duck hen crow owl goat sheep donkey mouse 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bank")
-    rng = np.random.default_rng(0)
-    with BankWriter(folder) as writer:
-        for split in ("train", "test"):
-            for number, noun in enumerate(NOUNS):
-                time = np.arange(int(16_000 * rng.uniform(0.5, 1.2))) / 16_000
-                pitch = 200 * 1.2**number
-                wave = 0.3 * np.sin(2 * np.pi * pitch * time) * (1 + np.sin(40 * time))
-                writer.add(
-                    wave.astype(np.float32),
-                    path=noun,
-                    caption=f"a {noun} calls",
-                    label=f"{split}/{noun}",
-                    split=split,
-                    kind="event",
-                    source="p",
-                    license="CC0",
-                )
-            for kind, caption in (("ambience", "rain falls"), ("music", "music plays")):
-                writer.add(
-                    0.02 * rng.standard_normal(16_000 * 11).astype(np.float32),
-                    path=kind,
-                    caption=caption,
-                    label=f"{split}/{kind}",
-                    split=split,
-                    kind=kind,
-                    source="p",
-                    license="CC0",
-                )
-    return folder / "manifest.jsonl"
+    def event(rng, number):
+        time = np.arange(int(16_000 * rng.uniform(0.5, 1.2))) / 16_000
+        return 0.3 * np.sin(2 * np.pi * 200 * 1.2**number * time) * (1 + np.sin(40 * time))
+
+    return fill_bank(tmp_path_factory.mktemp("bank"), NOUNS, event)
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,8 @@ from dreamaudio_core.config import PRESETS, MRCConfig
 from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.weights.info import flow_parameters
+from small_configs import SMALL_MRC as TINY
 
-TINY = MRCConfig(
-    latent_channels=4,
-    model_channels=32,
-    multipliers=(1, 2),
-    attention_levels=(1,),
-    num_res_blocks=1,
-    head_dim=16,
-    groups=8,
-    text_dim=24,
-)
 PLACED = dataclasses.replace(TINY, fusion="placed", num_references=8)
 BANDS = 4
 

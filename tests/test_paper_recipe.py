@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import json
 import subprocess
 import sys
 from collections import Counter
-from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from dreamaudio_core.cli.main import COMMANDS
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.scene.scene_files import parse_scenes
+from scripts import load_script
 
 pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")
@@ -48,10 +47,7 @@ only = ["base", "ddpm"]
 def recipe(monkeypatch):
     """Its modules."""
     monkeypatch.syspath_prepend(str(RECIPE))
-    loader = SourceFileLoader("paper_run", str(RECIPE / "run"))
-    spec = importlib.util.spec_from_loader("paper_run", loader)
-    module = importlib.util.module_from_spec(spec)
-    loader.exec_module(module)
+    module = load_script("recipes/paper/run")
     yield module
     for name in ("plan", "runner", "measures", "splits", "stand_ins"):
         sys.modules.pop(name, None)

@@ -1,18 +1,16 @@
 """The VAE on patches: its linear start, independence of length, and the paper's VAE beside it."""
 
-import importlib.util
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-import dreamaudio_core
 from dreamaudio_core.audio.mel import LogMel
 from dreamaudio_core.config import AudioConfig, VAEConfig
 from dreamaudio_core.networks.vae import AutoencoderKL, Encoder
 from dreamaudio_core.weights.checkpoint import save_weights
 from dreamaudio_core.weights.load import load_part
+from scripts import load_script
 
 SMALL = VAEConfig(
     patch_size=8,
@@ -24,15 +22,7 @@ SMALL = VAEConfig(
     decoder_blocks=2,
     scale_factor=0.9,
 )
-ROOT = Path(list(dreamaudio_core.__path__)[0]).parent
-
-
-def fit_transform():
-    path = ROOT / "recipes" / "mini" / "fit_transform.py"
-    spec = importlib.util.spec_from_file_location("fit_transform", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+fit_transform = load_script("recipes/mini/fit_transform.py")
 
 
 def tones(count=12, samples=20_480):
@@ -56,21 +46,21 @@ def trained(config=SMALL):
 
 def test_starts_as_the_transform():
     mel = tones()
-    vae = fit_transform().transform_vae(mel, SMALL).requires_grad_(False)
+    vae = fit_transform.transform_vae(mel, SMALL).requires_grad_(False)
     latent = vae.encode(mel)
     assert latent.shape == (12, 16, 16, 8) and SMALL.stride == 8
-    found = fit_transform().patches(mel, 8)
+    found = fit_transform.patches(mel, 8)
     centred = found - found.mean(0)
     _, vectors = torch.linalg.eigh(torch.cov(centred.T).double())
     basis = vectors.flip(1)[:, :16].float()
     expected = centred @ basis @ basis.T + found.mean(0)
-    decoded = fit_transform().patches(vae.decode(latent), 8)
+    decoded = fit_transform.patches(vae.decode(latent), 8)
     torch.testing.assert_close(decoded, expected, atol=2e-3, rtol=0)
     assert (decoded - found).abs().mean() < 0.25 * centred.abs().mean()
 
 
 def test_scales_grow_as_the_root_of_the_deviations():
-    mean, basis, scale, values = fit_transform().fit(tones(), SMALL)
+    mean, basis, scale, values = fit_transform.fit(tones(), SMALL)
     deviation = values[:16].sqrt()
     ratio = (scale * deviation) / deviation.sqrt()
     torch.testing.assert_close(ratio, ratio[:1].expand(16), atol=0, rtol=1e-4)
@@ -81,7 +71,7 @@ def test_more_coefficients_are_more_exact():
     mel = tones()
     errors = []
     for channels in (4, 16, 64):
-        vae = fit_transform().transform_vae(mel, replace(SMALL, latent_channels=channels))
+        vae = fit_transform.transform_vae(mel, replace(SMALL, latent_channels=channels))
         with torch.no_grad():
             errors.append(float((vae.decode(vae.encode(mel)) - mel).abs().mean()))
     assert errors[0] > errors[1] > errors[2] and errors[2] < 1e-3

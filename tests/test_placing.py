@@ -1,11 +1,13 @@
 """Placing of references on the target's time axis."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.audio.mel import LogMel
-from dreamaudio_core.config import AudioConfig, VAEConfig
+from dreamaudio_core.config import AudioConfig
 from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.rendering.events import cut_event, render_events
 from dreamaudio_core.rendering.placing import (
@@ -20,6 +22,7 @@ from dreamaudio_core.scene.reference import Reference
 from dreamaudio_core.scene.timeline import Placement
 from dreamaudio_core.weights.info import MODELS
 from dreamaudio_core.weights.load import load_part
+from small_configs import SMALL_VAE
 
 AUDIO = AudioConfig()
 EXAMPLE = MODELS.parent / "examples" / "cash_register.flac"
@@ -28,15 +31,7 @@ EXAMPLE = MODELS.parent / "examples" / "cash_register.flac"
 @pytest.fixture(scope="module")
 def vae():
     torch.manual_seed(0)
-    config = VAEConfig(
-        channels=8,
-        multipliers=(1, 2, 2, 2),
-        num_res_blocks=1,
-        latent_channels=4,
-        groups=4,
-        middle_attention=False,
-    )
-    return AutoencoderKL(config).eval().requires_grad_(False)
+    return AutoencoderKL(replace(SMALL_VAE, scale_factor=1.0)).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 import argparse
-import importlib.util
 import json
 import os
 import subprocess
@@ -11,7 +10,7 @@ import torch
 
 import dreamaudio_core
 from dreamaudio_core.cli.config_file import expand_config
-from dreamaudio_core.config import PRESETS, ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig
+from dreamaudio_core.config import PRESETS, ArrangerConfig, VAEConfig
 from dreamaudio_core.data.bank import BankEntry, write_manifest
 from dreamaudio_core.data.cli import add_parser as add_data
 from dreamaudio_core.errors import CheckpointError
@@ -22,6 +21,8 @@ from dreamaudio_core.networks.mrc import MRCUNet
 from dreamaudio_core.networks.vae import AutoencoderKL
 from dreamaudio_core.training.cli import add_parser
 from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors, save_weights
+from scripts import load_script
+from small_configs import SMALL_MRC, SMALL_VAE, SMALL_VOCODER
 from small_model import make_folder
 
 PACKAGE = Path(list(dreamaudio_core.__path__)[0])
@@ -31,51 +32,17 @@ STAGES = (
     "sounds bank transform vae vocoder latents flow arranger assemble evaluate elsewhere scenarios "
     "card all".split()
 )
-VAE = VAEConfig(
-    channels=8,
-    multipliers=(1, 2, 2, 2),
-    num_res_blocks=1,
-    latent_channels=4,
-    groups=4,
-    middle_attention=False,
-    scale_factor=0.7,
-)
 PARTS = {
-    "vae": (AutoencoderKL, VAE),
-    "vocoder": (
-        BigVGAN,
-        VocoderConfig(
-            upsample_initial_channel=32,
-            resblock_kernel_sizes=(3,),
-            resblock_dilation_sizes=((1, 3, 5),),
-            refinement_iterations=3,
-        ),
-    ),
-    "flow": (
-        MRCUNet,
-        MRCConfig(
-            latent_channels=4,
-            model_channels=32,
-            multipliers=(1, 2),
-            attention_levels=(1,),
-            num_res_blocks=1,
-            head_dim=16,
-            groups=8,
-            text_dim=384,
-            num_references=8,
-            fusion="placed",
-        ),
-    ),
+    "vae": (AutoencoderKL, SMALL_VAE),
+    "vocoder": (BigVGAN, replace(SMALL_VOCODER, refinement_iterations=3)),
+    "flow": (MRCUNet, replace(SMALL_MRC, text_dim=384, num_references=8, fusion="placed")),
     "arranger": (Arranger, ArrangerConfig(hidden=48, layers=1, heads=2)),
 }
 
 
 def recipe(name):
     """A script of the recipe as a module."""
-    spec = importlib.util.spec_from_file_location(f"recipe_{name}", RECIPE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(f"recipes/mini/{name}.py")
 
 
 def write_runs(runs, parts=tuple(PARTS)):
@@ -111,7 +78,7 @@ def test_assembled_parts_are_a_model_in_half_precision(tmp_path, folder):
     model = load_model(folder)
     assert model.config == replace(
         PRESETS["mini"],
-        vae=VAE,
+        vae=SMALL_VAE,
         vocoder=PARTS["vocoder"][1],
         mrc=PARTS["flow"][1],
         arranger=PARTS["arranger"][1],
@@ -126,7 +93,7 @@ def test_a_part_without_a_run_is_kept(tmp_path, folder):
     assemble = recipe("assemble").assemble
     assemble(write_runs(tmp_path / "runs"), folder)
     before = {part: (folder / f"{part}.safetensors").read_bytes() for part in PARTS}
-    changed = replace(VAE, scale_factor=0.9)
+    changed = replace(SMALL_VAE, scale_factor=0.9)
     save_weights(
         tmp_path / "later" / "vae" / "vae.safetensors",
         AutoencoderKL(changed).state_dict(),
@@ -209,7 +176,7 @@ def test_card_counts_the_weights(tmp_path):
         tmp_path / "vae.safetensors",
         {"a": torch.zeros(1000, 1200), "b": torch.zeros(50_000)},
         "vae",
-        VAE,
+        SMALL_VAE,
     )
     assert recipe("write_card").parameters(tmp_path / "vae.safetensors") == "1.2 M"
 

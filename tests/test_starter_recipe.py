@@ -1,7 +1,6 @@
 """The recipe of the starter library: licences, joining and levels."""
 
 import csv
-import importlib.util
 import io
 import sys
 import zipfile
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+from scripts import load_script
 
 FOLDER = Path(__file__).parents[1] / "recipes" / "starter_library"
 COPYRIGHT = """Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
@@ -36,10 +37,8 @@ bob - Wind (http://example.org/2)
 
 @pytest.fixture(scope="module")
 def build():
-    spec = importlib.util.spec_from_file_location("starter_build", FOLDER / "build.py")
-    module = importlib.util.module_from_spec(spec)
     path = list(sys.path)
-    spec.loader.exec_module(module)
+    module = load_script("recipes/starter_library/build.py")
     sys.path[:] = path
     return module
 

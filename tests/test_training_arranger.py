@@ -11,7 +11,7 @@ from closeness import same_state
 from dreamaudio_core.cli.main import main
 from dreamaudio_core.config import ArrangerConfig
 from dreamaudio_core.data.arranger_items import TextFeatures, is_complete, read_items, texts_of
-from dreamaudio_core.data.bank import Bank, BankWriter
+from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.wordings import Wordings, with_similar_captions
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.evaluation.arranger_metrics import (
@@ -28,6 +28,7 @@ from dreamaudio_core.training.run_state import saved_checkpoints
 from dreamaudio_core.training.tasks.arranger_task import COMPLETENESS, MATCHING, ArrangerTask
 from dreamaudio_core.weights.checkpoint import load_weights, save_weights
 from dreamaudio_core.weights.folder import read_config
+from small_bank import fill_bank
 from small_model import make_folder
 
 pytest.importorskip("accelerate")
@@ -38,34 +39,13 @@ NOUNS = "frog dog cat cow pig horse duck hen crow owl".split()
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("bank")
-    rng = np.random.default_rng(0)
-    with BankWriter(folder) as writer:
-        for split in ("train", "test"):
-            for noun in NOUNS:
-                length = int(16_000 * rng.uniform(0.3, 1.2))
-                writer.add(
-                    0.3 * rng.standard_normal(length).astype(np.float32),
-                    path=noun,
-                    caption=f"a {noun} {'calls' if split == 'train' else 'vanishes'}",
-                    label=f"{split}/{noun}",
-                    split=split,
-                    kind="event",
-                    source="p",
-                    license="CC0",
-                )
-            for kind, caption in (("ambience", "rain falls"), ("music", "music plays")):
-                writer.add(
-                    0.1 * rng.standard_normal(16_000 * 11).astype(np.float32),
-                    path=kind,
-                    caption=caption,
-                    label=f"{split}/{kind}",
-                    split=split,
-                    kind=kind,
-                    source="p",
-                    license="CC0",
-                )
-    return Bank(folder / "manifest.jsonl")
+    def event(rng, number):
+        return 0.3 * rng.standard_normal(int(16_000 * rng.uniform(0.3, 1.2)))
+
+    def caption(noun, split):
+        return f"a {noun} {'calls' if split == 'train' else 'vanishes'}"
+
+    return Bank(fill_bank(tmp_path_factory.mktemp("bank"), NOUNS, event, caption, loudness=0.1))
 
 
 @pytest.fixture(scope="module")

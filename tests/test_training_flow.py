@@ -34,6 +34,7 @@ from dreamaudio_core.training.tasks.flow_task import FlowTask, spectral_envelope
 from dreamaudio_core.weights.checkpoint import load_weights, read_safetensors
 from dreamaudio_core.weights.folder import read_config
 from ports import free_port
+from small_configs import MRC_SIZES, SMALL_VAE
 
 pytest.importorskip("accelerate")
 pytest.importorskip("tensorboard")
@@ -86,29 +87,10 @@ def write_cache(folder, items=12, seed=0, frames=FRAMES):
 def tiny(name="dreamaudio", fusion=None, references=3):
     """A preset made tiny; what makes the variant stays."""
     preset = PRESETS[name]
-    mrc = dataclasses.replace(
-        preset.mrc,
-        latent_channels=CHANNELS,
-        model_channels=32,
-        multipliers=(1, 2),
-        attention_levels=(1,),
-        num_res_blocks=1,
-        head_dim=16,
-        groups=8,
-        text_dim=WIDTH,
-        num_references=references,
-        fusion=fusion or preset.mrc.fusion,
-    )
-    vae = dataclasses.replace(
-        preset.vae,
-        latent_channels=CHANNELS,
-        patch_size=1,
-        channels=8,
-        multipliers=(1, 2, 2, 2),
-        groups=4,
-        num_res_blocks=1,
-        middle_attention=False,
-    )
+    sizes = {**MRC_SIZES, "latent_channels": CHANNELS, "text_dim": WIDTH}
+    fusion = fusion or preset.mrc.fusion
+    mrc = dataclasses.replace(preset.mrc, **sizes, num_references=references, fusion=fusion)
+    vae = dataclasses.replace(SMALL_VAE, latent_channels=CHANNELS, scale_factor=1.0)
     return dataclasses.replace(preset, mrc=mrc, vae=vae, seconds=1.28)
 
 
