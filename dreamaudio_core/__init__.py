@@ -16,52 +16,39 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .config import SamplingConfig
-    from .errors import DreamAudioError
-    from .loading import load_model
-    from .pipeline import DreamAudio, Generation
-    from .scene.reference import Reference, load_reference, prepare_reference
-    from .scene.scene_files import read_scenes
-    from .scene.scenes import Scene
-    from .scene.timeline import ArrangedReference, Arrangement, Placement
+    from .config import SamplingConfig as SamplingConfig
+    from .errors import DreamAudioError as DreamAudioError
+    from .loading import load_model as load_model
+    from .pipeline import DreamAudio as DreamAudio
+    from .pipeline import Generation as Generation
+    from .scene.reference import Reference as Reference
+    from .scene.reference import load_reference as load_reference
+    from .scene.reference import prepare_reference as prepare_reference
+    from .scene.scene_files import read_scenes as read_scenes
+    from .scene.scenes import Scene as Scene
+    from .scene.timeline import ArrangedReference as ArrangedReference
+    from .scene.timeline import Arrangement as Arrangement
+    from .scene.timeline import Placement as Placement
 
 # Loaded when first used, so that importing the package costs nothing.
 _HOMES = {
-    "ArrangedReference": ".scene.timeline",
-    "Arrangement": ".scene.timeline",
-    "DreamAudio": ".pipeline",
-    "DreamAudioError": ".errors",
-    "Generation": ".pipeline",
-    "Placement": ".scene.timeline",
-    "Reference": ".scene.reference",
-    "SamplingConfig": ".config",
-    "load_model": ".loading",
-    "Scene": ".scene.scenes",
-    "read_scenes": ".scene.scene_files",
-    "load_reference": ".scene.reference",
-    "prepare_reference": ".scene.reference",
+    "config": ("SamplingConfig",),
+    "errors": ("DreamAudioError",),
+    "loading": ("load_model",),
+    "pipeline": ("DreamAudio", "Generation"),
+    "scene.reference": ("Reference", "load_reference", "prepare_reference"),
+    "scene.scene_files": ("read_scenes",),
+    "scene.scenes": ("Scene",),
+    "scene.timeline": ("ArrangedReference", "Arrangement", "Placement"),
 }
-__all__ = [
-    "ArrangedReference",
-    "Arrangement",
-    "DreamAudio",
-    "DreamAudioError",
-    "Generation",
-    "Placement",
-    "Reference",
-    "SamplingConfig",
-    "Scene",
-    "load_model",
-    "load_reference",
-    "prepare_reference",
-    "read_scenes",
-]
+__all__ = sorted(name for names in _HOMES.values() for name in names)
 
 
 def __getattr__(name: str):
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name], __name__), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{home}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Iterator, get_type_hints
-
-from .config_values import checked
-from .errors import CheckpointError
+from typing import Any
 
 MAX_SEED = 2**64 - 1
 
@@ -270,83 +267,6 @@ class ModelConfig:
 def to_dict(config: Any) -> dict[str, Any]:
     """Plain JSON-ready dictionary of a configuration dataclass."""
     return dataclasses.asdict(config)
-
-
-def vocoder_config_class(values: dict[str, Any], where: str = "config") -> type:
-    """Configuration class of a vocoder by the field `kind`, BigVGAN's where there is none."""
-    kinds = {"bigvgan": VocoderConfig, "vocos": VocosConfig}
-    kind = values.get("kind", "bigvgan")
-    if not isinstance(kind, str) or kind not in kinds:
-        raise CheckpointError(
-            f"{where}: kind: expected {' or '.join(kinds)}, found {repr(kind)[:60]}"
-        )
-    return kinds[kind]
-
-
-def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
-    """Build configuration dataclass `cls` from JSON values.
-
-    Raises
-    ------
-    CheckpointError
-        If a key is unknown, or a value has the wrong type or is out of all reason.
-    """
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{where}: expected a JSON object, found {type(values).__name__}")
-    if cls is VocoderConfig:
-        cls = vocoder_config_class(values, where)
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(values) - set(fields))
-    if unknown:
-        raise CheckpointError(
-            f"{where}: unknown field {unknown[0]!r}; known fields are {', '.join(fields)}"
-        )
-    parts = {
-        "audio": AudioConfig,
-        "vae": VAEConfig,
-        "vocoder": VocoderConfig,
-        "text": TextConfig,
-        "mrc": MRCConfig,
-        "arranger": ArrangerConfig,
-        "sampling": SamplingConfig,
-    }
-    built, hints = {}, get_type_hints(cls)
-    for name, value in values.items():
-        if cls is ModelConfig and name in parts:
-            if value is not None or name != "arranger":
-                value = from_dict(parts[name], value, f"{where}.{name}")
-            built[name] = value
-        else:
-            built[name] = checked(name, value, hints[name], where)
-    try:
-        config = cls(**built)
-    except TypeError as error:
-        raise CheckpointError(f"{where}: {error}") from error
-    if isinstance(config, VAEConfig) and config.patch_size > 1 and config.multipliers != (1,):
-        raise CheckpointError(
-            f"{where}: multipliers: expected [1] with patches, found {list(config.multipliers)}"
-        )
-    for name, width, part in _divisions(config):
-        if width % part:
-            raise CheckpointError(
-                f"{where}: {name}: expected a divisor of the width {width}, found {part}"
-            )
-    return config
-
-
-def _divisions(config: Any) -> Iterator[tuple[str, int, int]]:
-    """(field, a width of the network, what has to divide it) of a configuration."""
-    if isinstance(config, MRCConfig):
-        for level, multiplier in enumerate(config.multipliers):
-            width = config.model_channels * multiplier
-            yield "groups", width, config.groups
-            if level in config.attention_levels:
-                yield "head_dim", width, config.head_dim
-    elif isinstance(config, VAEConfig) and config.patch_size == 1:
-        for multiplier in config.multipliers:
-            yield "groups", config.channels * multiplier, config.groups
-    elif isinstance(config, ArrangerConfig):
-        yield "heads", config.hidden, config.heads
 
 
 _DDPM = SamplingConfig(steps=200)

@@ -1,4 +1,4 @@
-"""Types and limits of configuration values, checked before anything is built from them.
+"""Configurations from JSON values, whose types and limits are checked before anything is built.
 
 Weight files and model folders come from strangers: a count of 10^9 layers must be one line, not a
 process that never ends.
@@ -6,11 +6,14 @@ process that never ends.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import types
 import typing
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_type_hints
 
+from .config import ArrangerConfig, MRCConfig, VAEConfig, VocoderConfig, VocosConfig
 from .errors import CheckpointError
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -99,3 +102,71 @@ def checked(name: str, value: Any, hint: Any, where: str) -> Any:
 def _shown(value: Any) -> str:
     text = f"{value:g}" if isinstance(value, float) else repr(value)[:60]
     return text if len(text) < 60 else text + ".."
+
+
+def vocoder_config_class(values: dict[str, Any], where: str = "config") -> type:
+    """Configuration class of a vocoder by the field `kind`, BigVGAN's where there is none."""
+    kinds = {"bigvgan": VocoderConfig, "vocos": VocosConfig}
+    kind = values.get("kind", "bigvgan")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise CheckpointError(
+            f"{where}: kind: expected {' or '.join(kinds)}, found {repr(kind)[:60]}"
+        )
+    return kinds[kind]
+
+
+def from_dict(cls: type, values: dict[str, Any], where: str = "config") -> Any:
+    """Build configuration dataclass `cls` from JSON values.
+
+    Raises
+    ------
+    CheckpointError
+        If a key is unknown, or a value has the wrong type or is out of all reason.
+    """
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{where}: expected a JSON object, found {type(values).__name__}")
+    if cls is VocoderConfig:
+        cls = vocoder_config_class(values, where)
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    unknown = sorted(set(values) - set(fields))
+    if unknown:
+        raise CheckpointError(
+            f"{where}: unknown field {unknown[0]!r}; known fields are {', '.join(fields)}"
+        )
+    built, hints = {}, get_type_hints(cls)
+    for name, value in values.items():
+        options = typing.get_args(hints[name]) or (hints[name],)
+        section: Any = next((o for o in options if dataclasses.is_dataclass(o)), None)
+        if section is None or (value is None and type(None) in options):
+            built[name] = checked(name, value, hints[name], where)
+        else:
+            built[name] = from_dict(section, value, f"{where}.{name}")
+    try:
+        config = cls(**built)
+    except TypeError as error:
+        raise CheckpointError(f"{where}: {error}") from error
+    if isinstance(config, VAEConfig) and config.patch_size > 1 and config.multipliers != (1,):
+        raise CheckpointError(
+            f"{where}: multipliers: expected [1] with patches, found {list(config.multipliers)}"
+        )
+    for name, width, part in _divisions(config):
+        if width % part:
+            raise CheckpointError(
+                f"{where}: {name}: expected a divisor of the width {width}, found {part}"
+            )
+    return config
+
+
+def _divisions(config: Any) -> Iterator[tuple[str, int, int]]:
+    """(field, a width of the network, what has to divide it) of a configuration."""
+    if isinstance(config, MRCConfig):
+        for level, multiplier in enumerate(config.multipliers):
+            width = config.model_channels * multiplier
+            yield "groups", width, config.groups
+            if level in config.attention_levels:
+                yield "head_dim", width, config.head_dim
+    elif isinstance(config, VAEConfig) and config.patch_size == 1:
+        for multiplier in config.multipliers:
+            yield "groups", config.channels * multiplier, config.groups
+    elif isinstance(config, ArrangerConfig):
+        yield "heads", config.hidden, config.heads

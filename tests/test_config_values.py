@@ -15,9 +15,9 @@ from dreamaudio_core.config import (
     VAEConfig,
     VocoderConfig,
     VocosConfig,
-    from_dict,
     to_dict,
 )
+from dreamaudio_core.config_values import from_dict
 from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.weights.checkpoint import save_weights
 from dreamaudio_core.weights.folder import MODELS

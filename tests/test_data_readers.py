@@ -11,7 +11,8 @@ import torch
 from dreamaudio_core.data.bank import Bank
 from dreamaudio_core.data.cli import add_parser
 from dreamaudio_core.data.pack import pack_bank, read_manifests
-from dreamaudio_core.data.readers import read_urbansound8k, read_wavcaps, scan
+from dreamaudio_core.data.readers import read_urbansound8k, read_wavcaps
+from dreamaudio_core.data.scan import scan
 from dreamaudio_core.errors import DreamAudioError, InputError
 
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from dreamaudio_core.audio.decode import read_audio, read_original
-from dreamaudio_core.config import VAEConfig, from_dict, to_dict
+from dreamaudio_core.config import VAEConfig, to_dict
+from dreamaudio_core.config_values import from_dict
 from dreamaudio_core.errors import AudioError, CheckpointError, InputError
 from dreamaudio_core.scene.scene_files import parse_scenes, to_row
 from dreamaudio_core.scene.timeline import ArrangedReference, Arrangement, Placement

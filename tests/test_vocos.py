@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from dreamaudio_core.audio.mel import LogMel
-from dreamaudio_core.config import AudioConfig, ModelConfig, VocoderConfig, VocosConfig, from_dict
+from dreamaudio_core.config import AudioConfig, ModelConfig, VocoderConfig, VocosConfig
+from dreamaudio_core.config_values import from_dict
 from dreamaudio_core.errors import CheckpointError, InputError
 from dreamaudio_core.networks.bigvgan import BigVGAN
 from dreamaudio_core.networks.vocos import NOISE_FRAMES, Vocos

@@ -159,7 +159,7 @@ def _seconds(path: Path) -> dict[str, float]:
 
 def _scan(args: argparse.Namespace) -> int:
     from .bank import write_manifest
-    from .readers import scan
+    from .scan import scan
 
     args.out.parent.mkdir(parents=True, exist_ok=True)
     lengths = args.out.with_name(args.out.name + ".lengths")

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..config import VocoderConfig, from_dict
+from ..config import VocoderConfig
+from ..config_values import from_dict
 from ..errors import CheckpointError
 from ..networks.bigvgan import check_config
 from .checkpoint import State, read_json, read_pickle, tensors_of

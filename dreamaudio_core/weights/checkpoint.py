@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..config import from_dict, to_dict
+from ..config import to_dict
+from ..config_values import from_dict
 from ..errors import CheckpointError
 from ..files import atomic_write
 from ..json_text import parse_json

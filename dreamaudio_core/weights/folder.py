@@ -7,7 +7,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config import PRESETS, ModelConfig, from_dict, to_dict
+from ..config import PRESETS, ModelConfig, to_dict
+from ..config_values import from_dict
 from ..errors import CheckpointError
 from ..files import content_digest
 from .checkpoint import FORMAT, read_json
