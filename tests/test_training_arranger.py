@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from closeness import same_state
 
+from closeness import same_state
 from dreamaudio_core.cli.main import main
 from dreamaudio_core.config import ArrangerConfig
 from dreamaudio_core.data.arranger_items import TextFeatures, is_complete, read_items, texts_of

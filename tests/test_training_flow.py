@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from closeness import same_state
 
+from closeness import same_state
 from dreamaudio_core.cli.main import main
 from dreamaudio_core.config import PRESETS, MRCConfig
 from dreamaudio_core.data.batches import Augmentation

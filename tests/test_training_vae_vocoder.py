@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from closeness import same_state
 
+from closeness import same_state
 from dreamaudio_core.config import PRESETS
 from dreamaudio_core.data.bank import Bank, BankWriter
 from dreamaudio_core.errors import InputError
