@@ -60,6 +60,8 @@ class LatentStages(SoundStages):
             See `rendering.events.render_events`; give `render` the same.
         """
         _, frames, _ = self.config.latent_shape(arrangement.seconds)
+        # A reference is rendered at its place before it is encoded, so that gains, fades and cuts
+        # of the timeline are in the latent and the network need not know of them.
         own = (self.vae, self.log_mel, self.silence)
         events = [
             None if places is None else render_events(reference, places, variation, seed)
@@ -80,6 +82,7 @@ class LatentStages(SoundStages):
             else:
                 canvases.append(placed_canvas(*own, slot.events, frames))
         latents = self.fusion.stack(canvases, self.silence, self.max_references, frames)
+        # The paper's network has a fixed number of slots; those that hold nothing have no members.
         empty = [()] * (len(latents) - len(slots))
         return ReferenceSlots(latents, (*(slot.members for slot in slots), *empty), choices)
 
@@ -129,6 +132,8 @@ class LatentStages(SoundStages):
         if not 0.0 < denoise <= 1.0:
             raise InputError(f"denoise: expected a share above 0 and up to 1, found {denoise}")
         check_variation(variation)
+        # Each seed has its own variants of the references, so that no two of them can share a
+        # batch.
         if variation > 0.0:
             starts = [start_latent] * len(seeds)
             if start_latent is not None and 1 < len(start_latent) == len(seeds):
@@ -152,6 +157,8 @@ class LatentStages(SoundStages):
         guidance = Guidance(settings.guidance, settings.reference_guidance)
         plan = branches(guidance, [min(r.strength, most) for r in conditioning.references])
         shape = self.config.latent_shape(arrangement.seconds)
+        # Drawn on the CPU, one generator for each seed: an item is the same on every device and in
+        # every batch.
         noise = initial_noise(shape, [int(s) for s in seeds]).to(self.device)
         start = 0.0
         if start_latent is not None and denoise < 1.0:
@@ -160,9 +167,12 @@ class LatentStages(SoundStages):
 
         if reference_slots is None:
             reference_slots = self.encode_references(conditioning.references, arrangement)
+        # What does not depend on the time, which is the reference branch and all keys and values,
+        # is computed once here and repeated for each seed.
         conditions = self._conditions(conditioning, arrangement, reference_slots, plan)
         evaluate = Rows(self.flow, self.flow.precompute(**conditions).repeat(len(noise)))
         dtype = next(self.flow.parameters()).dtype
+        # A start latent brings sound of its own to the gaps, which must not be led to silence.
         quiet = self._quiet(conditioning, arrangement) if start == 0.0 else None
         # From the noise straight to silence: with this velocity every solver ends there exactly.
         to_silence = None if quiet is None else self.silence.to(noise) - noise
@@ -171,6 +181,7 @@ class LatentStages(SoundStages):
             # All branches of all items in one batch, branch by branch.
             out = evaluate(z.to(dtype).repeat(len(plan), 1, 1, 1), time)
             parts = out.float().chunk(len(plan))
+            # Guidance is linear in its branches: their weights add up to 1.
             guided = torch.stack([b.weight * part for b, part in zip(plan, parts)]).sum(0)
             if quiet is None or to_silence is None:
                 return guided
@@ -208,6 +219,8 @@ class LatentStages(SoundStages):
             text = (
                 conditioning.prompt_tokens if branch.with_prompt else conditioning.negative_tokens
             )
+            # `empty` is the row after the last caption: no text, for slots that this branch leaves
+            # out.
             shown = [i if i in kept else empty for i in range(empty)]
             rows.append(
                 {

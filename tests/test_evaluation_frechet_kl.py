@@ -10,7 +10,6 @@ import scipy.linalg
 import scipy.special
 import scipy.stats
 
-from dreamaudio_core.errors import InputError
 from dreamaudio_core.evaluation.metrics.fad import frechet_distance
 from dreamaudio_core.evaluation.metrics.kl import EPSILON, kl_divergence
 
@@ -103,19 +102,6 @@ def test_large_offset_costs_no_digits():
     assert frechet_distance(a + 1e6, b + 1e6) == pytest.approx(frechet_distance(a, b), rel=1e-7)
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "message"),
-    [
-        (np.ones((1, 4)), np.ones((3, 4)), "first set needs at least 2"),
-        (np.ones((3, 4)), np.ones((3, 5)), "4 and 5"),
-        (np.full((3, 4), np.nan), np.ones((3, 4)), "NaN"),
-    ],
-)
-def test_unusable_sets_are_refused(a, b, message):
-    with pytest.raises(InputError, match=message):
-        frechet_distance(a, b)
-
-
 # KL divergence
 
 
@@ -157,17 +143,3 @@ def test_divergence_is_from_the_target_and_stays_finite_at_the_extremes():
     other_way = 0.5 * math.log(0.5) + 0.5 * math.log(0.5 / EPSILON)
     assert kl_divergence(unsure, sure)[0] == pytest.approx(other_way, rel=1e-5)
     assert np.isfinite(kl_divergence(sure, -sure, "sigmoid")).all()
-
-
-@pytest.mark.parametrize(
-    ("target", "generated", "activation", "message"),
-    [
-        (np.zeros((2, 3)), np.zeros((3, 3)), "softmax", "paired"),
-        (np.zeros((0, 3)), np.zeros((0, 3)), "softmax", "paired"),
-        (np.full((1, 3), np.nan), np.zeros((1, 3)), "softmax", "NaN"),
-        (np.zeros((1, 3)), np.zeros((1, 3)), "relu", "relu"),
-    ],
-)
-def test_unusable_logits_are_refused(target, generated, activation, message):
-    with pytest.raises(InputError, match=message):
-        kl_divergence(target, generated, activation)

@@ -143,11 +143,14 @@ class Arranger(nn.Module):
         weights = (
             self.word_weight(captions)[..., 0].float().masked_fill(~caption_mask, -1e4).softmax(-1)
         )
+        # The words of a caption do not count alike: "dog" tells it from others, "a" and "barks" do
+        # not.
         weights = weights.to(captions.dtype)[..., None]
         words = self.match_caption(captions)
         summary = F.normalize((weights * words).sum(2), dim=-1)
         plain = caption_mask.to(captions.dtype)[..., None]
         plain = F.normalize((plain * words).sum(2), dim=-1)
+        # Cosines, so that a frequent word with long vectors does not win by its length.
         words, tokens = F.normalize(words, dim=-1), F.normalize(self.match_prompt(prompt), dim=-1)
         nearest = (
             torch.einsum("bld,bkmd->bklm", tokens, words)
@@ -162,6 +165,7 @@ class Arranger(nn.Module):
         belongs = torch.cat(
             [logit.masked_fill(outside, -1e4), torch.zeros_like(logit[:, :1])], 1
         ).softmax(1)[:, :-1]
+        # Where in the prompt the reference is spoken of, as an expectation, which has a slope.
         where = logit.masked_fill(outside, -1e4).softmax(-1)
         position = (where * torch.arange(logit.shape[-1], device=logit.device)).sum(-1)
         logit, belongs = (x.to(channels.dtype)[..., None] for x in (logit, belongs))
@@ -312,9 +316,11 @@ class Arranger(nn.Module):
         occurs, count = self.occurs(x)[..., 0].float(), self.repeats(x).float()
         reference, whole = reference_seconds.float(), seconds.float()[:, None].expand(x.shape[:2])
         precedes, member = self._pairs(x, position, reference)
+        # From here on everything is in seconds and float32: half precision is too coarse for times.
         index = torch.arange(repeats, device=x.device, dtype=torch.float32)
         own = torch.eye(x.shape[1], dtype=torch.bool, device=x.device)
         there = torch.sigmoid(occurs).detach() * reference_mask
+        # The expected number of occurrences, as the number itself has no slope.
         times = (count.softmax(-1) * (index + 1)).sum(-1) * there
         member = torch.sigmoid(member) * ~own
 
@@ -330,13 +336,18 @@ class Arranger(nn.Module):
         # The minimum has no slope towards `most` where the reference is shorter; a little of it is
         # let through.
         duration = torch.minimum(reference, most) + 0.05 * (most - most.detach())
+        # A repeat begins when the one before has ended, and a pause.
         step = duration + F.softplus(gap - 2.0)
         span = times * step
 
         lead, free, fixed, *gate = self.place(x).float().unflatten(-1, (7, repeats)).unbind(-2)
+        # The start of a sound in a sequence: the lengths of all that come before it.
         before = (torch.sigmoid(precedes) * ~own[:, None] * span[:, None, None]).sum(-1)
         before = before + index * step[..., None] + lead
         block = (member * span[:, None]).sum(-1) + times.clamp_min(1) * step
+        # Four readings of a start, between which a gate decides: after what comes before, the same
+        # with the whole sequence centred, anywhere, and at a share of the target's length ("at the
+        # end").
         starts = torch.stack(
             [
                 before,
@@ -346,6 +357,7 @@ class Arranger(nn.Module):
             ],
             -1,
         )
+        # An untrained gate prefers the first, which most prompts mean.
         prior = torch.tensor([2.0, 0.0, 0.0, 0.0], device=x.device)
         start = (starts * (torch.stack(gate, -1) + prior).softmax(-1)).sum(-1)
         return ArrangerOutput(

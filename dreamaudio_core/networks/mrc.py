@@ -346,12 +346,17 @@ class MRCUNet(nn.Module):
             reference_mask = torch.ones(
                 references.shape[:2], dtype=torch.bool, device=references.device
             )
+        # A slot without a reference must not be attended to: even a caption of padding takes a
+        # share of the softmax.
         visible = self.fusion.visible_captions(caption_mask, reference_mask)
         c = (prompt, prompt_mask)
         e = (rearrange(captions, "b k l d -> b (k l) d"), rearrange(visible, "b k l -> b (k l)"))
+        # Before padding is dropped, as the mean goes by the mask.
         mean = mean_token(*c)
         pooled = None if self.prompt_embedding is None else self.prompt_embedding(mean)
         envelope = None if self.prompt_envelope is None else self.prompt_envelope(mean)
+        # The -UNet variant has no reference branch: the references join the noise on channels, and
+        # one encoder attends to both texts.
         unet = self.config.architecture == "unet"
         c, e = without_padding(*c), without_padding(*e)
         texts: TextContexts = [c, e] if unet else [c]
@@ -359,6 +364,7 @@ class MRCUNet(nn.Module):
         if not unet:
             features = self.fusion.encode(self, references, captions, caption_mask, reference_mask)
         return MRCContext(
+            # Keys and values of the texts for every attention site: the same at all steps.
             encoder=self.noise_encoder.project(texts),
             middle=[self.middle.site.project(texts)],
             decoder=self.decoder.project([c, e]),
@@ -378,6 +384,8 @@ class MRCUNet(nn.Module):
         x = z if context.channels is None else torch.cat([z, context.channels], dim=1)
         skips = self.noise_encoder(x, embedding, context.encoder, envelope=context.envelope)
         if self.config.architecture != "unet":
+            # Without references the decoder still expects both halves of each skip; zeros are what
+            # the reference branch was trained to add for none.
             features = context.features or [torch.zeros_like(skip) for skip in skips]
             skips = [torch.cat(pair, dim=1) for pair in zip(skips, features)]
         h = self.middle(skips[-1], embedding, context.middle[0])
