@@ -131,29 +131,3 @@ def _unit(found) -> np.ndarray:
     # transformers 5 returns an object, earlier versions the tensor itself.
     vectors = getattr(found, "pooler_output", found).float().cpu().numpy()
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True).clip(min=1e-12)
-
-
-def clap_score(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """100 times the cosine of paired vectors [N, D]: CLAP between prompt and clip, CLAP_A between
-    target and clip.
-
-    Parameters
-    ----------
-    a, b : np.ndarray
-        Paired vectors [N, D].
-
-    Returns
-    -------
-    np.ndarray
-        Similarities [N] from -100 to 100, float64.
-
-    Raises
-    ------
-    InputError
-        If shapes differ.
-    """
-    a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
-    if a.ndim != 2 or a.shape != b.shape or not a.size:
-        raise InputError(f"CLAP: expected paired vectors [N, D], found {a.shape} and {b.shape}")
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    return 100 * np.sum(a * b, axis=1) / norms.clip(min=1e-12)

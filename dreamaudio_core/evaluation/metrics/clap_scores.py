@@ -6,8 +6,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from ...networks.clap import clap_score
 from .metric import Clips, Metric, Scores
+
+
+def clap_score(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """100 times the cosine of paired vectors [N, D]: CLAP between prompt and clip, CLAP_A between
+    target and clip; [N], -100 to 100, float64.
+    """
+    a, b = (np.asarray(x, dtype=np.float64) for x in (a, b))
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return 100 * np.sum(a * b, axis=1) / norms.clip(min=1e-12)
 
 
 def _with_prompts(clips: Clips) -> Scores:
