@@ -1,6 +1,6 @@
 """Generation with the preset dreamaudio (277.6 M random weights, 10.24 s, three references,
 guidance 2.0, 25 steps, VAE, vocoder) against a plain loop over the same weights, which asks the
-network twice a step for guidance and computes references, keys and values anew each time, all in
+network twice a step for guidance and computes references, keys and values again each time, all in
 PyTorch's usual layers.
 
     python benchmarks/generation_naive.py [--json] [--threads N] [--device cuda]

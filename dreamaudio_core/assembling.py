@@ -12,6 +12,7 @@ import torch
 from .config import PRESETS
 from .errors import CheckpointError, InputError
 from .loading import check_parts
+from .networks.fusion import fusion_of
 from .weights.checkpoint import save_weights
 from .weights.folder import find_config, write_config
 from .weights.load import load_part
@@ -81,7 +82,7 @@ def assemble_folder(
         arranger=parts["arranger"].config if "arranger" in parts else None,
     )
     check_parts(config, base)
-    if config.mrc.fusion == "placed" and config.arranger is None:
+    if fusion_of(config.mrc).uses_timeline and config.arranger is None:
         raise CheckpointError(
             f"{flow}: places its references by a timeline; name the arranger that reads it from "
             "the prompt"

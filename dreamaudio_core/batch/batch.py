@@ -88,8 +88,8 @@ class SceneDigests:
             If a file cannot be read.
         """
         # What a scene says to people and to evaluations does not change its sound.
-        heard = replace(scene, target=None, expected=None, extra={})
-        row = to_row(heard, Path())
+        plain = replace(scene, target=None, expected=None, extra={})
+        row = to_row(plain, Path())
         for values, reference in zip(row.get("references", []), scene.references):
             if reference.audio is not None:
                 values["audio"] = self._file(reference.audio)

@@ -84,7 +84,9 @@ class Worker:
         try:
             if self._renderer is None:
                 if self._settings.maker() != self._maker:
-                    problem = f"{machine}: the model differs from that of the command; copy it anew"
+                    problem = (
+                        f"{machine}: the model differs from that of the command; copy it again"
+                    )
                     return Started(machine, problem=problem)
                 if self._threads:
                     import torch

@@ -180,11 +180,11 @@ def label_of(path: Path) -> tuple[str, str]:
 
 
 def caption_for(sounds: Path, name: str, label: str, kind: str) -> str:
-    """Caption of a file, by the tables or by the text beside it."""
-    return describe(label, name, kind, beside=text_beside(sounds / name))
+    """Caption of a file, by the tables or by the text next to it."""
+    return describe(label, name, kind, sidecar=sidecar_text(sounds / name))
 
 
-def text_beside(path: Path) -> str | None:
+def sidecar_text(path: Path) -> str | None:
     """The caption that belongs to a file: that of the synthesiser, or the first line of the text
     with its stem.
     """

@@ -215,15 +215,15 @@ def _table() -> dict[str, dict[str, str]]:
     return json.loads(Path(__file__).with_name("captions.json").read_text(encoding="utf-8"))
 
 
-def describe(label: str, path: str, kind: str, beside: str | None = None) -> str:
+def describe(label: str, path: str, kind: str, sidecar: str | None = None) -> str:
     """Caption of one recording.
 
-    `label` is `prefix/stem`, `path` the file within the sounds folder, `beside` the text that comes
-    with the file.
+    `label` is `prefix/stem`, `path` the file within the sounds folder, `sidecar` the text that
+    comes with the file.
     """
     prefix, _, stem = label.partition("/")
-    if beside and prefix in ("speech", "instrument", "synthesis"):
-        return beside
+    if sidecar and prefix in ("speech", "instrument", "synthesis"):
+        return sidecar
     table = _table()
     if (
         stem in table.get(prefix, {})
@@ -243,7 +243,7 @@ def describe(label: str, path: str, kind: str, beside: str | None = None) -> str
     }.get(prefix)
     if kind == "music":
         return _music(path)
-    return (rule(stem, path, beside) if rule else None) or caption_from_label(label)
+    return (rule(stem, path, sidecar) if rule else None) or caption_from_label(label)
 
 
 def _music(path: str) -> str:
@@ -253,15 +253,15 @@ def _music(path: str) -> str:
     return "music plays"
 
 
-def _block(stem: str, path: str, beside: str | None) -> str | None:
+def _block(stem: str, path: str, sidecar: str | None) -> str | None:
     return caption_from_label(stem.removeprefix("default-"))
 
 
-def _voice_of_the_world(stem: str, path: str, beside: str | None) -> str | None:
+def _voice_of_the_world(stem: str, path: str, sidecar: str | None) -> str | None:
     return "a narrator tells a story" if "/voice/" in path else None
 
 
-def _hedgehog(stem: str, path: str, beside: str | None) -> str | None:
+def _hedgehog(stem: str, path: str, sidecar: str | None) -> str | None:
     match = re.search(r"/voices/([A-Za-z]+)", path)
     if not match:
         return None
@@ -275,7 +275,7 @@ def _hedgehog(stem: str, path: str, beside: str | None) -> str | None:
     return f"{subject} shouts {words}" + (f" in {names[language[1]]}" if language else "")
 
 
-def _drum(stem: str, path: str, beside: str | None) -> str | None:
+def _drum(stem: str, path: str, sidecar: str | None) -> str | None:
     words = stem.split("-")
     strength = STRENGTHS.get(words[-1])
     name = " ".join(words[:-1] if strength is not None else words)
@@ -290,7 +290,7 @@ def _drum(stem: str, path: str, beside: str | None) -> str | None:
     return f"{STRUCK[name]} {verb} {strength or ''}".strip()
 
 
-def _telephone(stem: str, path: str, beside: str | None) -> str:
+def _telephone(stem: str, path: str, sidecar: str | None) -> str:
     name = Path(path).stem.lower()
     folder = Path(path).parent.name
     words = _table()["asterisk"].get(stem)
@@ -314,7 +314,7 @@ def _telephone(stem: str, path: str, beside: str | None) -> str:
     return f"a woman on the phone says {words}"
 
 
-def _stamp(stem: str, path: str, beside: str | None) -> str | None:
+def _stamp(stem: str, path: str, sidecar: str | None) -> str | None:
     name = Path(path).stem
     match = re.search(r"_desc(?:_([a-z]{2}))?", name)
     thing = re.sub(r"-(desc|en-gb|filled|outline).*$", "", stem).replace("-", " ").strip()
@@ -332,7 +332,7 @@ def _stamp(stem: str, path: str, beside: str | None) -> str | None:
     return None
 
 
-def _unit(stem: str, path: str, beside: str | None) -> str | None:
+def _unit(stem: str, path: str, sidecar: str | None) -> str | None:
     match = re.fullmatch(r"(.+)-(ack|select|attack|die)", stem)
     animals = {
         "bull",
@@ -363,7 +363,7 @@ def _unit(stem: str, path: str, beside: str | None) -> str | None:
     return None
 
 
-def _sample(stem: str, path: str, beside: str | None) -> str | None:
+def _sample(stem: str, path: str, sidecar: str | None) -> str | None:
     if stem.startswith("bd-"):
         style = {
             "haus": "house",

@@ -1,7 +1,7 @@
 """Stand-ins for a rehearsal: sounds in the four published layouts, and small networks of random
 weights.
 
-All is made by one seed; what is there is kept.
+All is made by one seed; existing files are kept.
 """
 
 from __future__ import annotations
