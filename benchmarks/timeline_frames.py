@@ -18,8 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "tests" / name) for name in ("browser", "comfyui", "")]
 
-from canvas import Canvas, find_browser  # noqa: E402
+from canvas import Canvas  # noqa: E402
 from comfy_server import PACK, ComfyServer, find_comfyui  # noqa: E402
+
+from chromium import find_browser  # noqa: E402
 
 # Moves the block under the pointer to and fro by real pointer events, one a frame.
 DRAG = """

@@ -6,7 +6,6 @@ import argparse
 import csv
 import json
 import re
-import shutil
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 import soundfile
 
 import dreamaudio_core
+from chromium import find_browser, open_browser
 from dreamaudio_core.audio.decode import read_audio
 from dreamaudio_core.errors import AudioError, InputError
 from dreamaudio_core.evaluation import cli
@@ -51,36 +51,10 @@ def page(tmp_path, request) -> Path:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
     """Headless Chromium with a profile and a download folder of its own."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    chromium, driver = (
-        shutil.which("chromium") or shutil.which("chromium-browser"),
-        shutil.which("chromedriver"),
-    )
-    if not chromium or not driver:
+    pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    if not all(find_browser()):
         pytest.skip("chromium or chromedriver is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    folder = tmp_path_factory.mktemp("browser")
-    for argument in (
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--mute-audio",
-        "--autoplay-policy=no-user-gesture-required",
-        f"--user-data-dir={folder / 'profile'}",
-    ):
-        options.add_argument(argument)
-    downloads = folder / "downloads"
-    downloads.mkdir()
-    options.add_experimental_option("prefs", {"download.default_directory": str(downloads)})
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    found = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    found.downloads = downloads
+    found = open_browser(tmp_path_factory.mktemp("browser"))
     yield found
     found.quit()
 

@@ -1,53 +1,20 @@
 """A headless Chromium on ComfyUI's canvas."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
-
+from chromium import open_browser
 from slow import watch_page
 
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--mute-audio",
-    "--window-size=1600,1000",
-    "--autoplay-policy=no-user-gesture-required",
-)
 READY_SECONDS = 120
-
-
-def find_browser() -> tuple[str, str]:
-    """Chromium and its driver, or empty strings."""
-    chromium = (
-        shutil.which("chromium")
-        or shutil.which("chromium-browser")
-        or shutil.which("google-chrome")
-        or ""
-    )
-    return chromium, shutil.which("chromedriver") or ""
 
 
 class Canvas:
     """One page with the ComfyUI frontend."""
 
     def __init__(self, url: str, profile: Path):
-        chromium, driver = find_browser()
-        options = webdriver.ChromeOptions()
-        options.binary_location = chromium
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        self.driver = webdriver.Chrome(options=options, service=Service(driver))
+        self.driver = open_browser(profile, "--window-size=1600,1000")
         self.driver.set_script_timeout(120)
         watch_page(self.driver)
         self.url = url

@@ -8,9 +8,10 @@ import pytest
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "comfyui"), str(HERE.parent)]
 
-from canvas import Canvas, find_browser  # noqa: E402
+from canvas import Canvas  # noqa: E402
 from comfy_server import PACK, ComfyServer, find_comfyui  # noqa: E402
 
+from chromium import find_browser  # noqa: E402
 from small_model import make_folder  # noqa: E402
 
 
