@@ -112,6 +112,7 @@ def training_example(
         A batch of one item; slots without a reference hold the empty text.
     """
     frames = item.mean.shape[1]
+    # A new sample of the posterior each time, so that the network sees what the decoder bears.
     data = item.mean + item.std * torch.randn(item.mean.shape, generator=generator)
     free = not fusion.uses_timeline or chance(augmentation.free, generator)
     alone = chance(augmentation.unconditional, generator)
@@ -132,6 +133,7 @@ def training_example(
             texts.append(item.references[k].captions[present])
     references = fusion.stack(canvases, silence, slots, frames)
     texts += [empty_text] * (len(references) - len(texts))
+    # Guidance needs a branch that knows neither prompt nor references.
     prompt = empty_text if alone else item.prompt
     longest = max(len(text) for text in (prompt, empty_text, *texts))
     captions, caption_mask = pad_tokens(texts, longest)

@@ -18,7 +18,6 @@ from ..scene.timeline import Placement
 from .compose.composition import Composition, Event
 
 MAX_EVENTS = 4
-TEXT_BATCH = 64
 
 
 class LatentEncoder:
@@ -79,17 +78,7 @@ class LatentEncoder:
 
     def tokens(self, texts: list[str]) -> tuple[list[list[int]], Tensor]:
         """Begin and end of each text's features, and all features [_, D]."""
-        # Texts of about one length share a batch, so that little of it is padding.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        rows: list[Tensor] = [torch.empty(0)] * len(texts)
-        for begin in range(0, len(order), TEXT_BATCH):
-            chosen = order[begin : begin + TEXT_BATCH]
-            ids, mask = self.text_encoder.tokenize([texts[i] for i in chosen])
-            longest = int(mask.sum(dim=1).max())
-            ids, mask = ids[:, :longest].to(self.device), mask[:, :longest].to(self.device)
-            features = self.text_encoder(ids, mask).cpu()
-            for i, row, length in zip(chosen, features, mask.sum(dim=1)):
-                rows[i] = row[:length]
+        rows = self.text_encoder.rows(texts, self.device)
         ends = torch.tensor([len(r) for r in rows]).cumsum(0).tolist()
         return [[end - len(row), end] for end, row in zip(ends, rows)], torch.cat(rows)
 
@@ -118,6 +107,7 @@ class _ShardBuilder:
             targets.append(self.encoder.posterior(item.target, item.seconds))
             prompts.append(self._text(item.prompt))
             self._groups(number, item)
+        # Half precision from here on: its rounding is far below the spread of the posterior.
         encoder, (means, stds) = self.encoder, zip(*targets)
         spans, tokens = encoder.tokens(self.texts)
         empty = torch.zeros(0, *means[0].shape[::2])

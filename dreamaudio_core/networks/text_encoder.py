@@ -26,7 +26,7 @@ from .pretrained import (
 )
 
 _BATCH = 64
-"""Texts that are encoded together where only their means count."""
+"""Texts that are encoded together."""
 
 
 class TextEncoder(nn.Module):
@@ -114,18 +114,24 @@ class TextEncoder(nn.Module):
         return self(ids, mask), mask
 
     @torch.inference_mode()
+    def rows(self, texts: Sequence[str], device: torch.device | str) -> list[Tensor]:
+        """Features [L, D] of each text, without padding, on the CPU."""
+        found = [torch.empty(0)] * len(texts)
+        # Texts of about one length share a batch, so that little of it is padding.
+        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+        for chosen in (order[i : i + _BATCH] for i in range(0, len(order), _BATCH)):
+            tokens = self.tokenize([texts[i] for i in chosen], longest=True)
+            ids, mask = (x.to(device) for x in tokens)
+            for i, features, length in zip(chosen, self(ids, mask).cpu(), mask.sum(1)):
+                found[i] = features[:length]
+        return found
+
     def embed(self, texts: Sequence[str], device: torch.device | str) -> Tensor:
         """Unit vectors [len(texts), D], float32 on the CPU: the texts' mean token features."""
         found = torch.empty(len(texts), self.config.dim)
-        # Texts of one length share a batch, so that little is spent on padding.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        for rows in (order[i : i + _BATCH] for i in range(0, len(order), _BATCH)):
-            tokens = self.tokenize([texts[i] for i in rows], longest=True)
-            ids, mask = (x.to(device) for x in tokens)
-            features, weight = self(ids, mask).float(), mask[:, :, None].float()
-            mean = (features * weight).sum(1) / weight.sum(1)
-            found[rows] = nn.functional.normalize(mean, dim=-1).cpu()
-        return found
+        for i, row in enumerate(self.rows(texts, device)):
+            found[i] = row.float().mean(0)
+        return nn.functional.normalize(found, dim=-1)
 
 
 def replace_operations(module: nn.Module, operations) -> nn.Module:

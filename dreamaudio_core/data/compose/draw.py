@@ -168,6 +168,8 @@ class Draw:
             speech = self.pools.speech and self.happens(self.config.speech)
             index = (self.pools.speech if speech else self.pools.event).draw(self.rng)
             entry = bank.entries[index]
+            # A bank that has nothing as short still has to give an event: from the 30th try any
+            # length will do.
             fits = longest is None or entry.seconds <= longest or attempt >= 30
             if fits and entry.caption not in self.taken:
                 break
@@ -178,6 +180,7 @@ class Draw:
             sound = self._lengthened(index, sound)
         else:
             limit = self.rules.longest(self.seconds if total is None else total)
+            # The reference is cut as the target is, so that all of it is in the target.
             sound = to_peak(loudest(sound, min(limit, longest or limit), bank.sample_rate))
         return self._as_part(index, sound, long=long)
 
@@ -206,6 +209,7 @@ class Draw:
         length = min(len(sound), round(self.seconds * rate))
         begin = int(self.rng.integers(len(sound) - length + 1))
         stretch = sound[begin : begin + length]
+        # A stretch between two sounds of a recording would be its noise, brought to full level.
         if stretch.abs().max() < 1e-2:
             stretch = loudest(sound, self.seconds, rate)
         return self._as_part(index, to_peak(faded(stretch, rate)), background=True)
@@ -221,6 +225,7 @@ class Draw:
             if needed(part.length, self.rules) <= left:
                 parts.append(part)
                 left -= needed(part.length, self.rules)
+        # The first event may be too long for what there is; a composition has one all the same.
         return parts or [self.part(self.rules.longest(total), long_allowed=False, total=total)]
 
     def words(self, parts: Sequence[Part], adverbs: bool = True) -> list[Phrase]:
@@ -228,6 +233,7 @@ class Draw:
         phrases = []
         for part in parts:
             adverb = ""
+            # A caption that speaks of loudness itself is not contradicted.
             plain = "softly" not in part.caption and "hard" not in part.caption
             if adverbs and self.happens(self.config.adverb) and plain:
                 adverb = list(wording.DISTANCE)[int(self.rng.integers(len(wording.DISTANCE)))]
@@ -271,6 +277,7 @@ class Draw:
             length += len(pieces[-1]) + len(pieces[-2])
             take = bank.waveform(takes[int(rng.integers(len(takes)))])
         joined = torch.cat(pieces)[:most]
+        # Pauses of digital silence would tell the network where the takes were joined.
         floor = 10 ** (rng.uniform(-75.0, -50.0) / 20)
         noise = torch.from_numpy(rng.standard_normal(len(joined)).astype(np.float32))
         return to_peak(joined + floor * 0.5 * noise)

@@ -96,6 +96,7 @@ def background(draw: Draw) -> tuple[list[Part], str]:
     levels, weights = zip(*draw.chances.levels.items())
     level = levels[draw.count(weights, 0)]
     low, high = draw.config.snr_db
+    # What the prompt says of levels has to be so.
     ranges = {
         "any": (low, high),
         "background": (np.clip(0.0, low, high), high),
@@ -140,6 +141,7 @@ def _times(draw: Draw, part: Part, other: Part | None) -> tuple[str, list[Part]]
     """Words for an event that sounds several times, as often as it fits, and the chain of parts."""
     part.phrase = wording.draw_phrase(draw.rng, part.caption)
     room = draw.seconds - draw.rules.lead - (other.seconds + 0.32 if other else 0.0)
+    # A count that does not fit is lowered before it is worded, so that prompt and target agree.
     fits = max(2, int(room / (part.seconds + 0.32)))
     times = min(draw.count(draw.chances.repeat_counts, 2), fits)
     other_first = draw.happens(0.5)
@@ -161,6 +163,7 @@ def end(draw: Draw) -> tuple[list[Part], str]:
     if draw.happens(draw.chances.end_alone):
         draw.levels([last])
         return [last], wording.template_text(draw.rng, wording.END_ALONE, last.phrase)
+    # The end is taken first; the others share what lies before it.
     total = last.places[0][0]
     parts = draw.fitting(draw.count((1.0, 1.0)), total, long_allowed=False)
     phrases = draw.words(parts)

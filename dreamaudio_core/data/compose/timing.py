@@ -90,6 +90,7 @@ def sequence(
     if len(whole) < len(lengths):
         left = total - rules.lead - sum(gaps) - rules.grid * len(lengths) - sum(whole)
         each = left / (len(lengths) - len(whole))
+        # Short parts may leave next to nothing, and a sound of less than eight steps is no sound.
         share = max(8 * rules.grid, rules.down(min(rules.longest(total), each)))
     durations = [share if length is None else length for length in lengths]
     starts, end = [], 0.0
