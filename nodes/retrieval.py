@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import os
 from pathlib import Path
 
 import folder_paths
@@ -28,7 +29,9 @@ def libraries() -> dict[str, Path]:
         for library in sorted(Path(base).glob(f"*{SUFFIX}")):
             found.setdefault(library.stem, library)
     inputs = Path(folder_paths.get_input_directory())
-    for folder in sorted(p for p in inputs.glob("*") if p.is_dir() and p.name != files.FOLDER):
+    for folder in sorted(
+        p for p in inputs.glob("*") if os.path.isdir(p) and p.name != files.FOLDER
+    ):
         try:
             sounds = any(p.suffix.lower() in files.AUDIO_SUFFIXES for p in folder.iterdir())
         except OSError:  # lost+found, for example
@@ -48,13 +51,30 @@ def _chosen(name: str) -> Path:
     return found[name]
 
 
+def _library_folder() -> Path:
+    """Where libraries of plain folders are kept; while the user folder cannot be written to, they
+    last until ComfyUI starts again.
+    """
+    inside = Path(files.FOLDER) / "libraries"
+    folder = Path(folder_paths.get_user_directory()) / inside
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    log.warning(
+        "DreamAudio: %s cannot be written to; sounds are indexed again after a restart", folder
+    )
+    return Path(folder_paths.get_temp_directory()) / inside
+
+
 def _opened(source: Path) -> SoundLibrary:
     """A library, or that of a plain folder of sounds, brought up to date."""
     if source.is_file():
         return SoundLibrary(source)
     digest = hashlib.sha256(str(source.resolve()).encode()).hexdigest()[:16]
-    folder = Path(folder_paths.get_user_directory()) / files.FOLDER / "libraries"
-    library = SoundLibrary(folder / f"{digest}{SUFFIX}")
+    library = SoundLibrary(_library_folder() / f"{digest}{SUFFIX}")
     report = library.add(source)
     for problem in report.problems:
         log.warning("DreamAudio: %s", problem)

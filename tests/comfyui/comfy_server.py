@@ -63,8 +63,9 @@ class Run:
 class ComfyServer:
     """One server process on a free port with a base directory of its own."""
 
-    def __init__(self, comfyui: Path, base: Path, *options: str):
-        self.comfyui, self.base, self.options = comfyui, base, options
+    def __init__(self, comfyui: Path, base: Path, *options: str, prefix: tuple[str, ...] = ()):
+        """`prefix`: a command that runs the server's."""
+        self.comfyui, self.base, self.options, self.prefix = comfyui, base, options, prefix
         self.process: subprocess.Popen | None = None
         self.port = 0
         self.client_id = uuid.uuid4().hex
@@ -74,6 +75,7 @@ class ComfyServer:
         """Start, on a free port unless one is given, and wait until it answers."""
         self.port = port or free_port()
         command = [
+            *self.prefix,
             interpreter(self.comfyui),
             str(self.comfyui / "main.py"),
             "--cpu",

@@ -319,3 +319,40 @@ def test_a_table_with_broken_rows_names_each(server):
         assert line in message
     graph["table"]["inputs"]["file"] = "../../../etc/passwd"
     assert "value_not_in_list" in refused(server, graph, "table")
+
+
+# Tables as spreadsheets save them in one country or another, with columns of their user's own.
+TABLES = {
+    "semicolons.csv": "\ufeffPrompt;Seed;Audio1;Caption1;notes\r\n"
+    "a crow caws, then a bell rings;7;dreamaudio_crow.flac;a crow caws;loud\r\n",
+    "tabs.tsv": "PROMPT\tSEED\tfilename\taudio1\tcaption1\n"
+    "a crow caws, then a bell rings\t7.0\tx\tdreamaudio_crow.flac\ta crow caws\n",
+    "quoted.csv": "prompt,seed,audio1,caption1\n"
+    '"a crow caws, then a bell rings",7,dreamaudio_crow.flac,a crow caws\n',
+    "array.json": '[{"prompt": "a crow caws, then a bell rings", "seed": 7, "references": '
+    '[{"audio": "dreamaudio_crow.flac", "caption": "a crow caws"}]}]',
+}
+
+
+def rows_of(server, base, name, text):
+    (base / "input" / name).write_text(text, encoding="utf-8", newline="")
+    graph = {"rows": node("DreamAudioLoadScenes", file=name, rows="")}
+    for slot, output in enumerate(("prompt", "references", "seed")):
+        if output != "references":
+            graph[output] = node("PreviewAny", source=["rows", slot])
+    return server.run(graph)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_of_any_spreadsheet_is_read(server, base, name):
+    run = rows_of(server, base, name, TABLES[name])
+    assert run.error is None, run.message
+    assert run.outputs["prompt"]["text"] == ["a crow caws, then a bell rings"]
+    assert run.outputs["seed"]["text"] == ["7"]
+
+
+def test_a_prompt_with_a_comma_and_no_quotation_marks_is_told_how(server, base):
+    text = "prompt,seed,audio1,caption1\na crow caws, then a bell rings,7,dreamaudio_crow.flac,a\n"
+    message = rows_of(server, base, "unquoted.csv", text).message
+    assert "line 2: 5 cells, but the header names 4 columns" in message
+    assert "in quotation marks" in message
