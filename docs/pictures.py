@@ -10,15 +10,15 @@ of the first file that it saves. NAME is a workflow, or `screenshot` for the REA
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import tempfile
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
@@ -28,9 +28,12 @@ sys.path[:0] = [str(PACK), str(PACK / "tests" / "comfyui"), str(PACK / "tests" /
 from canvas import Canvas  # noqa: E402
 from comfy_server import ComfyServer, find_comfyui  # noqa: E402
 
+from dreamaudio_core.audio.decode import read_original  # noqa: E402
+
 FOLDER = PACK / "workflows"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.json"))
 SCREENSHOT = "screenshot"
+SOUNDS = (".flac", ".wav", ".mp3", ".opus", ".mp4")
 SIZE, TITLE_HEIGHT = 512, 150
 WINDOW = 1024
 LOWEST_HZ, RANGE_DB = 60.0, 80.0
@@ -56,14 +59,15 @@ def spectrogram(samples: np.ndarray, rate: int, width: int, height: int) -> Imag
 
 
 def thumbnail(name: str, samples: np.ndarray, rate: int) -> Image.Image:
-    """Title over the spectrogram of a sound [T]."""
+    """Title under the spectrogram of a sound [T]; templates have a badge at the top left."""
     number, _, title = name.partition("_")
     picture = Image.new("RGB", (SIZE, SIZE), BACKGROUND)
-    picture.paste(spectrogram(samples, rate, SIZE, SIZE - TITLE_HEIGHT), (0, TITLE_HEIGHT))
+    picture.paste(spectrogram(samples, rate, SIZE, SIZE - TITLE_HEIGHT), (0, 0))
     lines = "\n".join(textwrap.wrap(title.replace("_", " ").capitalize(), 19))
     draw = ImageDraw.Draw(picture)
-    draw.text((24, 20), number, TEXT, ImageFont.load_default(34))
-    draw.text((90, 20), lines, TEXT, ImageFont.load_default(42))
+    top = SIZE - TITLE_HEIGHT + 20
+    draw.text((24, top + 4), number, TEXT, ImageFont.load_default(34))
+    draw.text((90, top), lines, TEXT, ImageFont.load_default(42))
     return picture
 
 
@@ -73,10 +77,15 @@ def draw_thumbnail(server: ComfyServer, name: str) -> None:
     run = server.run(graph)
     if run.error is not None:
         raise SystemExit(f"{name}: {run.message}")
-    entry = next(o["audio"][0] for o in run.outputs.values() if o.get("audio"))
-    samples, rate = soundfile.read(io.BytesIO(server.fetch(entry)), always_2d=True)
+    # A video is listed among the images, after the sampler's pictures.
+    files = [e for o in run.outputs.values() for e in o.get("audio", []) + o.get("images", [])]
+    entry = next(e for e in files if e["filename"].endswith(SOUNDS))
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder) / entry["filename"]
+        saved.write_bytes(server.fetch(entry))
+        waveform, rate = read_original(saved)
     path = FOLDER / f"{name}.jpg"
-    thumbnail(name, samples.mean(1), rate).save(path, quality=85)
+    thumbnail(name, waveform.mean(0).numpy(), rate).save(path, quality=85)
     print(path.relative_to(PACK))
 
 
@@ -107,11 +116,9 @@ def draw_screenshot(server: ComfyServer, profile: Path) -> None:
         canvas.close()
 
 
-def main(names: list[str]) -> None:
-    """Draw what is named, or everything."""
-    unknown = sorted(set(names) - {*NAMES, SCREENSHOT})
-    if unknown:
-        raise SystemExit(f"expected {', '.join([*NAMES, SCREENSHOT])}, found {unknown[0]}")
+@contextmanager
+def serving() -> Iterator[tuple[ComfyServer, Path]]:
+    """A fresh server with the pack, and its base directory."""
     comfyui, reason = find_comfyui()
     if comfyui is None:
         raise SystemExit(reason)
@@ -124,13 +131,22 @@ def main(names: list[str]) -> None:
         settings.write_text('{"Comfy.TutorialCompleted": true}')
         server = ComfyServer(comfyui, base).start()
         try:
-            for name in names or [*NAMES, SCREENSHOT]:
-                if name == SCREENSHOT:
-                    draw_screenshot(server, base / "profile")
-                else:
-                    draw_thumbnail(server, name)
+            yield server, base
         finally:
             server.stop()
+
+
+def main(names: list[str]) -> None:
+    """Draw what is named, or everything."""
+    unknown = sorted(set(names) - {*NAMES, SCREENSHOT})
+    if unknown:
+        raise SystemExit(f"expected {', '.join([*NAMES, SCREENSHOT])}, found {unknown[0]}")
+    with serving() as (server, base):
+        for name in names or [*NAMES, SCREENSHOT]:
+            if name == SCREENSHOT:
+                draw_screenshot(server, base / "profile")
+            else:
+                draw_thumbnail(server, name)
 
 
 if __name__ == "__main__":

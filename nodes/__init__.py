@@ -17,6 +17,7 @@ from . import (
     sampling,
     scene,
     scenes,
+    video,
 )
 
 
@@ -40,4 +41,5 @@ class DreamAudioExtension(ComfyExtension):
             *output.NODES,
             *preview.NODES,
             *scenes.NODES,
+            *video.NODES,
         ]

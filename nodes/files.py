@@ -22,6 +22,7 @@ EXTENSIONS = {".safetensors", ".json"}
 EXAMPLES = Path(__file__).parent.parent / "dreamaudio_core" / "examples"
 # Of the starter library, for the templates.
 LIBRARY = EXAMPLES.parent / "library_sounds"
+VIDEOS = EXAMPLES.parent / "example_videos"
 FROM_LIBRARY = (
     "didgeridoo",
     "door_close",
@@ -30,6 +31,7 @@ FROM_LIBRARY = (
     "frog",
     "rain",
     "roar",
+    "thud",
     "thunder",
 )
 AUDIO_SUFFIXES = set(SUFFIXES)
@@ -47,16 +49,21 @@ def examples() -> dict[str, Path]:
     return {f"dreamaudio_{path.name}": path for path in found}
 
 
+def example_videos() -> dict[str, Path]:
+    """The pack's example videos by the names that they have in the input folder."""
+    return {f"dreamaudio_{path.name}": path for path in VIDEOS.glob("*.mp4")}
+
+
 def offer_examples() -> None:
-    """Copy the example sounds to the input folder, where the browser can play them and ComfyUI's
+    """Copy the examples to the input folder, where the browser can play them and ComfyUI's
     nodes list them.
     """
     target = Path(folder_paths.get_input_directory())
     try:
         target.mkdir(parents=True, exist_ok=True)
-        for name, sound in examples().items():
+        for name, file in (examples() | example_videos()).items():
             if not (target / name).exists():
-                shutil.copyfile(sound, target / name)
+                shutil.copyfile(file, target / name)
     except OSError as error:
         log.warning("DreamAudio: the example sounds cannot be copied to %s (%s)", target, error)
 
@@ -108,7 +115,7 @@ def parts(part: str) -> dict[str, Path]:
         return {
             name: folder
             for name, folder in found.items()
-            if (folder / "tokenizer_config.json").is_file()
+            if os.path.isfile(folder / "tokenizer_config.json")
         }
     encoders = tuple(f"{name}/" for name in parts("text_encoder"))
     found = {
@@ -145,15 +152,16 @@ def stamp(path: Path | None) -> str:
 
 
 def input_names(suffixes: set[str]) -> list[str]:
-    """Files of the input folder, newly uploaded ones included."""
+    """Files of the input folder, newly uploaded ones included; none that cannot be looked at."""
     entries = Path(folder_paths.get_input_directory()).glob("*")
-    return sorted(p.name for p in entries if p.suffix.lower() in suffixes and p.is_file())
+    return sorted(p.name for p in entries if p.suffix.lower() in suffixes and os.path.isfile(p))
 
 
 def sound_names() -> list[str]:
-    """Sounds to choose from, the examples first."""
-    first = list(examples())
-    return first + [name for name in input_names(AUDIO_SUFFIXES) if name not in first]
+    """Sounds to choose from, the examples first; the example videos have no sound."""
+    first, silent = list(examples()), example_videos()
+    others = [name for name in input_names(AUDIO_SUFFIXES) if name not in first]
+    return first + [name for name in others if name not in silent]
 
 
 def input_file(name: str, what: str) -> Path:

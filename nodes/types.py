@@ -5,6 +5,8 @@ from comfy_api.latest import io
 from ..dreamaudio_core.config import MAX_SEED
 
 CATEGORY = "DreamAudio"
+# Length of a sound, within what every stage takes.
+MIN_SECONDS, MAX_SECONDS = 0.3, 120.0
 
 Model = io.Custom("DREAMAUDIO_MODEL")
 References = io.Custom("DREAMAUDIO_REFERENCES")
@@ -14,8 +16,10 @@ Arrangement = io.Custom("DREAMAUDIO_ARRANGEMENT")
 
 
 def seconds_input(tooltip: str):
-    """Length of a sound, within what every stage takes."""
-    return io.Float.Input("seconds", default=10.24, min=0.3, max=120.0, step=0.01, tooltip=tooltip)
+    """Length of a sound."""
+    return io.Float.Input(
+        "seconds", default=10.24, min=MIN_SECONDS, max=MAX_SECONDS, step=0.01, tooltip=tooltip
+    )
 
 
 def seed_input(tooltip: str):

@@ -28,6 +28,10 @@ FOREIGN = (
 )
 
 
+# Widgets that some frontends take for inputs.
+PLAYERS = ("audioUI", "video-preview")
+
+
 def workflow_of(name):
     return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
 
@@ -37,7 +41,7 @@ def graph_of(prompt):
     return {
         key: (
             node["class_type"],
-            {k: value_of(k, v) for k, v in node["inputs"].items() if k != "audioUI"},
+            {k: value_of(k, v) for k, v in node["inputs"].items() if k not in PLAYERS},
         )
         for key, node in prompt.items()
     }

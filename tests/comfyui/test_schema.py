@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from comfy_server import PACK
+from PIL import Image
 
 SNAPSHOT = Path(__file__).parent / "schemas.json"
-NOTES = "## Notes\n"
+DOCS = PACK / "web" / "docs"
 # Lists that depend on the files that are there.
 FILE_LISTS = {
     ("DreamAudioLoadModel", "model_name"),
@@ -114,32 +115,72 @@ def test_lists_offer_the_embedded_model_and_the_examples(nodes):
     assert not any("\\" in name or name.startswith("/") for name in every)
 
 
-def table(head, rows):
-    lines = [f"| {head} | Meaning |", "| --- | --- |"]
+def table(head, meaning, rows):
+    lines = [f"| {head} | {meaning} |", "| --- | --- |"]
     return "\n".join([*lines, *(f"| {name} | {text} |" for name, text in rows)]) + "\n"
 
 
-def help_page(info, notes):
-    """A node's page: what its schema says, then notes written by hand."""
-    text = f"# {info['display_name']}\n\n{info['description']}\n"
+# Headings of the help pages by language: inputs, outputs, one of each, its meaning, notes.
+HEADINGS = {
+    "en": ("Inputs", "Outputs", "Input", "Output", "Meaning", "## Notes\n"),
+    "zh": ("输入", "输出", "输入", "输出", "含义", "## 说明\n"),
+}
+
+
+def texts_of(info, language):
+    """Name, description and pairs of name and tooltip of inputs and outputs, in a language."""
     inputs = [(name, options["tooltip"]) for name, (_, options) in inputs_of(info).items()]
-    outputs = zip(info["output_name"], info["output_tooltips"] or [])
-    for title, rows in (("Input", inputs), ("Output", list(outputs))):
+    outputs = list(zip(info["output_name"], info["output_tooltips"] or []))
+    if language == "en":
+        return info["display_name"], info["description"], inputs, outputs
+    path = PACK / "locales" / language / "nodeDefs.json"
+    found = json.loads(path.read_text(encoding="utf-8"))[info["name"]]
+
+    def both(name, entry):
+        shown = entry.get("name", name)
+        return (name if shown == name else f"{shown} (`{name}`)", entry["tooltip"])
+
+    return (
+        found["display_name"],
+        found["description"],
+        [both(name, found["inputs"][name]) for name, _ in inputs],
+        [both(name, found["outputs"][str(k)]) for k, (name, _) in enumerate(outputs)],
+    )
+
+
+def help_page(info, notes, language):
+    """A node's page: what its schema says and its picture, then notes written by hand."""
+    title, description, inputs, outputs = texts_of(info, language)
+    many_in, many_out, one_in, one_out, meaning, head = HEADINGS[language]
+    text = f"# {title}\n\n{description}\n\n![{title}](images/{info['name']}.webp)\n"
+    for heading, one, rows in ((many_in, one_in, inputs), (many_out, one_out, outputs)):
         if rows:
-            text += f"\n## {title}s\n\n{table(title, rows)}"
-    return text + (f"\n{NOTES}{notes}" if notes else "")
+            text += f"\n## {heading}\n\n{table(one, meaning, rows)}"
+    return text + (f"\n{head}{notes}" if notes else "")
 
 
-def test_help_pages_say_what_the_schema_says(nodes):
+@pytest.mark.parametrize("language", HEADINGS)
+def test_help_pages_say_what_the_schema_says(nodes, language):
+    head = HEADINGS[language][-1]
     for name, info in nodes.items():
-        path = PACK / "web" / "docs" / f"{name}.md"
+        path = DOCS / (f"{name}.md" if language == "en" else f"{name}/{language}.md")
         found = path.read_text(encoding="utf-8") if path.exists() else ""
-        wanted = help_page(info, found.partition(NOTES)[2])
+        wanted = help_page(info, found.partition(head)[2], language)
         if os.environ.get("UPDATE_SNAPSHOT"):
             path.write_text(wanted, encoding="utf-8")
             found = wanted
         assert found == wanted, name
-    assert {p.stem for p in (PACK / "web" / "docs").glob("*.md")} == set(nodes)
+        assert head in found, name
+    assert {p.stem for p in DOCS.glob("*.md")} == set(nodes)
+
+
+def test_each_help_page_has_a_small_picture(nodes):
+    pictures = {path.stem: path for path in (DOCS / "images").glob("*")}
+    assert set(pictures) == set(nodes)
+    for name, path in pictures.items():
+        assert path.stat().st_size < 40_000, name
+        with Image.open(path) as picture:
+            assert picture.format == "WEBP" and 150 <= picture.width <= 600, name
 
 
 def test_translations_are_complete(nodes):

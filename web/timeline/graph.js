@@ -47,7 +47,12 @@ export function references(node) {
   const inputs = (node?.inputs ?? []).filter((input) => input.link != null && number(input) >= 0);
   for (const input of inputs.sort((a, b) => number(a) - number(b))) {
     const from = source(node, input.name);
-    if (!from || OFF.has(from.mode)) continue;
+    if (!from) {
+      // It comes from outside of a subgraph.
+      found.push({ entry: { node: null, name: input.label ?? input.name, caption: "" }, known: false });
+      continue;
+    }
+    if (OFF.has(from.mode)) continue;
     const known = from.type === "DreamAudioLoadReference";
     const entry = { node: from.id, name: from.title ?? from.type, caption: textOf(from, "caption") ?? "" };
     if (known) {
