@@ -17,11 +17,9 @@ from .language.prompt import read_prompt
 from .networks.arranger import (
     Arranger,
     ArrangerOutput,
-    decode_timeline,
-    default_timeline,
-    nothing_missing,
     predict,
 )
+from .networks.arranger_timeline import decode_timeline, default_timeline, nothing_missing
 from .scene.reference import Reference
 from .scene.timeline import MISSING, ArrangedReference, Arrangement, Placement, Placements
 

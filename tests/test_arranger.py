@@ -11,10 +11,12 @@ from dreamaudio_core.errors import InputError
 from dreamaudio_core.networks.arranger import (
     Arranger,
     ArrangerOutput,
+    predict,
+)
+from dreamaudio_core.networks.arranger_timeline import (
     decode_timeline,
     default_timeline,
     nothing_missing,
-    predict,
 )
 from dreamaudio_core.scene.timeline import Placement
 
@@ -295,6 +297,24 @@ def test_decoding():
     assert [p.start for p in twice] == [pytest.approx(3.04), pytest.approx(6.0)]
     assert {p.gain for p in twice} == {-6.0} and {p.duration for p in twice} == {2.0}
     assert long == (Placement(0.0, 10.24),)
+
+
+def test_long_sounds_in_a_row_share_the_room_of_the_short_ones():
+    model = Fixed(
+        occurs=[1.0] * 3,
+        repeats=[[1.0, 0.0, 0.0]] * 3,
+        start=[[0.1, 0.0, 0.0], [4.9, 0.0, 0.0], [5.5, 0.0, 0.0]],
+        duration=[[4.7] * 3, [0.5] * 3, [4.5] * 3],
+        gain=[0.0] * 3,
+    )
+    (first,), (short,), (last,) = decode(model, [8.0, 0.5, 9.0])
+    assert first.duration == last.duration == pytest.approx(4.48)
+    assert short.duration == 0.5
+    assert 0 < short.start - first.start - first.duration < 0.3
+    assert 0 < last.start - short.start - 0.5 < 0.3
+    # What sounds together stays together.
+    model.out.start[0, :, 0] = torch.tensor([0.1, 0.1, 0.1])
+    assert {p.start for (p,) in decode(model, [8.0, 0.5, 9.0])} == {0.08}
 
 
 def test_late_starts_leave_room_for_the_sound_and_lie_on_the_grid():

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import torch
 
 from ..data.arranger_items import Item, TextFeatures, is_complete
-from ..networks.arranger import Arranger, decode_timeline, nothing_missing, predict
+from ..networks.arranger import Arranger, predict
+from ..networks.arranger_timeline import decode_timeline, nothing_missing
 from ..scene.scenes import Scene
 from ..scene.timeline import Placement
 from .timelines import lengths

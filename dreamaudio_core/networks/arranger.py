@@ -19,12 +19,8 @@ from torch import Tensor, nn
 
 from ..config import ArrangerConfig
 from ..errors import InputError
-from ..scene.timeline import Placement
 from .layers import Attention, sinusoidal_embedding
 
-# Users nearly always want a reference that they supply, more often than the compositions of
-# training do: lean towards using it.
-_ASKED_LOGIT = -2.5
 _FREQUENCIES = 16
 _MATCHES = 4
 
@@ -425,76 +421,3 @@ def predict(
         torch.ones(1, count, dtype=torch.bool, device=device),
         torch.tensor([seconds], device=device),
     )
-
-
-def decode_timeline(
-    out: ArrangerOutput, reference_seconds: Sequence[float], seconds: float, grid: float
-) -> list[tuple[Placement, ...]]:
-    """Placements of each reference in time order, of the first item of a batch.
-
-    Parameters
-    ----------
-    out
-        Of `predict`.
-    reference_seconds, seconds
-        Lengths of the references and of the target.
-    grid
-        Starts are whole multiples of this, in seconds.
-
-    Returns
-    -------
-    list[tuple[Placement, ...]]
-        An empty tuple where the prompt does not ask for the reference.
-    """
-    return [_decode(out, k, s, seconds, grid) for k, s in enumerate(reference_seconds)]
-
-
-def _decode(
-    out: ArrangerOutput, k: int, reference_seconds: float, seconds: float, grid: float
-) -> tuple[Placement, ...]:
-    if out.occurs[0, k] <= _ASKED_LOGIT:
-        return ()
-    places = []
-    for repeat in range(int(out.repeats[0, k].argmax()) + 1):
-        duration = min(float(out.duration[0, k, repeat]), reference_seconds, seconds)
-        start = _on_grid(float(out.start[0, k, repeat]), seconds - duration, grid)
-        places.append(Placement(start, min(duration, seconds - start), float(out.gain[0, k])))
-    return tuple(sorted(places, key=lambda place: place.start))
-
-
-def _on_grid(start: float, latest: float, grid: float) -> float:
-    """Multiple of `grid` nearest to `start`, from 0 to `latest`."""
-    frames = min(round(start / grid), math.floor(latest / grid + 1e-6))
-    return round(max(frames, 0) * grid, 4)
-
-
-def nothing_missing(out: ArrangerOutput) -> bool:
-    """Whether the references stand for everything that the prompt asks for; a network without
-    `predicts_missing` takes it that they do.
-    """
-    return out.complete is None or bool(out.complete > 0)
-
-
-def default_timeline(
-    reference_seconds: Sequence[float], seconds: float, grid: float
-) -> list[tuple[Placement, ...]]:
-    """References back to back in the order given, for when no arranger or no prompt says otherwise.
-
-    Where they do not fit into the target, the longest are cut to one common length at which all do.
-    Parameters and result as of `decode_timeline`.
-    """
-    longest, room = math.inf, seconds
-    ascending = sorted(reference_seconds)
-    for index, length in enumerate(ascending):
-        if length > room / (len(ascending) - index):
-            longest = room / (len(ascending) - index)
-            break
-        room -= length
-    timeline: list[tuple[Placement, ...]] = []
-    begin = 0.0
-    for length in reference_seconds:
-        duration = min(length, longest)
-        start = _on_grid(begin, seconds - duration, grid)
-        timeline.append((Placement(start, min(duration, seconds - start)),))
-        begin += duration
-    return timeline
