@@ -414,3 +414,92 @@ def test_the_network_does_not_move_what_is_said_to_be_at_the_beginning_and_the_e
     prompt = "a dog barks at the beginning and a crow caws at the end"
     layout = arrange(prompt, DOG, CROW, network=network)
     assert starts(layout)[0] <= 0.1 and starts(layout, 1) == [9.54]
+
+
+@pytest.mark.parametrize(
+    "prompt, order",
+    [
+        ("a dog barks twice before the crow caws and once after", [0, 0, 1, 0]),
+        ("a dog barks once before the crow and three times after it", [0, 1, 0, 0, 0]),
+        ("a dog barks twice before and once after the crow caws", [0, 0, 1, 0]),
+        ("dog dog crow dog", [0, 0, 1, 0]),
+        ("a dog barks four times, stops, and barks two more", [0] * 6),
+        ("a dog barks, a crow caws, and they both go again", [0, 1, 0, 1]),
+        ("a dog barks, then a crow caws. This happens three times.", [0, 1] * 3),
+        ("between two crow caws a dog barks", [1, 0, 1]),
+        ("a dog barks, flanked by crow caws", [1, 0, 1]),
+        ("a dog barks in the distance, then a closer one answers", [0, 0]),
+        ("a crow caws. One second later a second caw. One second later a third.", [1, 1, 1]),
+        ("a crow caws at first and again in the end", [1, 1]),
+    ],
+)
+def test_what_is_left_out_because_it_was_said_before(arrange, prompt, order):
+    layout = arrange(prompt, DOG, CROW)
+    events = sorted((p.start, k) for k in (0, 1) for p in layout.places[k] or ())
+    assert [k for _, k in events] == order
+
+
+@pytest.mark.parametrize(
+    "prompt, share",
+    [
+        ("a dog barks, overlapping the tail of the guitar", 0.9),
+        ("a guitar, with a dog bark overlapping its tail", 0.9),
+        ("halfway through the guitar a dog barks", 0.5),
+        ("a dog barks halfway through the guitar", 0.5),
+        ("in the middle of the guitar a dog barks", 0.5),
+        ("a guitar plays. In the middle of it, a dog barks.", 0.5),
+        ("a third of the way through the guitar a dog barks", 1 / 3),
+        ("a dog barks just before the guitar stops", 0.9),
+    ],
+)
+def test_a_sound_within_another_one(arrange, prompt, share):
+    layout = arrange(prompt, DOG, GUITAR)
+    (dog,), (guitar,) = layout.places
+    assert (dog.start - guitar.start) / guitar.duration == pytest.approx(share, abs=0.06)
+
+
+def test_seconds_into_another_sound(arrange):
+    (dog,), (guitar,) = arrange("two seconds into the guitar a dog barks", DOG, GUITAR).places
+    assert dog.start - guitar.start == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    "prompt, dog, crow",
+    [
+        ("at 120 bpm: dog, crow, dog, crow", [0.0, 1.0], [0.5, 1.5]),
+        ("a guitar plays until 5 s when the crow caws, then a dog", None, [5.0]),
+        ("a dog barks at 4 s, and half a second before that a crow caws", [4.0], [3.5]),
+        ("a dog barks, and three seconds in, a crow caws", [0.08], [3.0]),
+        ("a dog barks every second and a half", [0.0, 1.5, 3.0, 4.5, 6.0, 7.5, 9.0], None),
+        ("a dog barks exactly four times, starting at the two second mark", None, None),
+    ],
+)
+def test_times_in_other_words(arrange, prompt, dog, crow):
+    layout = arrange(prompt, ("a dog barks", 0.4), ("a crow caws", 0.3), GUITAR)
+    for k, wanted in enumerate((dog, crow)):
+        if wanted is not None:
+            assert starts(layout, k) == wanted
+    if "four times" in prompt:
+        assert len(layout.places[0]) == 4 and starts(layout)[0] == 2.0
+
+
+@pytest.mark.parametrize(
+    "prompt, gap",
+    [
+        ("a dog barks, a crow caws half a second after", 0.5),
+        ("a dog barks and, two seconds after, a crow caws", 2.0),
+        ("dog, three seconds, crow", 3.0),
+        ("dog -> two seconds -> crow", 2.0),
+    ],
+)
+def test_pauses_in_other_words(arrange, prompt, gap):
+    (dog,), (crow,) = arrange(prompt, DOG, CROW).places
+    assert crow.start - dog.start - dog.duration == pytest.approx(gap, abs=1e-3)
+
+
+def test_levels_one_by_one_and_sounds_that_come_nearer(arrange):
+    layout = arrange("softly at first, then much louder: a dog barks twice", DOG)
+    assert [p.gain < 0 for p in layout.places[0]] == [True, False]
+    for prompt in ("a guitar gets closer and closer", "a guitar gradually builds up"):
+        assert arrange(prompt, GUITAR).places[0][0].fade_in > 0.3, prompt
+    assert arrange("a guitar plays, then dies away", GUITAR).places[0][0].fade_out > 0.3

@@ -27,6 +27,13 @@ _THROUGH = r"(?: of (?:it|the (?:clip|piece|recording|scene|sound|whole)))?"
 # A share of the whole, and several of them ("the quarter, half and three-quarter mark").
 _SHARE = r"(?:(?:1|a) |the )?(?:quarter|half|third|3 ?-? ?quarters?|2 ?-? ?thirds?)"
 _SHARES = {"quarter": 0.25, "half": 0.5, "third": 1 / 3, "3": 0.75, "2": 2 / 3}
+# What is said of a sound, not of the whole.
+_MIDWAY = r"(?:halfway|half way|midway|partway) (?:through|into)"
+_OF_SOUND = r"(?= (?:the|a|an|all this|all the) (?!clip|piece|recording|scene|sound|whole|track|file|night|day|road|street|room|forest|city|town|sea|ocean|crowd|field|woods|first|last)[a-z])"
+_IT = r"(?:it|this|that|them|all (?:this|that|of it))(?![a-z])"
+_TAIL = r"(?:tail(?: end)?|very end|end|decay|last (?:part|bit|moments?|notes?|seconds?))"
+_ALL_THAT = r"(?:all )?(?:this|that|of this|of that)|it|the (?:whole |entire )?(?:thing|pattern|sequence|pair|cycle|lot)|the whole lot"
+_SLOWLY = r"(?:(?:gradually|slowly|steadily) )?"
 _ALL = r"(?:it all|everything|(?:the|this) (?:scene|clip|sequence|piece|recording|track))"
 _EACH_TIME = r"(?:each|every) (?:1|one|time)(?: of them)?"
 _BEFORE = r"the (?:last|previous|one before)(?: one)?"
@@ -61,8 +68,8 @@ def grammar() -> dict[str, Any]:
 
 
 def _list(head: str, unit: str) -> str:
-    more = rf"(?: ?(?:,|;)? ?(?:and |& |then )?(?:again )?(?:{_AT})?{_N}(?:{unit}(?![a-z])|{_CLAUSE_END}))*"
-    return rf"{head}{_N}(?:{unit}(?![a-z]))?{more}"
+    more = rf"(?: ?(?:,|;)? ?(?:and |& |then )?(?:again )?(?:{_AT})?(?!{_N}{unit} (?:before|after|later|earlier|into|past)){_N}(?:{unit}(?![a-z])|{_CLAUSE_END}))*"
+    return rf"{head}{_N}(?! times)(?:{unit}(?![a-z]))?{more}"
 
 
 def _floats(match: re.Match[str]) -> tuple[float, ...]:
@@ -98,6 +105,161 @@ def _percent(match: re.Match[str]) -> tuple[float, ...]:
 _ORDINAL = "|".join(ORDINALS)
 # In order of precedence; earlier ones take their words from the later ones.
 _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], ...] = (
+    # What starts with or in another sound
+    (
+        "inside_it",
+        r"(?:and )?(?:as|while|when) (?:it|its (?:sound|noise|echo|tail)|the (?:sound|noise|echo)) (?:dies|fades|decays|trails)(?: (?:away|out|off|down))?",
+        _fixed(1.0, 0.0),
+    ),
+    (
+        "inside_it",
+        rf"(?:overlapping|over|across)(?: with)? (?:its|the) {_TAIL}(?! of)",
+        _fixed(1.0, 0.0),
+    ),
+    (
+        "inside",
+        rf"(?:overlapping|over|across|during|into|with)(?: with)? (?:the )?{_TAIL} of",
+        _fixed(1.0, 0.0),
+    ),
+    (
+        "inside",
+        r"(?:just |right |shortly )?before(?= (?:the|a) (?:[a-z]+ ){1,2}?(?:ends|stops|finishes|fades|is over|has ended|dies)(?![a-z]))",
+        _fixed(1.0, 0.0),
+    ),
+    (
+        "inside_it",
+        rf"(?:right )?(?:{_MIDWAY}|in the mid(?:dle|st) of|inside) {_IT}",
+        _fixed(0.5, 0.0),
+    ),
+    ("inside", rf"(?:right )?(?:{_MIDWAY}|in the middle of){_OF_SOUND}", _fixed(0.5, 0.0)),
+    ("inside_it", rf"(?:exactly |about )?{_N}{_S} into {_IT}", lambda m: (0.0, float(m[1]))),
+    (
+        "inside",
+        rf"(?<!for )(?:exactly |about )?{_N}{_S} into{_OF_SOUND}",
+        lambda m: (0.0, float(m[1])),
+    ),
+    (
+        "inside",
+        rf"(?:about )?{_SHARE} of the way (?:through|into){_OF_SOUND}",
+        lambda m: (_shares(m)[0], 0.0),
+    ),
+    # What is meant for all that was named before
+    (
+        "repeat_all",
+        rf"(?:and )?(?:{_ALL_THAT}) (?:is |gets )?(?:happens?|occurs?|plays?|repeats?|repeated|goes on|takes place|loops?)? ?{_N} times(?: in (?:all|total|a row))?(?= ?$| ?[,.;])",
+        _floats,
+    ),
+    (
+        "repeat_all",
+        rf"(?:and |then )?(?:repeat|do|play|loop)(?:s|ed|ing)? (?:{_ALL_THAT}) {_N} times(?: in (?:all|total|a row))?(?= ?$| ?[,.;])",
+        _floats,
+    ),
+    (
+        "again_both",
+        r"(?:and )?(?:then )?(?:they )?(?:both|the two of them)(?: (?:of them|sounds|go|do it|do so|sound|happen|come|repeat|are heard))* (?:again|once more|1 more times)",
+        _fixed(),
+    ),
+    (
+        "again_all",
+        r"(?:and )?(?:then )?(?:(?:the )?whole (?:thing|sequence|pattern)|all of (?:it|that|this|them)|the same (?:thing|sequence|pattern)|everything|it all|they all)(?: (?:go|goes|sound|sounds|happens?|comes?|repeats?|starts?|plays?|is repeated|are heard))* (?:again|once more|1 more times|over again|from the (?:start|beginning|top))",
+        _fixed(),
+    ),
+    (
+        "again_all",
+        rf"(?:and )?(?:then )?(?:the )?(?:whole (?:thing|sequence|pattern)|sequence|pattern|{_ALL_THAT}) (?:repeats(?: itself)?|is repeated)(?: 1 times| once more| again)?(?= ?$| ?[,.;])",
+        _fixed(),
+    ),
+    (
+        "again_all",
+        rf"(?:and )?(?:then )?(?:repeat|do|play) (?:{_ALL_THAT})(?: again| once more| 1 times)?(?= ?$| ?[,.;])",
+        _fixed(),
+    ),
+    # Reaching a level over time
+    (
+        "fade_in",
+        rf"{_SLOWLY}(?:(?:gets?|getting|grows?|growing|becom(?:es?|ing)|com(?:es?|ing)|draw(?:s|ing)?|mov(?:es?|ing)) )(?:ever |steadily |gradually |slowly )?(?:closer|louder|nearer|stronger)(?: and (?:closer|louder|nearer|stronger))*",
+        _fixed(),
+    ),
+    (
+        "fade_in",
+        rf"{_SLOWLY}(?:(?:builds?|building|swells?|swelling|rises?|rising|ramps?|ramping)(?: (?:up|in volume|in intensity))|crescendos?|swells|approach(?:es|ing)?(?= ?$| ?[,.;]| and(?! leave)| then| slowly))",
+        _fixed(),
+    ),
+    (
+        "fade_out",
+        rf"{_SLOWLY}(?:(?:gets?|getting|grows?|growing|becom(?:es?|ing)) )(?:ever |steadily |gradually |slowly )?(?:quieter|softer|fainter|weaker)(?: and (?:quieter|softer|fainter|weaker))*",
+        _fixed(),
+    ),
+    (
+        "fade_out",
+        rf"{_SLOWLY}(?:(?:dies?|dying|fad(?:es?|ing)|trails?|trailing|drifts?|drifting|moves?|moving) (?:away|off|down|out)|reced(?:es?|ing)(?: into the distance)?|fades?(?= ?$| ?[,.;]| to silence| into silence))(?: (?:slowly|gradually))?(?: toward| towards)?(?: the end)?",
+        _fixed(),
+    ),
+    (
+        "fade_out",
+        r"(?:dies? (?:away|down|out)|trails? off|fad(?:es?|ing)) (?:in|in)?to (?:silence|nothing)",
+        _fixed(),
+    ),
+    # A part of the whole
+    ("share_span", rf"(?:for|during|throughout|over) the first half{_THROUGH}", _fixed(0.0, 0.5)),
+    (
+        "share_span",
+        rf"(?:for|during|throughout|over) the (?:second|last|other) half{_THROUGH}",
+        _fixed(0.5, 1.0),
+    ),
+    (
+        "share_span",
+        rf"(?:for|during|throughout|over|in) the first third{_THROUGH}",
+        _fixed(0.0, 1 / 3),
+    ),
+    (
+        "share_span",
+        rf"(?:for|during|throughout|over|in) the (?:middle|second) third{_THROUGH}",
+        _fixed(1 / 3, 2 / 3),
+    ),
+    (
+        "share_span",
+        rf"(?:for|during|throughout|over|in) the (?:last|final|third) third{_THROUGH}",
+        _fixed(2 / 3, 1.0),
+    ),
+    (
+        "until",
+        rf"(?:and )?(?:is |gets )?(?:cut|stop|end|kill|switch|turn)(?:s|ped|ting|ping|ing|ed)?(?: (?:it|them|out|off|short|abruptly|suddenly))* (?:at|after) (?:the )?{_N}(?:{_S})?(?: mark)?(?![a-z])",
+        _floats,
+    ),
+    (
+        "skip",
+        r"(?:no|not) (?:more|less|fewer) than(?= \d)|(?:at most|at least|up to)(?= \d)",
+        _fixed(),
+    ),
+    ("skip", r"not (?:just|only)(?= (?:a|an|the|\d)(?![a-z]))", _fixed()),
+    (
+        "bed",
+        r"(?:won't|will not|doesn't|does not|never|can't|cannot|wouldn't|without ever) (?:stops?|stopping|ends?|quits?|cease|let up)(?: for a (?:second|moment))?",
+        _fixed(),
+    ),
+    (
+        "forward",
+        r"(?:and )?(?:each|every) time (?:it|this|that) (?:does|happens|is)(?: so)?",
+        _fixed(),
+    ),
+    ("times", rf"on {_N} (?:separate |different )?occasions", _floats),
+    (
+        "earlier_by",
+        rf"(?:and )?(?:exactly |about )?{_N}{_S} (?:before (?:that|it|this)|earlier|beforehand|prior)",
+        _floats,
+    ),
+    ("after_by", rf"(?:and )?(?:exactly |about )?{_N}{_S} after(?= the (?:first|last) )", _floats),
+    (
+        "later",
+        rf"(?:and )?(?:exactly |about )?{_N}{_S} after(?: (?:it|this))?(?= ?$| ?[,.;])",
+        _floats,
+    ),
+    (
+        "around",
+        r"(?:flanked|framed|sandwiched|bracketed|bookended|surrounded on both sides) (?:by|between)",
+        _fixed(),
+    ),
     # Shares of the whole length
     (
         "share",
@@ -163,16 +325,7 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         _floats,
     ),
     ("gap", rf"{_QUIET} (?:for|in|during) the (?:first|opening) {_N}{_S}", _floats),
-    (
-        "together",
-        r"overlapping(?: with)?(?: the (?:tail|end|decay) of)?(?= (?:the|a|an|its?)(?![a-z]))",
-        _fixed(),
-    ),
-    (
-        "together",
-        r"(?:halfway|midway|partway) through(?= the (?!clip|piece|recording|scene|sound|whole))",
-        _fixed(),
-    ),
+    ("together", r"overlapping(?: with)?(?= (?:the|a|an|its?)(?![a-z]))", _fixed()),
     (
         "around",
         r"(?:on |at )?(?:either|both) sides? of|both before and after|before and after",
@@ -442,6 +595,8 @@ def in_seconds(cue: Cue, total: float) -> Cue:
     """A cue whose times were told against the whole length, with starts in seconds (`at`)."""
     if cue.kind == "share":
         return replace(cue, kind="at", values=tuple(round(v * total, 3) for v in cue.values))
+    if cue.kind == "share_span":
+        return replace(cue, kind="range", values=tuple(round(v * total, 3) for v in cue.values))
     if cue.kind == "before_end":
         return replace(cue, kind="at", values=(max(0.0, total - cue.values[0]),))
     return cue

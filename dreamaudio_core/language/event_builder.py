@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from .cues import Cue
@@ -20,8 +21,7 @@ _SUBORDINATE = {
     "together": {
         "while", "whilst", "as", "just as", "during", "with", "over", "under", "beneath",
         "underneath", "against", "against a backdrop of", "against a background of", "amid",
-        "above", "behind", "whereas", "overlapping the tail of", "overlapping the end of",
-        "overlapping", "overlapping with", "halfway through", "midway through", "partway through",
+        "above", "behind", "whereas", "overlapping", "overlapping with",
     },
 }  # fmt: skip
 _ADVERBS_TOGETHER = {
@@ -61,6 +61,13 @@ class EventBuilder:
         self.framing: Event | None = None
         # What the next event is to sound on both sides of; True while it is still to come.
         self.framed: Event | bool = False
+        # Events of the last sentence, and those that are to come again as often as told.
+        self.said: list[Event] = []
+        self.repeats: list[tuple[list[Event], int]] = []
+        # Where in a host to come, and what is to start there (None where it is told last).
+        self.inside: tuple[tuple[float, ...], Event | None] | None = None
+        # The host and the place in it of the next event.
+        self.host: tuple[Event, tuple[float, ...]] | None = None
 
     def build(self) -> None:
         elements = self.reader.elements
@@ -113,6 +120,7 @@ class EventBuilder:
                     if self.sentence:
                         if together_sentence:
                             self._together(self.sentence)
+                        self.said = self.sentence
                         self.sentence, self.listed = [], 0
                         together_sentence = False
                     prefix, prefix_event, in_object = "", None, False
@@ -185,12 +193,26 @@ class EventBuilder:
                         self.main = self.recent
                     else:
                         amid = "open"
+                elif cue.kind in ("again_both", "again_all", "repeat_all"):
+                    self._note_repeats(cue)
+                elif cue.kind == "earlier_by":
+                    self.main, relation = self.recent, "backward"
+                    offset = cue.values[0]
+                elif cue.kind == "inside":
+                    self.inside = cue.values, self.recent if self._part_before(at) else None
+                elif cue.kind == "inside_it":
+                    self._inside_last(cue, at)
                 elif cue.kind == "each_follows":
                     self.main, relation = self.recent, "backward"
                 elif cue.kind in ("gap",):
                     gap = cue.values[0]
                 elif cue.kind == "later":
-                    gap, relation = cue.values[0], "forward"
+                    if self._told_last(at):
+                        # "a dog barks, a crow caws half a second after"
+                        assert self.recent is not None
+                        self.recent.gap = cue.values[0]
+                    else:
+                        gap, relation = cue.values[0], "forward"
                 elif cue.kind == "after_by":
                     relation, offset = "backward", cue.values[0]
                     if not self._part_before(at):
@@ -241,10 +263,15 @@ class EventBuilder:
             ):
                 self.by_part[id(part)] = self.recent
                 continue
-            event = self._event(part, at, relation, in_object, prefix)
+            event = self._host_named_before(part) or self._event(
+                part, at, relation, in_object, prefix
+            )
             if event is None:
                 continue
             fresh = event not in self.all
+            if self._settle_inside(event, fresh):
+                relation = ""
+                continue
             if amid == "open" and len(framed) == 2:
                 self._before(event, framed[1])
                 self.all.append(event)
@@ -264,6 +291,8 @@ class EventBuilder:
                     gap = None
                 if relation == "backward" and self.main is not None:
                     if offset is not None and self.main is not None:
+                        if self._is_fixed(self.main):
+                            event.anchor = self.main, 0.0, -offset
                         self.main.gap, offset = offset, None
                     self._before(event, self.main)
                     in_object = True
@@ -318,6 +347,7 @@ class EventBuilder:
                 self._move(event, "last")
                 pending_last = False
         self._attach()
+        self._repeat_all()
         self._alternate()
         self._order_ends()
         self._read_off()
@@ -442,6 +472,12 @@ class EventBuilder:
                 return value
         return None
 
+    def _told_last(self, at: int) -> bool:
+        """Whether a time stands behind the second or a later sound, and none comes after it."""
+        named = [e for e in self.all if e is not self.recent]
+        after = self.recent is not None and self._part_in_cell(at) and bool(named)
+        return after and not self._part_after(at)
+
     def _comma_before(self, at: int) -> bool:
         for kind, value in reversed(self.reader.elements[:at]):
             if kind == "part":
@@ -496,6 +532,98 @@ class EventBuilder:
             self.line.append([event])
         else:
             self.line[i].append(event)
+
+    def _note_repeats(self, cue: Cue) -> None:
+        """What "they both go again" and "this happens three times" is said of."""
+        named = [e for e in self.all if e.group is not None]
+        if cue.kind == "again_both":
+            events = named[-2:]
+        else:
+            said = [e for e in self.sentence or self.said if e in named]
+            events = said if cue.kind == "repeat_all" and len(said) > 1 else named
+        self.repeats.append((events, int(cue.values[0]) if cue.values else 2))
+
+    def _repeat_all(self) -> None:
+        """Let events come again, all in their order."""
+        for events, times in self.repeats:
+            if len(events) == 1:
+                events[0].count = (events[0].count or 1) * times
+                continue
+            rows = [[e for e in g if e in events] for g in self.line]
+            last = max((i for i, row in enumerate(rows) if row), default=-1) + 1
+            again: list[list[Event]] = []
+            for _ in range(times - 1):
+                for row in filter(None, rows):
+                    again.append([self._twin(e) for e in row])
+            self.line[last:last] = again
+
+    def _twin(self, event: Event) -> Event:
+        """The same once more, wherever it comes."""
+        twin = replace(
+            event, starts=(), span=None, position="", other=True, part=-1, reasons=[], anchor=None
+        )
+        self.all.append(twin)
+        return twin
+
+    def _is_fixed(self, event: Event) -> bool:
+        """Whether the prompt says at which second an event starts."""
+        elements = self.reader.elements
+        times = [i for i, (k, v) in enumerate(elements) if k == "cue" and v.kind == "at"]
+        return any(self._owner(i)[0] is event for i in times)
+
+    def _inside_last(self, cue: Cue, at: int) -> None:
+        """ "In the middle of it": the host is what was named last, but for the guest itself."""
+        if self.recent is None:
+            return
+        others = [e for e in self.all if e is not self.recent and e.group is not None]
+        if self._part_in_cell(at) and others:
+            self._put_inside(self.recent, others[-1], cue.values)
+        else:
+            self.host = self.recent, cue.values
+
+    def _host_named_before(self, part: Part) -> Event | None:
+        """The event of a host that the prompt has named before."""
+        if self.inside is None or part.group is None:
+            return None
+        same = [e for e in self.all if e.group == part.group and e is not self.inside[1]]
+        if same:
+            self.by_part[id(part)] = same[-1]
+        return same[-1] if same else None
+
+    def _settle_inside(self, event: Event, fresh: bool) -> bool:
+        """Put an event where "halfway through" or the like wants it; False if nothing does."""
+        if self.host is not None and event.group is not None and event is not self.host[0]:
+            (host, values), self.host = self.host, None
+            guest = event
+        elif self.inside is not None:
+            (values, guest_), self.inside = self.inside, None
+            host = event
+            if event.group is None:
+                return False
+            if guest_ is None:
+                self.host = host, values
+                if fresh:
+                    self.line.append([host])
+            guest = guest_ or host
+        else:
+            return False
+        if fresh:
+            self.all.append(event)
+        if guest is not host:
+            if self._entry(host) is None:
+                i = self._entry(guest)
+                self.line.insert(len(self.line) if i is None else i, [host])
+            self._put_inside(guest, host, values)
+        self.sentence.append(event)
+        self.recent = self.main = event
+        return True
+
+    def _put_inside(self, guest: Event, host: Event, values: Sequence[float]) -> None:
+        for group in self.line:
+            group[:] = [e for e in group if e is not guest]
+        self.line = [g for g in self.line if g]
+        self._beside(guest, host)
+        guest.anchor = host, values[0], values[1]
 
     def _frame(self, event: Event, side: Event) -> None:
         """Put a sound before and after another one ("a dog barks on either side of it")."""
@@ -568,7 +696,9 @@ class EventBuilder:
     def _event(
         self, part: Part, at: int, relation: str, in_object: bool, prefix: str
     ) -> Event | None:
-        again = any(kind == "cue" and value.kind == "again" for kind, value in self._cell(at))
+        again = part.again or any(
+            kind == "cue" and value.kind == "again" for kind, value in self._cell(at)
+        )
         group = part.group
         tail = [
             k
@@ -756,6 +886,10 @@ class EventBuilder:
             return None
 
         inner = ("hard", "comma", "colon")
+        if elements[at + 1 : at + 2] == [("break", "colon")] and find(-1, inner) is None:
+            # "on the left: a dog, on the right: a crow"
+            part = find(1, ("hard",))
+            return (self.by_part.get(id(part)), True) if part is not None else (None, False)
         before, after = find(-1, inner), find(1, inner)
         tokens = self.reader.tokens
         if before is None and after is None:
@@ -776,7 +910,8 @@ class EventBuilder:
                 "until",
                 "bed",
             ):
-                opening = before is None
+                opens = elements[at - 1 : at] == [("break", "and")]
+                opening = before is None or (opens and elements[at + 1] == ("break", "comma"))
                 if after is not None and (opening or self._taken(before, cue)):
                     before = None
             if before is None and after is None:
@@ -876,6 +1011,8 @@ class EventBuilder:
             else:
                 event.every = values[0]
             event.reasons.append(f"{said} -> every {values[0]:.2f} s")
+            if "bpm" in caption.lower() or "beats per minute" in caption.lower():
+                self._keep_time(event, at, values[0])
         elif kind == "between":
             target = event
             if (
@@ -949,6 +1086,24 @@ class EventBuilder:
         elif kind == "moves":
             event.moves = values[0]
             event.reasons.append(f"{said} -> moves to the {'right' if values[0] > 0 else 'left'}")
+
+    def _keep_time(self, event: Event, at: int, seconds: float) -> None:
+        """A tempo that is said of a list: one sound a beat."""
+        elements, first, last = self.reader.elements, at, at
+        while first > 0 and elements[first - 1] != ("break", "hard"):
+            first -= 1
+        while last < len(elements) and elements[last] != ("break", "hard"):
+            last += 1
+        found = [self.by_part.get(id(v)) for k, v in elements[first:last] if k == "part"]
+        events = [e for e in found if e is not None and e.group is not None]
+        others = [e for e in events if e is not event]
+        beats = "beat " in self._said(elements[at][1])
+        if not others or beats or any((e.count or 1) > 1 or e.starts for e in others):
+            return
+        event.every = None
+        events[0].starts = events[0].starts or (0.0,)
+        for earlier, later in zip(events, events[1:]):
+            later.anchor = earlier, 0.0, seconds
 
     def _clock_list(self) -> bool:
         """Whether bare times lead all parts of a list and grow ("2 s dog, 5 s door")."""

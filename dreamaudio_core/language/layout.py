@@ -95,6 +95,7 @@ class _Solver:
         entries = [entry for entry in entries if entry]
         plans = [plan for entry in entries for plan in entry]
         self._again_at_end(entries)
+        self._by_event = {id(p.event): p for entry in entries for p in entry}
         beds = [p for p in plans if p.bed]
         flow = [[p for p in entry if not p.bed] for entry in entries]
         flow = [entry for entry in flow if entry]
@@ -185,10 +186,13 @@ class _Solver:
             plan.unit = max(SHORTEST, high - low)
         elif event.starts:
             plan.fixed = True
+        elif event.anchor is not None:
+            pass
         elif single and not event.position:
             partner = max((self._length(e) * (e.count or 1) for e in others), default=0.0)
             long = length > self.limit or (length >= 0.38 * self.total and length > 1.6 * partner)
-            if event.bed or (event.place and length >= 1.5):
+            occasional = any((e.within or 0.0) >= self.total for e in self.reading.events)
+            if event.bed or (event.place and length >= 1.5) or (occasional and length >= 2.0):
                 plan.bed = True
             elif (
                 others
@@ -280,7 +284,7 @@ class _Solver:
             gaps = [p.event.gap for p in entry if p.event.gap is not None]
             start = end + (gaps[0] if gaps else GAP * squeeze if begun else LEAD)
             blocks = [p.block(squeeze) for p in entry]
-            for plan in entry:
+            for plan in sorted(entry, key=lambda p: p.event.anchor is not None):
                 low, _ = self._span(plan.event)
                 event = plan.event
                 if len(event.starts) > 1:
@@ -307,10 +311,17 @@ class _Solver:
                     at = max(at, start)
                 elif event.position == "middle" and len(flow) == 1:
                     at = (self.total - plan.block(squeeze)) / 2
+                elif event.position == "middle" and entry is not flow[0]:
+                    rest = flow[flow.index(entry) + 1 :]
+                    behind = sum(GAP + max(p.block(squeeze) for p in e) for e in rest)
+                    centre = (self.total - plan.block(squeeze)) / 2
+                    at = max(start, min(centre, self.total - plan.block(squeeze) - behind))
                 elif event.position == "beginning":
                     at = LEAD if begun and len(flow) > 1 else start
                 if event.later is not None:
                     at = start
+                if event.anchor is not None:
+                    at = self._anchored(plan, start)
                 if (
                     plan.event.every is not None
                     and not begun
@@ -335,6 +346,25 @@ class _Solver:
                 max(p.starts[-1] + p.each for p in entry),
             )
             begun, previous = True, entry
+        for plan in (p for entry in flow for p in entry if p.event.anchor is not None):
+            # Its host may come later.
+            shift = self._anchored(plan, plan.starts[0]) - plan.starts[0]
+            plan.starts = [start + shift for start in plan.starts]
+
+    def _anchored(self, plan: _Plan, otherwise: float) -> float:
+        """Start of an event that begins in or with another one; within it as far as it fits."""
+        assert plan.event.anchor is not None
+        event, share, seconds = plan.event.anchor
+        host = self._by_event.get(id(event))
+        if host is None or not host.starts:
+            return otherwise
+        if share == 1.0:
+            at = host.starts[-1] + host.each - min(plan.each, host.each) / 2
+        else:
+            at = host.starts[0] + share * host.each + seconds
+            if share and plan.block() < host.each:
+                at = min(at, host.starts[0] + host.each - plan.block())
+        return max(0.0, min(at, self.total - min(plan.each, plan.block())))
 
     def _cut_before(self, previous: list[_Plan], at: float) -> None:
         for plan in previous:
@@ -359,7 +389,12 @@ class _Solver:
     def _centre(self, flow: list[list[_Plan]], centred: bool) -> None:
         plans = [p for entry in flow for p in entry]
         stays = any(
-            p.fixed or p.event.position or p.event.gap and p is plans[0] or p.event.every
+            p.fixed
+            or p.event.position
+            or p.event.anchor
+            or p.event.gap
+            and p is plans[0]
+            or p.event.every
             for p in plans
         )
         if not centred or not plans or stays:
@@ -411,8 +446,12 @@ class _Solver:
             )
             duration = duration if long else min(duration, own)
             place = self._placement(plan, start, duration)
-            if plan.event.ramp:
-                step = i if plan.event.ramp < 0 else len(found) - 1 - i
+            ramp = plan.event.ramp
+            if not ramp and len(found) > 2:
+                # Short sounds that come nearer do so from one to the next.
+                ramp = float(plan.event.fade_in) - float(plan.event.fade_out)
+            if ramp:
+                step = i if ramp < 0 else len(found) - 1 - i
                 place = replace(place, gain=max(_RAMP_FLOOR, place.gain - _RAMP * step))
             turns[k].append(place)
         for k in members:

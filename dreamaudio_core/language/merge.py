@@ -25,7 +25,7 @@ def _states(event: Event) -> bool:
     """Whether something is said of an event that the network does not read."""
     numbers = (event.duration, event.every, event.apart, event.between, event.within, event.span)
     marks = event.ramp or event.fade_in or event.fade_out or event.pan or event.moves
-    place = event.pinned or bool(event.starts)
+    place = event.pinned or bool(event.starts) or event.anchor is not None
     return (
         any(n is not None for n in numbers)
         or bool(marks or event.plural or event.other or event.noun_count or place)

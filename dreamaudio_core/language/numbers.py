@@ -175,6 +175,18 @@ def tokenize(text: str) -> list[Token]:
             last = tokens.pop()
             tokens.append(Token(number(float(last.text) * 60), last.start, last.end))
             out = ["s"]
+        elif (
+            text_ in ("second", "minute")
+            and [word(i + n) for n in (1, 2, 3)] == ["and", "a", "half"]
+            and (word(i - 1) in ("a", "one", "every", "each", "1"))
+        ):
+            if tokens and tokens[-1].text in ("a", "1"):
+                tokens.pop()
+            used, out = 4, ["1.5" if text_ == "second" else "90", "s"]
+        elif text_ == "seconds" and [word(i + n) for n in (1, 2, 3)] == ["and", "a", "half"]:
+            last = tokens.pop() if tokens and tokens[-1].is_number else None
+            whole = float(last.text) if last is not None else 1.0
+            used, out = 4, [number(whole + 0.5), "s"]
         elif text_ in _SECONDS and text_ != "second":
             out = ["s"]
         elif (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .cues import Cue, find_cues, grammar, in_seconds
@@ -55,7 +55,7 @@ _DOUBTED = 0.7
 _NETWORK_WORDS = 45
 SPLITTING = frozenset(
     "forward backward together denial gap later after_by before_by after denied each_follows "
-    "amid around".split()
+    "amid around inside inside_it".split()
 )
 
 
@@ -86,7 +86,8 @@ _ANSWERS = {"one", "answers", "replies", "responds", "follows"}
 # Words that alone name no sound: how another one is.
 _MANNER = frozenset(
     "slow slowly fast steady steadily quick quickly rapid rapidly even evenly regular regularly "
-    "brief briefly sharply smoothly gradually alone continue continues".split()
+    "brief briefly sharply smoothly gradually alone continue continues gets pauses pausing waits "
+    "waiting rests stops stop".split()
 )
 _MULTIPLES = {"double": 2, "triple": 3, "quadruple": 4}
 
@@ -119,6 +120,8 @@ class PromptParts:
                     "again",
                     "gap",
                     "bed",
+                    "inside",
+                    "inside_it",
                 )
                 and (
                     self._in_caption(c)
@@ -133,13 +136,21 @@ class PromptParts:
                 and (c.last == len(self.tokens) or not self.tokens[c.last].is_word)
             )
         ]
+        self.cues = [replace(c, kind="end") if self._ends_again(c) else c for c in self.cues]
         self.cue_at: dict[int, Cue] = {}
         for cue in self.cues:
             for i in range(cue.first, cue.last):
                 self.cue_at[i] = cue
         self.parts: list[Part] = []
         self.elements: list[tuple[str, Any]] = []
+        self.cuts = self._changes_of_sound()
         self._split()
+
+    def _ends_again(self, cue: Cue) -> bool:
+        """Whether "in the end" says when a sound returns ("at first and again in the end")."""
+        words = [t.text for t in self.tokens[cue.first : cue.last]]
+        before = any(c.kind == "again" and c.last == cue.first for c in self.cues)
+        return cue.kind == "last" and words == ["in", "the", "end"] and before
 
     def _in_caption(self, cue: Cue) -> bool:
         """Whether the cue's words, such as "a long break" in "a long break beat", are a caption's
@@ -257,7 +268,10 @@ class PromptParts:
                 flush()
                 self.elements.append(("break", "comma"))
             elif token.is_word or token.is_number or ord(token.text[0]) > 0x2000:
-                if token.text in _DETERMINERS and any(
+                if i in self.cuts:
+                    flush()
+                    self.elements.append(("break", "comma"))
+                elif token.text in _DETERMINERS and any(
                     self.tokens[j].text not in stopwords() and self.tokens[j].is_word for j in run
                 ):
                     flush()
@@ -270,6 +284,29 @@ class PromptParts:
         flush()
         self.elements.append(("break", "hard"))
         self._returns()
+
+    def _changes_of_sound(self) -> set[int]:
+        """Words of a bare list without marks ("kick snare kick snare") that begin another sound."""
+        runs: list[list[int]] = [[]]
+        for i, token in enumerate(self.tokens):
+            if token.is_word and i not in self.cue_at and token.text not in stopwords():
+                runs[-1].append(i)
+            elif runs[-1]:
+                runs.append([])
+        found: set[int] = set()
+        for run in runs:
+            named = [self._named_by(self.tokens[i].text) for i in run]
+            words = [self.tokens[i].text for i in run]
+            if len(run) < 3 or None in named or len(set(named)) < 2 or len(set(words)) == len(run):
+                continue
+            found |= {b for b, x, y in zip(run[1:], named, named[1:]) if x != y}
+        return found
+
+    def _named_by(self, word: str) -> int | None:
+        """The one caption that a word names."""
+        marks = [max((alike(word, c) for c in words), default=0.0) for words in self.matcher.words]
+        best = max(marks, default=0.0)
+        return marks.index(best) if best >= 0.7 and marks.count(best) == 1 else None
 
     def _ends_run(self, run: Sequence[int], word: str) -> bool:
         """Whether a word after a repeated one ("beep beep boom") is of another caption."""
@@ -292,7 +329,7 @@ class PromptParts:
                 kind == "cue" and value.kind in ("backward", "together", "denial")
             ):
                 pending = None
-            elif kind == "cue" and value.kind == "forward":
+            elif kind == "cue" and value.kind in ("forward", "later"):
                 pending = value.last if value.last < len(self.tokens) else None
             elif (
                 kind == "cue"
@@ -413,6 +450,11 @@ class PromptParts:
                 for t, cue in zip(self.tokens[part.first : part.last], cues)
                 if cue is not None and cue.kind == "gain"
             }
+            heads = [t.text for t in self.tokens[part.first : part.last]]
+            if said and set(part.words) <= said and heads[:1] == ["a"] and "1" in heads:
+                # "then a closer one answers"
+                part.words, part.number, part.again = [], None, True
+                continue
             if (said and set(part.words) <= said) or set(part.words) <= _MANNER:
                 self.elements = [e for e in self.elements if e[1] is not part]
         self.parts = [v for k, v in self.elements if k == "part"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .ellipsis import fill_in
 from .event_builder import EventBuilder
 from .mentions import Matcher, Similarity, caption_from_name
 from .parts import PromptParts
@@ -67,6 +68,7 @@ def read_prompt(
             f"the prompt {named} {language}: only the order of its clauses, figures and marks were "
             "read; write prompt and captions in English"
         )
+    fill_in(reader)
     EventBuilder(reader, reading).build()
     reading.terse = reader.is_terse()
     used = {e.group for e in reading.events}

@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 class Event:
     """A sound that the prompt asks for, and what is said of it; seconds, dB.
 
-    `group` numbers the different captions; None is a part that no reference stands for.
+    `group` numbers the different captions; None is a part that no reference stands for. `anchor` is
+    an event that this one starts with or in: after a share of its length (1: over its tail) and
+    some seconds.
     """
 
     group: int | None
@@ -38,6 +40,7 @@ class Event:
     other: bool = False
     noun_count: bool = False
     pinned: bool = False
+    anchor: tuple[Event, float, float] | None = None
     reasons: list[str] = field(default_factory=list)
     part: int = -1
 
