@@ -1,4 +1,4 @@
-"""From the arranger's answers to a timeline: starts on the grid, and no row longer than the target."""
+"""From the answers of the arranger to a timeline: starts on the grid, sounds in a row that fit."""
 
 from __future__ import annotations
 
