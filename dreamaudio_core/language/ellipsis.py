@@ -75,7 +75,8 @@ def _counts_around(reader: PromptParts, elements: list[Element]) -> list[Element
     for i, element in enumerate(elements):
         if not _is_cue(element, "forward", "backward"):
             continue
-        word, counted = _phrase(reader, element[1]), elements[i - 1] if i else ("", None)
+        counted: Element = elements[i - 1] if i else ("break", "")
+        word = _phrase(reader, element[1])
         if word not in _THEN_AGAIN | _FIRST_AGAIN or not _is_number(counted):
             continue
         start = max((k for k in range(i) if elements[k] == ("break", "hard")), default=-1) + 1

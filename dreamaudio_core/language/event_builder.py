@@ -910,8 +910,8 @@ class EventBuilder:
                 "until",
                 "bed",
             ):
-                opens = elements[at - 1 : at] == [("break", "and")]
-                opening = before is None or (opens and elements[at + 1] == ("break", "comma"))
+                joined = elements[at - 1 : at] == [("break", "and")]
+                opening = before is None or (joined and elements[at + 1] == ("break", "comma"))
                 if after is not None and (opening or self._taken(before, cue)):
                     before = None
             if before is None and after is None:

@@ -184,8 +184,8 @@ def tokenize(text: str) -> list[Token]:
                 tokens.pop()
             used, out = 4, ["1.5" if text_ == "second" else "90", "s"]
         elif text_ == "seconds" and [word(i + n) for n in (1, 2, 3)] == ["and", "a", "half"]:
-            last = tokens.pop() if tokens and tokens[-1].is_number else None
-            whole = float(last.text) if last is not None else 1.0
+            counted = bool(tokens) and tokens[-1].is_number
+            whole = float(tokens.pop().text) if counted else 1.0
             used, out = 4, [number(whole + 0.5), "s"]
         elif text_ in _SECONDS and text_ != "second":
             out = ["s"]
