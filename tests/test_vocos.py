@@ -109,5 +109,3 @@ def test_model_configurations_hold_either():
 def test_wrong_mels_are_refused(shape):
     with pytest.raises(InputError, match="expected .batch, 1, frames, 64"):
         network().vocode(torch.zeros(shape))
-    with pytest.raises(InputError, match="chunk_frames"):
-        network().vocode(torch.zeros(1, 1, 10, 64), chunk_frames=0)

@@ -61,7 +61,7 @@ class MelVocoder(nn.Module):
         Raises
         ------
         InputError
-            If the shape of `mel` is not the one above, or `chunk_frames` is below 1.
+            If the shape of `mel` is not the one above.
         """
         bands, hop = self.config.num_mels, self.config.hop_length
         if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] == 0 or mel.shape[3] != bands:
@@ -69,8 +69,6 @@ class MelVocoder(nn.Module):
                 f"mel: expected [batch, 1, frames, {bands}], found {list(mel.shape)}; use the "
                 "model's own mel front-end"
             )
-        if chunk_frames < 1:
-            raise InputError(f"chunk_frames: expected at least 1, found {chunk_frames}")
         frames, context = mel.shape[2], self.receptive_field()
         mel = rearrange(mel, "b 1 t m -> b m t")
         mel = F.pad(mel, (0, max(0, self.least_frames - frames)), value=math.log(FLOOR))
