@@ -201,11 +201,11 @@ def check_variation(variation: float) -> None:
         raise InputError(f"variation: expected a number from 0 to 1, found {variation}")
 
 
-def check_finite(values: Tensor, what: str) -> Tensor:
+def check_finite(values: Tensor, label: str) -> Tensor:
     """The values, unless one is NaN or infinite: a silent file must not pass as a result."""
     if not torch.isfinite(values).all():
         raise InputError(
-            f"{what}: NaN or infinite values; either what went in has them already, or the weights "
-            "do not bear the precision: use float32, or other weights"
+            f"{label}: NaN or infinite values; either what went in has them already, or the "
+            "weights do not bear the precision: use float32, or other weights"
         )
     return values

@@ -42,7 +42,7 @@ class VAEEncode(io.ComfyNode):
     def execute(cls, model, audio, seconds) -> io.NodeOutput:
         batch, rate = sounds(audio, "audio")
         mono = [
-            to_mono(downmix(sound), rate, model.config.audio.sample_rate, what="audio")
+            to_mono(downmix(sound), rate, model.config.audio.sample_rate, label="audio")
             for sound in batch
         ]
         core = model.load("vae", memory_required=vae_memory(model, seconds, 1))

@@ -128,11 +128,11 @@ def parts(part: str) -> dict[str, Path]:
     )
 
 
-def chosen(found: dict[str, Path], name: str, what: str) -> Path:
+def chosen(found: dict[str, Path], name: str, label: str) -> Path:
     """The file behind a name from one of the lists above; any other name is refused."""
     if name not in found:
         raise CheckpointError(
-            f"{what}: {name!r} is none of the files that are there; choose one of the list, or "
+            f"{label}: {name!r} was not found; choose one from the list, or "
             "put it into "
             f"{folder_paths.get_folder_paths(FOLDER)[0]} and refresh the page"
         )
@@ -164,7 +164,7 @@ def sound_names() -> list[str]:
     return first + [name for name in others if name not in silent]
 
 
-def input_file(name: str, what: str) -> Path:
+def input_file(name: str, label: str) -> Path:
     """File of the input folder (or, marked with [output] or [temp], of those) by its name.
 
     Raises
@@ -173,20 +173,20 @@ def input_file(name: str, what: str) -> Path:
         If it lies elsewhere or does not exist.
     """
     if not isinstance(name, str) or not name.strip() or "\0" in name:
-        raise InputError(f"{what}: no file is chosen; choose one of the list or upload one")
+        raise InputError(f"{label}: no file is chosen; choose one from the list or upload one")
     plain, folder = folder_paths.annotated_filepath(name)
     folder = os.path.abspath(folder or folder_paths.get_input_directory())
     path = Path(os.path.abspath(os.path.join(folder, plain)))
     if not path.is_relative_to(folder):
         raise InputError(
-            f"{what}: {name!r} lies outside ComfyUI's folders; choose a file of the list or "
+            f"{label}: {name!r} lies outside ComfyUI's folders; choose a file from the list or "
             "upload one"
         )
     if not path.is_file() and name in examples():
         return examples()[name]
     if not path.is_file():
         raise InputError(
-            f"{what}: {name!r} is not in {folder}; choose a file of the list or upload it again"
+            f"{label}: {name!r} is not in {folder}; choose a file from the list or upload it again"
         )
     return path
 
@@ -198,7 +198,7 @@ def caption_of(name: str) -> str:
     path = examples().get(name) or input_file(name, "audio")
     if path.parent == LIBRARY:
         return next(sound.caption for sound in starter_sounds() if sound.path == path)
-    with open_sound(path, what="audio", max_seconds=math.inf) as sound:
+    with open_sound(path, label="audio", max_seconds=math.inf) as sound:
         return caption_of_file(path, sound.tags)
 
 

@@ -39,7 +39,7 @@ def latent_of(samples: torch.Tensor, notes: Notes) -> dict:
     return {"samples": samples, "type": "audio", KEY: notes}
 
 
-def check_latent(latent: dict, config: ModelConfig, what: str) -> torch.Tensor:
+def check_latent(latent: dict, config: ModelConfig, label: str) -> torch.Tensor:
     """Scaled latents [B, C, T, F] of a LATENT.
 
     Raises
@@ -56,7 +56,7 @@ def check_latent(latent: dict, config: ModelConfig, what: str) -> torch.Tensor:
     ):
         found = list(samples.shape) if isinstance(samples, torch.Tensor) else type(samples).__name__
         raise InputError(
-            f"{what}: expected a DreamAudio latent [batch, {channels}, frames, {bands}], found "
+            f"{label}: expected a DreamAudio latent [batch, {channels}, frames, {bands}], found "
             f"{found}; connect "
             "the DreamAudio sampler or DreamAudio VAE Encode of the same model"
         )

@@ -391,7 +391,7 @@ def bad_file(folder: Path, kind: str) -> Path:
 def test_bad_files_are_named_in_one_line(tmp_path, kind, says):
     path = bad_file(tmp_path, kind)
     with pytest.raises(AudioError, match=says) as error:
-        read_audio(path, what="reference 2")
+        read_audio(path, label="reference 2")
     assert one_line(error).startswith(f'reference 2 "{path}"')
 
 
@@ -426,7 +426,7 @@ def test_waveforms_become_mono():
 )
 def test_bad_waveforms_are_named(waveform, rate, says):
     with pytest.raises(AudioError, match=says) as error:
-        check_waveform(waveform, rate, what="node input")
+        check_waveform(waveform, rate, label="node input")
     assert one_line(error).startswith("node input")
 
 

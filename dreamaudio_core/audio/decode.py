@@ -83,7 +83,7 @@ def have_av() -> bool:
 
 @contextlib.contextmanager
 def open_sound(
-    path: str | os.PathLike, *, what: str = "audio", max_seconds: float = MAX_SECONDS
+    path: str | os.PathLike, *, label: str = "audio", max_seconds: float = MAX_SECONDS
 ) -> Iterator[OpenSound]:
     """Open a sound file and decode it block by block, so that memory need not grow with it.
 
@@ -91,7 +91,7 @@ def open_sound(
     ----------
     path : str or os.PathLike
         A regular file with one of `SUFFIXES`, or any that libsndfile decodes.
-    what : str
+    label : str
         How error messages call this sound, such as ``"reference 2"``.
     max_seconds : float
         A longer sound is refused.
@@ -102,7 +102,7 @@ def open_sound(
         If the file is missing, not a regular file, empty, not decodable, too long, damaged, or
         holds NaN; the last ones while the blocks are read.
     """
-    name = named(what, path)
+    name = named(label, path)
     if os.path.isdir(path):
         raise AudioError(f"{name} is a folder: give the path of a sound file")
     if not os.path.exists(path):
@@ -221,7 +221,7 @@ def _open_av(path: str | os.PathLike, name: str, suffix: str) -> Iterator[OpenSo
 
 
 def read_original(
-    path: str | os.PathLike, *, what: str = "audio", silent: bool = False
+    path: str | os.PathLike, *, label: str = "audio", silent: bool = False
 ) -> tuple[torch.Tensor, int]:
     """Read a sound file as it is: samples [channels, T], float32, and its rate in Hz.
 
@@ -236,7 +236,7 @@ def read_original(
         As `open_sound`, and if there are no samples, or only silent ones.
     """
     blocks, kept = [], 0
-    with open_sound(path, what=what) as sound:
+    with open_sound(path, label=label) as sound:
         for block in sound.blocks:
             kept += block.size
             if kept > MAX_SAMPLES:
@@ -249,12 +249,16 @@ def read_original(
         raise AudioError(f"{sound.name} holds no samples: choose another file")
     waveform = torch.from_numpy(np.concatenate(blocks)).T.contiguous()
     if not silent:
-        check_waveform(waveform, sound.sample_rate, what=sound.name)
+        check_waveform(waveform, sound.sample_rate, label=sound.name)
     return waveform, sound.sample_rate
 
 
 def read_audio(
-    path: str | os.PathLike, sample_rate: int = 16_000, *, what: str = "audio", silent: bool = False
+    path: str | os.PathLike,
+    sample_rate: int = 16_000,
+    *,
+    label: str = "audio",
+    silent: bool = False,
 ) -> torch.Tensor:
     """Read a sound file as a mono waveform, the mean of its channels, resampled block by block.
 
@@ -275,8 +279,8 @@ def read_audio(
     AudioError
         As `read_original`.
     """
-    sample_rate = check_rate(sample_rate, what)
-    with open_sound(path, what=what) as sound:
+    sample_rate = check_rate(sample_rate, label)
+    with open_sound(path, label=label) as sound:
         mono = (torch.from_numpy(block).mean(dim=1) for block in sound.blocks)
         pieces = list(resample_blocks(mono, sound.sample_rate, sample_rate))
     if not pieces:

@@ -124,7 +124,7 @@ def _sinc_bank(up: int, down: int, like: torch.Tensor) -> tuple[torch.Tensor, in
 
 
 def to_mono(
-    waveform: torch.Tensor, sample_rate: int, target_rate: int = 16_000, *, what: str = "audio"
+    waveform: torch.Tensor, sample_rate: int, target_rate: int = 16_000, *, label: str = "audio"
 ) -> torch.Tensor:
     """Check a waveform, mix it to mono and resample it.
 
@@ -134,7 +134,7 @@ def to_mono(
         Floating-point samples [T] or [channels, T].
     sample_rate, target_rate : int
         Rates in Hz of the input and of the result.
-    what : str
+    label : str
         How error messages call this sound.
 
     Returns
@@ -148,7 +148,7 @@ def to_mono(
         As `check_waveform`, and if nothing audible remains in the mono mix.
     """
     mono = resample(
-        check_waveform(waveform, sample_rate, what=what).mean(dim=0), sample_rate, target_rate
+        check_waveform(waveform, sample_rate, label=label).mean(dim=0), sample_rate, target_rate
     )
-    check_audible(mono, what)
+    check_audible(mono, label)
     return mono

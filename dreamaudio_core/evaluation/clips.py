@@ -35,7 +35,7 @@ class Clip:
     digest: str
 
 
-def list_clips(folder: str | Path, what: str = "folder") -> list[Path]:
+def list_clips(folder: str | Path, label: str = "folder") -> list[Path]:
     """Sound files directly in a folder, sorted by name; hidden files and other suffixes are passed
     over.
 
@@ -47,7 +47,7 @@ def list_clips(folder: str | Path, what: str = "folder") -> list[Path]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise InputError(
-            f"{what} {folder}: expected a folder of sound files, found "
+            f"{label} {folder}: expected a folder of sound files, found "
             f"{'a file' if folder.exists() else 'nothing'}"
         )
     paths = sorted(
@@ -57,14 +57,14 @@ def list_clips(folder: str | Path, what: str = "folder") -> list[Path]:
     )
     if not paths:
         raise InputError(
-            f"{what} {folder}: holds no sound files; expected names that end in "
+            f"{label} {folder}: holds no sound files; expected names that end in "
             f"{', '.join(SUFFIXES)}"
         )
     stems: dict[str, Path] = {}
     for path in paths:
         if path.stem in stems:
             raise InputError(
-                f"{what} {folder}: {stems[path.stem].name} and {path.name} have the same stem; "
+                f"{label} {folder}: {stems[path.stem].name} and {path.name} have the same stem; "
                 "clips are paired "
                 "by it, so remove one of them"
             )
@@ -82,7 +82,7 @@ def inspect_clip(path: Path) -> Clip:
     AudioError
         If the file cannot be read or decoded, or its samples are missing, NaN or infinite.
     """
-    waveform, rate = read_original(path, what="clip", silent=True)
+    waveform, rate = read_original(path, label="clip", silent=True)
     return Clip(path, rate, waveform.shape[-1], file_digest(path))
 
 
@@ -94,4 +94,4 @@ def read_clip(path: str | os.PathLike, sample_rate: int) -> Tensor:
     AudioError
         As `inspect_clip`.
     """
-    return read_audio(path, sample_rate, what="clip", silent=True)
+    return read_audio(path, sample_rate, label="clip", silent=True)

@@ -174,14 +174,14 @@ def scene_seed(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}\0{name}".encode()).digest()[:4], "big") >> 1
 
 
-def _checked(waveform: torch.Tensor, what: str) -> torch.Tensor:
+def _checked(waveform: torch.Tensor, label: str) -> torch.Tensor:
     if not isinstance(waveform, torch.Tensor) or waveform.dim() != 1 or not len(waveform):
         found = (
             list(waveform.shape) if isinstance(waveform, torch.Tensor) else type(waveform).__name__
         )
-        raise AudioError(f"{what}: expected a waveform [T], found {found}")
+        raise AudioError(f"{label}: expected a waveform [T], found {found}")
     if not torch.isfinite(waveform).all():
-        raise AudioError(f"{what}: the system returned NaN or infinite samples")
+        raise AudioError(f"{label}: the system returned NaN or infinite samples")
     return waveform.detach().float().cpu()
 
 

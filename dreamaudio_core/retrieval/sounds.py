@@ -151,7 +151,7 @@ def measure_sound(path: Path) -> tuple[float, tuple[str, ...]]:
         If it cannot be decoded, or is empty, silent, or holds NaN.
     """
     samples, peak = 0, 0.0
-    with open_sound(path, what="sound") as sound:
+    with open_sound(path, label="sound") as sound:
         for block in sound.blocks:
             peak = max(peak, float(np.abs(block.mean(axis=1)).max(initial=0.0)))
             samples += len(block)

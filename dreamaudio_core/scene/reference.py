@@ -215,7 +215,7 @@ def prepare_reference(
     _check_number(pan, -1.0, 1.0, f"{label}: pan", "0 is the middle")
     _check_number(fade_in, 0.0, MAX_FADE, f"{label}: fade_in", "0 is no fade")
     _check_number(fade_out, 0.0, MAX_FADE, f"{label}: fade_out", "0 is no fade")
-    centered = center(check_waveform(waveform, sample_rate, what=label))
+    centered = center(check_waveform(waveform, sample_rate, label=label))
     if centered.abs().max() < SILENT_PEAK:
         raise AudioError(f"{label} is silent: it holds a constant offset and no sound")
     total = centered.shape[-1]
@@ -294,7 +294,7 @@ def load_reference(
     **options: Any,
 ) -> Reference:
     """Reference from an audio file; parameters and errors as of `prepare_reference`."""
-    waveform, rate = read_original(path, what=label)
+    waveform, rate = read_original(path, label=label)
     name = os.path.basename(os.fspath(path))
     return prepare_reference(
         waveform,
