@@ -28,8 +28,8 @@ FOREIGN = (
 )
 
 
-# Widgets that some frontends take for inputs.
-PLAYERS = ("audioUI", "video-preview")
+# Widgets that only show something, which some frontends take for inputs.
+SHOWN = ("audioUI", "video-preview", "preview", "previewMode")
 
 
 def workflow_of(name):
@@ -41,7 +41,7 @@ def graph_of(prompt):
     return {
         key: (
             node["class_type"],
-            {k: value_of(k, v) for k, v in node["inputs"].items() if k not in PLAYERS},
+            {k: value_of(k, v) for k, v in node["inputs"].items() if k not in SHOWN},
         )
         for key, node in prompt.items()
     }
