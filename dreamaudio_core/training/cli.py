@@ -86,6 +86,11 @@ def _add_common(parser: argparse.ArgumentParser, defaults: dict[str, Any]) -> No
         "--compile", action="store_true", help="compile the step (torch.compile); only the flow's"
     )
     parser.add_argument(
+        "--shard",
+        action="store_true",
+        help="keep a part of weights, moments and averages on each process (FSDP); only the flow's",
+    )
+    parser.add_argument(
         "--device", choices=("cpu",), help="keep off accelerators (default: what accelerate finds)"
     )
 

@@ -32,6 +32,7 @@ from .run_state import (
     write_checkpoint,
 )
 from .sampler import EpochBatches, ProcessBatchSampler, SeededExamples
+from .sharding import gathered, move_moments, shard, whole
 from .signals import StopFlag, ignore_interrupts
 from .speed import adamw, allow_tf32, prepare_module, uses_bf16, worker_count
 from .task import OptimizerStep, Task
@@ -120,10 +121,33 @@ class TrainingLoop:
         self.skipped, self.skipped_in_a_row = 0, 0
         self._resume()
         self.models: dict[str, torch.nn.Module] = {}
+        if options.shard:
+            self._shard()
+            return
         for part in task.optimizer_steps:
             self.models[part.name], self.optimizers[part.name] = self.accelerator.prepare(
                 part.loss, self.optimizers[part.name]
             )
+
+    def _shard(self) -> None:
+        """Keep a part of everything on each process."""
+        units = self.task.shard_units
+        if not units:
+            raise InputError(
+                "shard: only the flow of a model that joins its references on channels, such as "
+                "the paper's presets, can be sharded; leave it out"
+            )
+        if self.accelerator.num_processes == 1 or self.options.compile:
+            raise InputError(
+                "shard: expected several processes (torchrun or accelerate launch) and no --compile"
+            )
+        for part in self.task.optimizer_steps:
+            shard(part.loss, units)
+            part.trained = [p for p in part.loss.parameters() if p.requires_grad]
+            optimizer = adamw(part.trained, part.lr, part.betas, part.weight_decay)
+            move_moments(self.optimizers[part.name], optimizer)
+            self.models[part.name], self.optimizers[part.name] = part.loss, optimizer
+        shard(self.ema.module, units)
 
     # Resuming and saving
 
@@ -189,8 +213,10 @@ class TrainingLoop:
             from accelerate.utils import gather_object
 
             states = gather_object(states)
-        losses = {part.name: part.loss.state_dict() for part in self.task.optimizer_steps}
-        if not is_finite({"losses": losses, "ema": self.ema.state_dict()}):
+        losses = {part.name: whole(part.loss.state_dict()) for part in self.task.optimizer_steps}
+        optimizers = {name: whole(o.state_dict()) for name, o in self.optimizers.items()}
+        ema = whole(self.ema.state_dict())
+        if not is_finite({"losses": losses, "ema": ema}):
             raise TrainingError(
                 f"{self.folder}: at step {self.step} some weights are no longer finite; lower --lr "
                 "or --clip, and start again from an earlier checkpoint or in another folder"
@@ -201,12 +227,13 @@ class TrainingLoop:
                 "step": self.step,
                 "settings": self.settings,
                 "losses": losses,
-                "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
-                "ema": self.ema.state_dict(),
+                "optimizers": optimizers,
+                "ema": ema,
                 "rng": states,
             }
             write_checkpoint(self.folder, self.step, state, self.options.keep)
-            self.task.export(self.exported, self.ema.module.state_dict())
+            averaged = {k.removeprefix("module."): v for k, v in ema.items() if "." in k}
+            self.task.export(self.exported, averaged)
         self.accelerator.wait_for_everyone()
 
     @property
@@ -331,6 +358,8 @@ class TrainingLoop:
         for number, batch in enumerate(batches, 1):
             # Processes exchange gradients once a step, in its last micro-step.
             last = number == len(batches)
+            if options.shard:
+                model.set_requires_gradient_sync(last)  # type: ignore[operator]
             with contextlib.nullcontext() if last else accelerator.no_sync(model):
                 with autocast:
                     scalars = model(batch)
@@ -340,7 +369,7 @@ class TrainingLoop:
                 value = value.detach().float() / len(batches)
                 terms[key] = terms[key] + value if key in terms else value
         norm = accelerator.clip_grad_norm_(part.trained, part.clip)
-        norm = torch.as_tensor(norm, dtype=torch.float32, device=accelerator.device).detach()
+        norm = whole(torch.as_tensor(norm, dtype=torch.float32, device=accelerator.device).detach())
         for group in optimizer.param_groups:
             group["lr"] = part.lr * options.lr_factor(self.step)
         # The norm is that of the averaged gradient, so all processes skip the same steps.
@@ -394,10 +423,12 @@ class TrainingLoop:
         return bool(self.accelerator.reduce(flag, "sum") > 0)
 
     def _validate(self, logger: Logger) -> None:
-        if self.accelerator.is_main_process:
+        # Of a sharded network every process holds a part.
+        if self.accelerator.is_main_process or self.options.shard:
             network, training, state = self.task.network, self.task.network.training, rng_state()
             network.eval()
-            with averaged_weights(network, self.ema), torch.no_grad():
+            losses = torch.nn.ModuleList(part.loss for part in self.task.optimizer_steps)
+            with averaged_weights(network, self.ema), gathered(losses), torch.no_grad():
                 self.task.validate(logger, self.step)
             network.train(training)
             restore_rng(state)

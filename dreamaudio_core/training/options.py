@@ -44,6 +44,8 @@ class TrainOptions:
         Lay out the weights of convolutions channels last.
     compile
         Compile the step (`torch.compile`); only the flow's.
+    shard
+        Keep a part of weights, moments and averages on each process (FSDP) instead of all.
     seed
         Random seed of the order of items and of all sampling.
     workers
@@ -73,6 +75,7 @@ class TrainOptions:
     precision: str = "auto"
     channels_last: bool = False
     compile: bool = False
+    shard: bool = False
     seed: int = 0
     workers: int | None = None
     save_every: int = 1000

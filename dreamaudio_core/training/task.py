@@ -71,6 +71,8 @@ class Task:
         Whether a batch can leave trained parameters without a gradient.
     may_compile
         Whether `torch.compile` can take the losses.
+    shard_units
+        Modules that a sharded run gathers one by one, see `sharding`; none if it cannot be sharded.
     """
 
     summary: ClassVar[str]
@@ -83,6 +85,7 @@ class Task:
     settings: dict[str, Any]
     may_leave_unused = False
     may_compile = False
+    shard_units: tuple[type[nn.Module], ...] = ()
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -73,6 +73,8 @@ class AlignmentTask(FlowTask):
         config = replace(config, mrc=replace(config.mrc, aligned_references=references))
         super().__init__(config, data, initial=initial, **options)
         self.settings["trained"] = "alignment"
+        # Little is trained, so that little can be saved.
+        self.shard_units = ()
 
     @classmethod
     def add_arguments(cls, parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...config import ModelConfig, MRCConfig, to_dict
 from ...data.batches import Augmentation
 from ...errors import CheckpointError
+from ...networks.layers import ResBlock
 from ...networks.mrc import MRCUNet
 from ...networks.vae import AutoencoderKL
 from ...networks.vocoder import Vocoder
@@ -157,6 +158,7 @@ class FlowTask(Task):
         ]
         # Without any reference in a batch the placed reference encoder stays idle.
         self.may_leave_unused = self.network.fusion.may_skip_encoder
+        self.shard_units = () if self.may_leave_unused else (ResBlock,)
         self.settings = {
             "network": to_dict(self.network.config),
             "lr": lr,
