@@ -31,7 +31,7 @@ def assemble_folder(
     arranger: str | Path | None = None,
     text_encoder: str | Path | None = None,
     name: str | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype = torch.float32,
 ) -> Path:
     """Write a model folder, whole or not at all.
 
@@ -52,7 +52,7 @@ def assemble_folder(
     name
         In `config.json`; the folder's by default.
     dtype
-        To store the weights in; their own by default.
+        To store the weights in.
 
     Raises
     ------

@@ -265,6 +265,11 @@ class TextStages:
                 for k, r in enumerate(references)
                 if r.placements is not None and not free
             ]
+            if missing == "silence":
+                ignored.append(
+                    "missing: silence is not kept, because this network places references and "
+                    "makes what they lack"
+                )
             return Arrangement(seconds, arranged, "generate", tuple(ignored))
         prompt = conditioning.prompt_tokens if conditioning.prompt.strip() else None
         return arrange_references(

@@ -13,6 +13,7 @@ import pytest
 import soundfile
 import torch
 
+from dreamaudio_core.data import latents
 from dreamaudio_core.data.bank import PACKED_NAME, Bank, BankEntry, BankWriter, write_manifest
 from dreamaudio_core.data.batches import Augmentation, join_batches, training_example
 from dreamaudio_core.data.cli import add_parser as add_data
@@ -27,6 +28,7 @@ from dreamaudio_core.data.datasets import (
     as_clause,
 )
 from dreamaudio_core.data.export import write_test_set
+from dreamaudio_core.data.latents import LatentEncoder
 from dreamaudio_core.data.shards import LatentShard
 from dreamaudio_core.errors import InputError
 from dreamaudio_core.evaluation.cli import add_parser as add_evaluate
@@ -391,6 +393,21 @@ def test_cached_items_hold_every_choice_of_events(cached, bank):
         for reference in item.references:
             assert set(reference.captions) == set(range(1, 2 ** len(reference.events)))
             assert not any(event.placements for event in reference.events)
+
+
+def test_a_shard_holds_what_each_sound_alone_is_encoded_to(cached, bank, monkeypatch):
+    model = load_model(cached[0])
+    dataset = CustomizedConcatenation(bank, count=4)
+    items = [dataset[index] for index in range(4)]
+    encoder = LatentEncoder(model.config, model.vae, model.text_encoder, timeline=False)
+    together = encoder.shard(items)
+    for name in ("TARGETS", "PARTS"):
+        monkeypatch.setattr(latents, name, 1)
+    alone = encoder.shard(items)
+    assert together.keys() == alone.keys() and len(together["sounds"]) > 20
+    for name, tensor in together.items():
+        # Two units of the last place of half precision.
+        torch.testing.assert_close(tensor, alone[name], atol=2e-3, rtol=2e-3)
 
 
 def test_concat_batches_drop_mask_and_blank_as_asked(cached):

@@ -322,6 +322,8 @@ def test_concat_fills_empty_slots(tmp_path, references):
     assert arrangement.warnings == (
         "reference 1: its times are not used, because this network places references",
     )
+    (ignored,) = model.arrange(model.condition("a crow caws"), missing="silence").warnings
+    assert ignored.startswith("missing: silence is not kept")
     with pytest.raises(InputError, match="at most 3"):
         model.condition("a", references * 2)
     aligned = load_model(make_folder(tmp_path / "aligned", "concat", aligned_references=4))

@@ -13,6 +13,7 @@ from dreamaudio_core.rendering.events import cut_event, render_events
 from dreamaudio_core.rendering.placing import (
     canvas,
     encode_sound,
+    encode_sounds,
     free_canvas,
     placed_canvas,
     quiet_frames,
@@ -129,3 +130,15 @@ def test_embedded_vae_reconstructs_a_real_sound(sound):
     vae = load_part("vae", MODELS / "mini" / "vae.safetensors")
     mel = LogMel(AUDIO)(sound[: len(sound) // 1280 * 1280][None])
     assert (vae.decode(vae.encode(mel)) - mel).abs().mean() < 0.25
+
+
+def test_sounds_of_one_length_go_through_the_vae_together(vae, monkeypatch):
+    log_mel, encode, passes = LogMel(AUDIO), vae.encode, []
+    monkeypatch.setattr(vae, "encode", lambda mel: passes.append(len(mel)) or encode(mel))
+    generator = torch.Generator().manual_seed(0)
+    # Sounds of 7,681 and 8,000 samples have as many frames.
+    sounds = [torch.randn(n, generator=generator) for n in (8000, 3000, 8000, 7681, 8000)]
+    found = encode_sounds(vae, log_mel, sounds, batch=3)
+    assert passes == [1, 3, 1]
+    for waveform, latent in zip(sounds, found, strict=True):
+        torch.testing.assert_close(latent, encode_sound(vae, log_mel, waveform))

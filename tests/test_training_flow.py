@@ -496,7 +496,7 @@ def test_interrupt_leaves_a_checkpoint_that_continues_exactly(tmp_path, cache):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     finish(process)
-    found, step, stopped = json.loads((tmp_path / "cut" / "losses.json").read_text())
+    found, step, stopped, _ = json.loads((tmp_path / "cut" / "losses.json").read_text())
     assert stopped and 1 <= step < 500 and len(found) == step
     assert [s for s, _ in saved_checkpoints(tmp_path / "cut" / "run")] == [step]
     rest, result = losses(flow_task(cache), options(tmp_path / "cut" / "run", steps=step + 3))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 
+from .options import add_dtype
+
 
 def add_parser(commands) -> None:
     """Add the command."""
@@ -25,7 +27,7 @@ def add_parser(commands) -> None:
         "--text-encoder", metavar="FOLDER", help="copied (default: the preset's hub id stays)"
     )
     parser.add_argument("--name", help="of the model (default: the folder's)")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
+    add_dtype(parser)
     parser.set_defaults(run=run)
 
 
@@ -44,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         arranger=args.arranger,
         text_encoder=args.text_encoder,
         name=args.name,
-        dtype=None if args.dtype is None else getattr(torch, args.dtype),
+        dtype=getattr(torch, args.dtype),
     )
     print(f"{folder}: try it with: dreamaudio generate --model {folder} --prompt ... --out out.wav")
     return 0

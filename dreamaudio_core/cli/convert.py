@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import add_overwrite, check_free
+from .options import add_dtype, add_overwrite, check_free
 
 
 def add_parser(commands) -> None:
@@ -20,7 +20,7 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--part", choices=("vae", "vocoder"), help="which part it is, where the name does not tell"
     )
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"), default="float32")
+    add_dtype(parser)
     add_overwrite(parser)
     parser.set_defaults(run=run)
 

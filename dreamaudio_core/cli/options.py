@@ -149,6 +149,16 @@ def add_overwrite(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace existing files")
 
 
+def add_dtype(parser: argparse.ArgumentParser) -> None:
+    """Option for the precision that weights are stored in; `getattr(torch, args.dtype)`."""
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="to store the weights in (default float32)",
+    )
+
+
 def check_free(outputs: Sequence[Path], overwrite: bool) -> None:
     """Refuse to replace files unasked, before the work that leads there.
 

@@ -25,12 +25,16 @@ PACKED_NAME = "audio.bin"
 _FULL_SCALE = 32767.0
 
 
+def drawn_number(name: str) -> int:
+    """A number that the name alone decides, to draw splits by: the same on every machine."""
+    return int(hashlib.sha256(name.encode()).hexdigest(), 16)
+
+
 def is_held_out(source: str, stem: str) -> bool:
     """Whether the label with this package and cleaned stem belongs to the tenth that no training
     stage may see.
     """
-    digest = hashlib.sha256(f"{source}/{stem}".encode()).hexdigest()
-    return int(digest, 16) % 10 == 0
+    return drawn_number(f"{source}/{stem}") % 10 == 0
 
 
 def collection_of(source: str) -> str:

@@ -13,11 +13,13 @@ from ..config import ModelConfig
 from ..errors import InputError
 from ..networks.text_encoder import TextEncoder
 from ..networks.vae import AutoencoderKL
-from ..rendering.placing import cut_part, encode_sound, silence_latent
+from ..rendering.placing import cut_part, encode_sounds, latent_frames, silence_latent
 from ..scene.timeline import Placement
 from .compose.composition import Composition, Event
 
 MAX_EVENTS = 4
+# Targets that the VAE encodes together, and parts of references that wait for others as long.
+TARGETS, PARTS = 8, 64
 
 
 class LatentEncoder:
@@ -60,21 +62,31 @@ class LatentEncoder:
         """
         return _ShardBuilder(self).build(items)
 
-    def posterior(self, waveform: Tensor, seconds: float) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation [C, T, F] of a target [T], padded to what the network
-        takes.
-        """
+    def target(self, waveform: Tensor, seconds: float) -> Tensor:
+        """A target [T], padded to what the network takes."""
         frames = self.config.latent_shape(seconds)[1] * self.config.vae.stride
         samples = frames * self.config.audio.hop_length
-        waveform = F.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
-        posterior = self.vae.posterior(self.log_mel(waveform[None].to(self.device)))
-        scale = self.config.vae.scale_factor
-        return posterior.mean[0].cpu() * scale, posterior.logvar[0].cpu().mul(0.5).exp() * scale
+        return F.pad(waveform[:samples], (0, max(0, samples - len(waveform))))
 
-    def sound(self, waveform: Tensor, place: Placement) -> Tensor:
-        """Latent [C, t, F] of the part of a reference that a placement uses."""
-        part = cut_part(waveform, place, self.rate)
-        return encode_sound(self.vae, self.log_mel, part.to(self.device)).cpu()
+    def posteriors(self, targets: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Means and standard deviations [C, T, F] of targets [T] of one length."""
+        scale = self.config.vae.scale_factor
+        posterior = self.vae.posterior(self.log_mel(torch.stack(targets).to(self.device)))
+        deviations = posterior.logvar.cpu().mul(0.5).exp() * scale
+        return list(posterior.mean.cpu() * scale), list(deviations)
+
+    def part(self, waveform: Tensor, place: Placement) -> Tensor:
+        """The part [t] of a reference that a placement uses."""
+        return cut_part(waveform, place, self.rate)
+
+    def sounds(self, parts: list[Tensor]) -> list[Tensor]:
+        """Latents [C, t, F] of parts of references."""
+        encoded = encode_sounds(self.vae, self.log_mel, [part.to(self.device) for part in parts])
+        return [latent.cpu() for latent in encoded]
+
+    def frames(self, part: Tensor) -> int:
+        """Latent frames of a part."""
+        return latent_frames(len(part), self.config.vae, self.config.audio)
 
     def tokens(self, texts: list[str]) -> tuple[list[list[int]], Tensor]:
         """Begin and end of each text's features, and all features [_, D]."""
@@ -89,6 +101,11 @@ class _ShardBuilder:
     def __init__(self, encoder: LatentEncoder):
         self.encoder = encoder
         self.texts = [""]
+        # Sounds wait until there are enough for the VAE to encode those of one length together.
+        self.targets: list[Tensor] = []
+        self.means: list[Tensor] = []
+        self.stds: list[Tensor] = []
+        self.parts: list[Tensor] = []
         self.sounds: list[Tensor] = []
         self.cursor = 0
         self.references: list[int] = []
@@ -97,18 +114,20 @@ class _ShardBuilder:
         self.placements: list[list[int]] = []
 
     def build(self, items: Iterable[Composition]) -> dict[str, Tensor]:
-        targets, prompts = [], []
+        prompts = []
         for number, item in enumerate(items):
             if item.target is None:
                 raise InputError(
                     f"item {number} of the shard: expected a target sound, found none; a test set "
                     "without targets cannot be cached for training"
                 )
-            targets.append(self.encoder.posterior(item.target, item.seconds))
+            self.targets.append(self.encoder.target(item.target, item.seconds))
             prompts.append(self._text(item.prompt))
             self._groups(number, item)
+            self._encode(TARGETS, PARTS)
+        self._encode(1, 1)
         # Half precision from here on: its rounding is far below the spread of the posterior.
-        encoder, (means, stds) = self.encoder, zip(*targets)
+        encoder, means = self.encoder, self.means
         spans, tokens = encoder.tokens(self.texts)
         empty = torch.zeros(0, *means[0].shape[::2])
         tables = {"captions": (self.captions, 3), "events": (self.events, 4)}
@@ -116,7 +135,7 @@ class _ShardBuilder:
             tables["placements"] = (self.placements, 4)
         return {
             "mean": torch.stack(means).half(),
-            "std": torch.stack(stds).half(),
+            "std": torch.stack(self.stds).half(),
             "silence": silence_latent(encoder.vae, encoder.config.audio).half().cpu(),
             "sounds": (torch.cat(self.sounds) if self.sounds else empty).half(),
             "tokens": tokens.half(),
@@ -154,10 +173,21 @@ class _ShardBuilder:
             self.placements.append([key, frame, *self._sound(event, place)])
 
     def _sound(self, event: Event, place: Placement) -> tuple[int, int]:
-        latent = self.encoder.sound(event.reference, place)
-        self.sounds.append(latent.transpose(0, 1))
-        self.cursor += latent.shape[1]
-        return self.cursor - latent.shape[1], self.cursor
+        part = self.encoder.part(event.reference, place)
+        self.parts.append(part)
+        frames = self.encoder.frames(part)
+        self.cursor += frames
+        return self.cursor - frames, self.cursor
+
+    def _encode(self, targets: int, parts: int) -> None:
+        """Encode what waits, if there is as much as that."""
+        if len(self.targets) >= targets:
+            means, stds = self.encoder.posteriors(self.targets)
+            self.means, self.stds = self.means + means, self.stds + stds
+            self.targets = []
+        if len(self.parts) >= parts:
+            self.sounds += [x.transpose(0, 1) for x in self.encoder.sounds(self.parts)]
+            self.parts = []
 
     def _text(self, text: str) -> int:
         self.texts.append(text)

@@ -7,7 +7,6 @@ A reader only lists what a collection says; `data.scan` opens each file's header
 from __future__ import annotations
 
 import csv
-import hashlib
 import os
 import re
 from collections import Counter
@@ -19,7 +18,7 @@ from ..audio.decode import SUFFIXES
 from ..errors import InputError
 from ..json_text import parse_json
 from ..language.captions import caption_from_label, clean_stem
-from .bank import is_held_out
+from .bank import drawn_number, is_held_out
 
 WAVCAPS_TEST_SHARE = 0.05
 SPLITS = {
@@ -174,7 +173,7 @@ def read_wavcaps(folder: Path) -> Iterator[Row]:
                 name,
                 item["caption"].strip(),
                 label,
-                "test" if _draw(label) < WAVCAPS_TEST_SHARE else "train",
+                "test" if drawn_number(label) % 10**6 < 10**6 * WAVCAPS_TEST_SHARE else "train",
                 f"WavCaps {subset}",
                 "academic use; sounds under the terms of their source",
                 "named by a blacklist of WavCaps" if blacklisted else None,
@@ -223,11 +222,6 @@ def _owner(path: Path, subsets: set[str]) -> str | None:
     )
 
 
-def _draw(name: str) -> float:
-    """A number in [0, 1) that the name alone decides."""
-    return int(hashlib.sha256(name.encode()).hexdigest(), 16) % 10**6 / 10**6
-
-
 def read_urbansound8k(folder: Path) -> Iterator[Row]:
     """UrbanSound8K: `metadata/UrbanSound8K.csv` and `audio/foldN/`.
 
@@ -256,7 +250,7 @@ def _held_out_recordings(recordings: list[str], wanted: int) -> set[str]:
     """Recordings that have `wanted` clips together, or as many as fit below that."""
     chosen, clips = set(), 0
     counts = Counter(recordings)
-    for recording in sorted(counts, key=lambda name: _draw(f"urbansound8k/{name}")):
+    for recording in sorted(counts, key=lambda name: drawn_number(f"urbansound8k/{name}")):
         if clips + counts[recording] <= wanted:
             chosen.add(recording)
             clips += counts[recording]

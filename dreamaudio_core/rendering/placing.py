@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..audio.edit import fade_edges, loudest_stretch
 from ..audio.mel import LogMel, silence_log_mel
-from ..config import AudioConfig
+from ..config import AudioConfig, VAEConfig
 from ..networks.vae import AutoencoderKL
 from ..scene.timeline import Placement, Placements
 from .events import CUT_SECONDS, Event, network_mix
@@ -26,17 +26,40 @@ REACH = 2
 FADE_SECONDS = 0.005
 
 
+def latent_frames(samples: int, vae: VAEConfig, audio: AudioConfig) -> int:
+    """Latent frames of a sound of so many samples."""
+    return max(1, -(-samples // (audio.hop_length * vae.stride)))
+
+
 def encode_sound(vae: AutoencoderKL, log_mel: LogMel, waveform: Tensor) -> Tensor:
     """Scaled latent [C, frames, bands] of a sound [T] alone, without the influence of padding at
     its edges.
     """
-    audio = log_mel.config
-    unit = audio.hop_length * vae.config.stride
-    frames = max(1, -(-waveform.shape[-1] // unit))
-    total = (frames + 2 * MARGIN) * unit
-    padded = F.pad(waveform, (MARGIN * unit, total - MARGIN * unit - waveform.shape[-1]))
-    latent = vae.encode(log_mel(padded[None]).to(next(vae.parameters())))
-    return latent[0, :, MARGIN : MARGIN + frames]
+    return encode_sounds(vae, log_mel, [waveform])[0]
+
+
+def encode_sounds(
+    vae: AutoencoderKL, log_mel: LogMel, waveforms: Sequence[Tensor], batch: int = 16
+) -> list[Tensor]:
+    """`encode_sound` of each; those of one length in frames go through the VAE together."""
+    unit = log_mel.config.hop_length * vae.config.stride
+    counts = [latent_frames(len(w), vae.config, log_mel.config) for w in waveforms]
+    found: list[Tensor] = [torch.empty(0)] * len(waveforms)
+    for frames in sorted(set(counts)):
+        same = [i for i, count in enumerate(counts) if count == frames]
+        total = (frames + 2 * MARGIN) * unit
+        for begin in range(0, len(same), batch):
+            chosen = same[begin : begin + batch]
+            padded = torch.stack(
+                [
+                    F.pad(w, (MARGIN * unit, total - MARGIN * unit - len(w)))
+                    for w in (waveforms[i] for i in chosen)
+                ]
+            )
+            latents = vae.encode(log_mel(padded).to(next(vae.parameters())))
+            for i, latent in zip(chosen, latents[:, :, MARGIN : MARGIN + frames]):
+                found[i] = latent
+    return found
 
 
 def silence_latent(vae: AutoencoderKL, audio: AudioConfig) -> Tensor:

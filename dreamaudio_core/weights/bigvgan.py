@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -97,7 +98,17 @@ def load_bigvgan(path: str | Path) -> tuple[VocoderConfig, State]:
         If a file is missing, truncated or from another program.
     """
     weights, config_file = _find_files(Path(path))
-    config = _read_config(config_file)
+    return bigvgan_config(read_json(config_file), config_file), bigvgan_state(weights)
+
+
+def bigvgan_state(weights: Path) -> State:
+    """State dict for `BigVGAN` of a weight file alone.
+
+    Raises
+    ------
+    CheckpointError
+        As `load_bigvgan`.
+    """
     content = read_pickle(weights)
     if not isinstance(content.get("generator"), dict):
         found = ", ".join(map(str, list(content)[:5])) or "nothing"
@@ -108,7 +119,7 @@ def load_bigvgan(path: str | Path) -> tuple[VocoderConfig, State]:
         state = fold_weight_norm(tensors_of(content["generator"]))
     except CheckpointError as error:
         raise CheckpointError(f"{weights}: {error}") from error
-    return config, {key: value for key, value in state.items() if not key.endswith(".filter")}
+    return {key: value for key, value in state.items() if not key.endswith(".filter")}
 
 
 def _find_files(path: Path) -> tuple[Path, Path]:
@@ -134,8 +145,14 @@ def _find_files(path: Path) -> tuple[Path, Path]:
     return weights, config
 
 
-def _read_config(path: Path) -> VocoderConfig:
-    values = read_json(path)
+def bigvgan_config(values: dict[str, Any], path: Path) -> VocoderConfig:
+    """Configuration of the fields of an official file at `path`, training settings left aside.
+
+    Raises
+    ------
+    CheckpointError
+        If a field is missing or has no meaning.
+    """
     names = {field.name for field in dataclasses.fields(VocoderConfig)}
     missing = sorted(names - _OPTIONAL - values.keys())
     if missing:

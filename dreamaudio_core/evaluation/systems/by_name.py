@@ -10,12 +10,19 @@ from ..generators import Generator, load_pipeline_generator
 from .audiogen import AudioGenGenerator
 from .audioldm import AudioLDM2Generator, AudioLDMGenerator
 from .base import Baseline
+from .make_an_audio import MakeAnAudioGenerator
 from .retrieval import RetrievalGenerator
 from .tango import TangoGenerator
 
 _KINDS: dict[str, type[Baseline]] = {
     cls.KIND: cls
-    for cls in (AudioLDMGenerator, AudioLDM2Generator, TangoGenerator, AudioGenGenerator)
+    for cls in (
+        AudioLDMGenerator,
+        AudioLDM2Generator,
+        TangoGenerator,
+        AudioGenGenerator,
+        MakeAnAudioGenerator,
+    )
 }
 # Pairs that are looked up: one for each event, or Re-AudioLDM's three for the whole prompt.
 _RETRIEVING = {"retrieval": None, "re-audioldm": 3}
@@ -27,10 +34,11 @@ def load_generator(name: str, device: str = "cpu", **settings: Any) -> Generator
     Parameters
     ----------
     name : str
-        `audioldm:FOLDER`, `audioldm2:FOLDER`, `tango:FOLDER` or `audiogen:FOLDER` (instead of a
-        folder also a hub id, which is then downloaded); `retrieval:LIBRARY[+MODEL]` (a sound for
-        each event of the prompt) or `re-audioldm:LIBRARY[+MODEL]` (three for the whole prompt),
-        with the embedded model by default; or else a model of this project.
+        `audioldm:FOLDER`, `audioldm2:FOLDER`, `tango:FOLDER`, `audiogen:FOLDER` (instead of a
+        folder also a hub id, which is then downloaded) or `make-an-audio:FOLDER`;
+        `retrieval:LIBRARY[+MODEL]` (a sound for each event of the prompt) or
+        `re-audioldm:LIBRARY[+MODEL]` (three for the whole prompt), with the embedded model by
+        default; or else a model of this project.
     device : str
         Where it runs.
     settings : Any

@@ -17,6 +17,7 @@ from torch import nn
 
 from ...errors import CheckpointError
 from ...networks.pretrained import read_pretrained
+from ...weights.bigvgan import fold_weight_norm
 from ...weights.checkpoint import State, load_state, read_json, read_pickle, tensors_of
 from ...weights.ldm_keys import fill, vae_key
 
@@ -43,7 +44,6 @@ SCHEDULER: dict[str, Any] = {
 # HiFi-GAN V1 at 160 samples a frame; the widths are those of the weights.
 _RATES, _KERNELS = [5, 4, 2, 2, 2], [16, 16, 8, 4, 4]
 _UNET_FILE = "diffusion_model_config.json"
-_WEIGHT_NORM = re.compile(r"(.*)\.weight_([gv])$")
 
 
 def read_published(folder: Path) -> dict[str, Any]:
@@ -143,7 +143,7 @@ def _vae(folder: Path, state: State) -> Any:
 def _vocoder(folder: Path, state: State) -> nn.Module:
     from transformers import SpeechT5HifiGan, SpeechT5HifiGanConfig
 
-    state = _without_weight_norm(state)
+    state = fold_weight_norm(state)
     try:
         bands, width = state["conv_pre.weight"].shape[1], state["conv_pre.weight"].shape[0]
     except KeyError as error:
@@ -167,16 +167,3 @@ def _vocoder(folder: Path, state: State) -> nn.Module:
     own = {key: vocoder.state_dict()[key] for key in ("mean", "scale")}
     load_state(vocoder, {**named, **own}, folder / VAE)
     return vocoder
-
-
-def _without_weight_norm(state: State) -> State:
-    """Weights of a checkpoint that may keep them as lengths and directions."""
-    found = {key: tensor for key, tensor in state.items() if not _WEIGHT_NORM.match(key)}
-    for key, direction in state.items():
-        match = _WEIGHT_NORM.match(key)
-        if match and match[2] == "v":
-            norm = direction.flatten(1).norm(dim=1).reshape(-1, *[1] * (direction.dim() - 1))
-            length = state.get(f"{match[1]}.weight_g")
-            if length is not None:
-                found[f"{match[1]}.weight"] = direction * length / norm
-    return found
