@@ -49,7 +49,7 @@ def recipe(monkeypatch):
     monkeypatch.syspath_prepend(str(RECIPE))
     module = load_script("recipes/paper/run")
     yield module
-    for name in ("plan", "runner", "measures", "splits", "stand_ins"):
+    for name in ("plan", "runner", "steps", "measures", "splits", "stand_ins"):
         sys.modules.pop(name, None)
 
 

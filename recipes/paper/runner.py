@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from plan import STAGES, Step, digest
+from plan import STAGES
+from steps import Step, digest
 
 from dreamaudio_core.errors import DreamAudioError, InputError
 from dreamaudio_core.files import atomic_write
