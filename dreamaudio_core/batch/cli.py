@@ -52,7 +52,7 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--redo",
         action="store_true",
-        help="render scenes that have changed since they were done again, in place of their files",
+        help="render scenes again that have changed since, in place of their files",
     )
     spread = parser.add_argument_group("many devices")
     spread.add_argument(

@@ -53,7 +53,7 @@ def add_parser(commands) -> None:
     parser.add_argument(
         "--redo",
         action="store_true",
-        help="run scenes that have changed since they were done again, in place of their files",
+        help="run scenes again that have changed since, in place of their files",
     )
     parser.set_defaults(run=run)
 
