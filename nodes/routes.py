@@ -172,7 +172,7 @@ def _given(entry: dict, k: int) -> Reference:
 async def _answer(work, *values) -> web.Response:
     """Result of `work` in another thread, so that the server goes on.
 
-    What the user can mend comes back as `error`, and with status 200: a file that is still being
+    What the user can fix comes back as `error`, and with status 200: a file that is still being
     uploaded, or a half-written prompt, is a usual state of a canvas, and browsers write every other
     status into their console.
     """

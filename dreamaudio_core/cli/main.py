@@ -77,7 +77,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except OSError as error:
-        # A file that cannot be read or written is the user's to mend; other failures of the system
+        # A file that cannot be read or written is the user's to fix; other failures of the system
         # name no file and are defects.
         if error.filename is None:
             raise

@@ -34,17 +34,6 @@ class Policy:
     bad_audio: str = "refuse"
     mixed_rates: str = "refuse"
 
-    def __post_init__(self):
-        for name, allowed in (
-            ("unpaired", ("refuse", "skip")),
-            ("bad_audio", ("refuse", "skip")),
-            ("mixed_rates", ("refuse", "skip", "resample")),
-        ):
-            if getattr(self, name) not in allowed:
-                raise InputError(
-                    f"{name}: expected {' or '.join(allowed)}, found {getattr(self, name)!r}"
-                )
-
 
 @dataclass(frozen=True)
 class Pairing:
@@ -114,7 +103,7 @@ def pair_files(
         (("generated", "target"), ("target", "generated")) if target is not None else ()
     ):
         alone = sorted(set(paths[side]) - common)
-        _judge(
+        _refuse_or_note(
             notes,
             policy.unpaired,
             "unpaired",
@@ -123,14 +112,14 @@ def pair_files(
         )
     kept = {side: {stem: found[stem] for stem in sorted(common)} for side, found in paths.items()}
     clips, bad = _inspect(kept, show_progress)
-    _judge(notes, policy.bad_audio, "bad-audio", bad, "clips cannot be used")
+    _refuse_or_note(notes, policy.bad_audio, "bad-audio", bad, "clips cannot be used")
     for side, found in clips.items():
         rates = Counter(clip.rate for clip in found.values())
         if len(rates) > 1:
             # Of equally frequent rates the highest is the folder's.
             main = max(rates, key=lambda rate: (rates[rate], rate))
             odd = sorted(stem for stem, clip in found.items() if clip.rate != main)
-            _judge(
+            _refuse_or_note(
                 notes,
                 policy.mixed_rates,
                 "mixed-rates",
@@ -163,7 +152,9 @@ def _inspect(
     return clips, bad
 
 
-def _judge(notes: list[str], choice: str, option: str, names: list[str], problem: str) -> None:
+def _refuse_or_note(
+    notes: list[str], choice: str, option: str, names: list[str], problem: str
+) -> None:
     """Refuse or note what was found; long lists are shortened, their count is not."""
     if not names:
         return
@@ -173,7 +164,7 @@ def _judge(notes: list[str], choice: str, option: str, names: list[str], problem
     if choice == "refuse":
         other = "skip or resample" if option == "mixed-rates" else "skip"
         raise InputError(
-            f"{len(names)} {problem}: {shown}; mend the folder, or choose --{option} {other}"
+            f"{len(names)} {problem}: {shown}; fix the folder, or choose --{option} {other}"
         )
     done = {"skip": "skipped", "resample": "resampled"}[choice]
     notes.append(f"{len(names)} {problem}, {done}: {shown}")

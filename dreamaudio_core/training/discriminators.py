@@ -172,8 +172,8 @@ class VocoderDiscriminators(nn.Module):
     def forward(self, waveform: Tensor) -> Verdict:
         """Scores and layer maps of every discriminator, of waveforms [B, T]."""
         scores, maps = [], []
-        for judge in (*self.periods, *self.resolutions):
-            score, layers = judge(waveform)
+        for discriminator in (*self.periods, *self.resolutions):
+            score, layers = discriminator(waveform)
             scores.append(score)
             maps.append(layers)
         return scores, maps

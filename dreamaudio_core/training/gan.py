@@ -48,7 +48,9 @@ class AdversarialLoss(nn.Module):
         """What is real and what is generated, as the discriminators take them."""
         raise NotImplementedError
 
-    def judge(self, discriminators: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+    def discriminator_loss(
+        self, discriminators: nn.Module, real: Tensor, generated: Tensor
+    ) -> Tensor:
         """The discriminators' own loss."""
         raise NotImplementedError
 
@@ -66,7 +68,7 @@ class DiscriminatorLoss(nn.Module):
         generator = self._generator.module
         with torch.no_grad():
             real, generated = generator.pair(batch)
-        return {"loss": generator.judge(self.discriminators, real, generated)}
+        return {"loss": generator.discriminator_loss(self.discriminators, real, generated)}
 
 
 class AdversarialTask(Task):

@@ -107,7 +107,9 @@ class VAELoss(AdversarialLoss):
         mel, reconstruction, _ = self.reconstruct(batch)
         return mel, reconstruction
 
-    def judge(self, discriminators: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+    def discriminator_loss(
+        self, discriminators: nn.Module, real: Tensor, generated: Tensor
+    ) -> Tensor:
         """Hinge loss, a mean over the patches."""
         return hinge_discriminator_loss(
             discriminators(real).float(), discriminators(generated).float()

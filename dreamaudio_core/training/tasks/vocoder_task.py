@@ -128,7 +128,9 @@ class GeneratorLoss(AdversarialLoss):
         mel, real = self.split(batch["waveform"])
         return real, self.network(mel)[:, 0]
 
-    def judge(self, discriminators: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+    def discriminator_loss(
+        self, discriminators: nn.Module, real: Tensor, generated: Tensor
+    ) -> Tensor:
         """Least-squares loss."""
         true_scores, generated_scores = discriminators(real)[0], discriminators(generated)[0]
         return least_squares_discriminator_loss(
