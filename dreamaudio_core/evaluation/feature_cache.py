@@ -81,6 +81,7 @@ class FeatureCache:
         AudioError
             If the features of a clip are not finite.
         """
+        # Copies of one file, such as targets that several test sets share, are one clip.
         distinct = {clip.digest: clip for clip in clips}
         stored = {digest: self.load(clip, extractor) for digest, clip in distinct.items()}
         found = {digest: features for digest, features in stored.items() if features is not None}

@@ -154,6 +154,7 @@ class SoundLibrary:
             for start in range(0, len(stale), _BATCH):
                 self._add_batch(stale[start : start + _BATCH], known, reader, report)
                 bar.update(min(_BATCH, len(stale) - start))
+        # A list says nothing of what else its folder holds.
         if not is_list:
             report.removed = self._remove_missing(source, known, found)
         return report
@@ -169,6 +170,7 @@ class SoundLibrary:
             except (AudioError, InputError) as error:
                 report.problems.append(str(error))
                 unusable.append(os.fspath(file.path))
+        # Before the transaction, which keeps all other processes out.
         vectors = self.text.embed([sound.caption for sound in sounds])
         with self.store.write(self.text.identity) as db:
             self.store.delete(db, (path for path in unusable if path in known))
@@ -263,6 +265,8 @@ class SoundLibrary:
             scores = vectors.similarities(self.text.embed(events))
 
             def content(index: int) -> str | None:
+                # Files are looked at when they are chosen: to look at all would take longer than
+                # the search.
                 (sound,) = self.store.sounds(db, "id = ?", int(vectors.ids[index]))
                 seen[index] = sound
                 if _is_as_indexed(sound):

@@ -129,6 +129,7 @@ class Store:
             with contextlib.closing(
                 sqlite3.connect(self.path, timeout=60, isolation_level=None)
             ) as db:
+                # A foreign file's triggers and views must not run functions of this process.
                 db.execute("PRAGMA trusted_schema = OFF")
                 yield db
         except sqlite3.Error as error:

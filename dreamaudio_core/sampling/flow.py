@@ -55,6 +55,7 @@ def flow_loss(
     time = torch.rand(data.shape[0], device=data.device) if time is None else time
     noise = torch.randn_like(data) if noise is None else noise
     z, velocity = path(noise, data, time)
+    # Squares of small errors vanish in half precision.
     error = (network(z, time).float() - velocity.float()) ** 2
     return (error if weight is None else weight * error).mean()
 

@@ -77,6 +77,7 @@ def branches(guidance: Guidance, strengths: Sequence[float]) -> list[Branch]:
     def add(prompt: bool, references: tuple[int, ...], weight: float) -> None:
         weights[(prompt, references)] = weights.get((prompt, references), 0.0) + weight
 
+    # Equal scales cancel this branch, and a scale of 1 the next: only what counts is evaluated.
     add(True, (), text - reference)
     add(False, (), 1.0 - text)
     for k, scale in extra:

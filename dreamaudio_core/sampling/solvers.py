@@ -58,6 +58,7 @@ def adams_bashforth_2(
         current = velocity(z, a)
         slope = current
         if previous is not None:
+            # The slope that the line through the last two has in the middle of this step.
             ratio = (b - a) / (2.0 * (a - previous[1]))
             slope = (1.0 + ratio) * current - ratio * previous[0]
         z = z + (b - a) * slope

@@ -185,6 +185,7 @@ class FlowDataset(Dataset):
         if stretch is not None:
             # A reference that the network places itself would lie outside.
             augmentation = replace(augmentation, free=0.0)
+        # Drawn whole and cut afterwards, so that a stretch is what the whole item would have there.
         batch = training_example(
             cached,
             shard.silence,

@@ -90,6 +90,7 @@ class TrainingLoop:
             mixed_precision="no", cpu=options.device == "cpu", kwargs_handlers=[unused]
         )
         self.folder = Path(options.folder)
+        # A run may go on with other processes or micro-steps: only the global batch is part of it.
         sizes = task.dataset.group_sizes()
         global_batch = options.batch * options.accumulation * self.accelerator.num_processes
         self.batches = EpochBatches(sizes, global_batch, options.seed)
@@ -339,6 +340,7 @@ class TrainingLoop:
         finite = True
         for part in self.task.active(self.step):
             finite &= self._optimizer_step(part, batches, terms)
+        # After skipped steps too, so that the average depends on the number of steps alone.
         self.ema.update_parameters(self.task.network)
         self.skipped += not finite
         self.skipped_in_a_row = 0 if finite else self.skipped_in_a_row + 1

@@ -109,10 +109,10 @@ class FlowTask(Task):
         How flow times are drawn (paper: evenly).
     weigh_channels
         Weigh the errors of a latent channel by its deviation: the first channels of a VAE whose
-        first layer is a fitted transform carry the level of a patch, which is heard most.
+        first layer is a fitted transform carry the level of a patch, which matters most to the ear.
     stretch_seconds
         Every item is seen twice an epoch: whole, and as a stretch of this length around a placed
-        reference, see `flow_dataset.Stretches`.
+        reference, see `flow_dataset.stretch_start`.
 
     Notes
     -----
