@@ -187,6 +187,12 @@ class Bank:
         return torch.from_numpy(self.samples(index))
 
 
+def pack_samples(waveform: np.ndarray) -> np.ndarray:
+    """Samples [T] in [-1, 1] as a packed bank holds them: 16-bit integers, little endian."""
+    scaled = np.round(np.asarray(waveform) * _FULL_SCALE)
+    return np.clip(scaled, -_FULL_SCALE, _FULL_SCALE).astype("<i2")
+
+
 class BankWriter:
     """Writes a packed bank: samples as they come, the manifest last, both renamed into place only
     when complete.
@@ -215,19 +221,17 @@ class BankWriter:
         """Append one recording, float [T] in [-1, 1]; `fields` are those of `BankEntry` that are
         not measured.
         """
-        quantised = np.clip(np.round(np.asarray(waveform) * _FULL_SCALE), -32767, 32767).astype(
-            "<i2"
-        )
-        self._file.write(quantised.tobytes())
+        packed = pack_samples(waveform)
+        self._file.write(packed.tobytes())
         self._entries.append(
             BankEntry(
-                seconds=round(len(quantised) / sample_rate, 4),
+                seconds=round(len(packed) / sample_rate, 4),
                 offset=self._written,
-                samples=len(quantised),
+                samples=len(packed),
                 **fields,
             )
         )
-        self._written += len(quantised)
+        self._written += len(packed)
 
 
 def write_manifest(path: str | Path, entries: Iterable[BankEntry]) -> None:

@@ -8,13 +8,11 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Sequence
 
-import numpy as np
-
 from ..audio.decode import read_audio
 from ..config import AudioConfig
 from ..errors import AudioError, InputError
 from ..json_text import parse_json
-from .bank import PACKED_NAME, BankEntry, read_manifest, write_manifest
+from .bank import PACKED_NAME, BankEntry, pack_samples, read_manifest, write_manifest
 
 _JOURNAL = "packing.jsonl"
 
@@ -68,7 +66,7 @@ def pack_bank(
                 waveform = read_audio(base / entry.path, sample_rate).numpy()
                 if max_seconds is not None:
                     waveform = waveform[: round(max_seconds * sample_rate)]
-                samples = np.clip(np.round(waveform * 32767.0), -32767, 32767).astype("<i2")
+                samples = pack_samples(waveform)
                 line.update(offset=audio.tell() // 2, samples=len(samples))
                 audio.write(samples.tobytes())
                 audio.flush()
