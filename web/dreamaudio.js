@@ -2,6 +2,7 @@ import { app } from "../../scripts/app.js";
 
 // Nodes that show a player. ComfyUI adds one only to its own audio nodes, and its upload button needs one to exist.
 const PLAYERS = new Set(["DreamAudioLoadReference", "DreamAudioSaveAudio", "DreamAudioPreviewAudio"]);
+const SAVES = new Set(["DreamAudioSaveAudio", "DreamAudioSaveVideo"]);
 
 /** Prompt and workflow from the comment in a WAV file's INFO list, or null. */
 async function notesOfWav(file) {
@@ -37,7 +38,7 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
-    if (node.comfyClass !== "DreamAudioSaveAudio") return;
+    if (!SAVES.has(node.comfyClass)) return;
     // ComfyUI replaces %date:..% and %Node.widget% in the names of its own save nodes only.
     const prefix = node.widgets?.find((widget) => widget.name === "filename_prefix");
     const replaced = window.comfyAPI?.utils?.applyTextReplacements;
