@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -25,6 +26,7 @@ from dreamaudio_core.retrieval import SoundLibrary, cli
 from dreamaudio_core.retrieval import library as module
 from dreamaudio_core.retrieval.embedding import TextEmbedder
 from dreamaudio_core.retrieval.store import SoundRow
+from dreamaudio_core.retrieval.vectors import Vectors
 
 EXAMPLES = Path(audio.__file__).parents[1] / "examples"
 PROMPT = "a crow caws, then a cash register rings while a guitar plays"
@@ -450,6 +452,24 @@ def test_removal_leaves_the_files(library, sounds):
     ]
     assert (sounds / "crow.flac").is_file()
     assert names(library.search("a cash register rings, then a guitar plays")) == FOUND[1:]
+
+
+@pytest.mark.parametrize("coded", [False, True])
+def test_rankings_are_those_of_a_full_comparison(coded):
+    rng = np.random.default_rng(0)
+    vectors = rng.standard_normal((5000, 96), dtype=np.float32)
+    vectors[2000:2400] = vectors[0] + 1e-3 * vectors[2000:2400]  # Nearer than codes can tell.
+    vectors[3000] = vectors[10]
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float16)
+    queries = np.stack([vectors[0], vectors[10], -vectors[20]]).astype(np.float32)
+    exact = vectors.astype(np.float64) @ queries.T.astype(np.float64)
+    found = Vectors("", np.arange(5000), vectors, coded).rankings(queries)
+    for ranking, cosines in zip(found, exact.T, strict=True):
+        order, scores = zip(*ranking)
+        assert sorted(order) == list(range(5000))
+        assert np.allclose(scores, cosines[list(order)], atol=1e-6)
+        assert np.allclose(scores, -np.sort(-cosines), atol=1e-6)
+    assert [index for index, _ in itertools.islice(found[1], 2)] == [10, 3000]
 
 
 def test_a_hundred_thousand_sounds_are_searched_exactly(tmp_path, embedder, monkeypatch):

@@ -262,7 +262,7 @@ class SoundLibrary:
         moved: list[str] = []
         with self.store.read() as db:
             vectors = self._current(db)
-            scores = vectors.similarities(self.text.embed(events))
+            rankings = vectors.rankings(self.text.embed(events))
 
             def content(index: int) -> str | None:
                 # Files are looked at when they are chosen: to look at all would take longer than
@@ -274,7 +274,7 @@ class SoundLibrary:
                 moved.append(sound.path)
                 return None
 
-            chosen = distribute(scores, count, min_score, content)
+            chosen = distribute(rankings, count, min_score, content)
         if moved:
             log.warning(
                 "library: passed over %d sounds that were moved or changed since they were "
@@ -286,11 +286,11 @@ class SoundLibrary:
             Hit(
                 Path(seen[index].path),
                 seen[index].caption,
-                float(scores[event, index]),
+                score,
                 seen[index].seconds,
                 events[event],
             )
-            for event, index in chosen
+            for event, index, score in chosen
         ]
 
     def _current(self, db: sqlite3.Connection) -> Vectors:

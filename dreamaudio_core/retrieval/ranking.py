@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, takewhile
 
-import numpy as np
-
-
-def ranked(scores: np.ndarray, min_score: float) -> Iterator[int]:
-    """Indices of scores [N] of at least `min_score`, highest first.
-
-    They are sorted in growing portions, only as far as they are asked for: a search of a million
-    sounds looks at a few.
-    """
-    done, size = 0, 32
-    while done < len(scores):
-        size = min(size, len(scores))
-        top = np.argpartition(-scores, size - 1)[:size] if size < len(scores) else np.arange(size)
-        top = top[np.lexsort((top, -scores[top]))]
-        for index in top[done:]:
-            # Sounds without a vector have the score -inf.
-            if not scores[index] >= max(min_score, -1.01):
-                return
-            yield int(index)
-        done, size = size, size * 8
+Scored = tuple[int, float]
+"""Index of a sound and its similarity."""
 
 
 def distribute(
-    scores: np.ndarray, count: int, min_score: float, identity: Callable[[int], str | None]
-) -> list[tuple[int, int]]:
+    rankings: Sequence[Iterable[Scored]],
+    count: int,
+    min_score: float,
+    identity: Callable[[int], str | None],
+) -> list[tuple[int, int, float]]:
     """Give each event of a prompt sounds of its own.
 
     Every round gives each event one more sound. Events with the best match choose first, so that
@@ -36,8 +22,8 @@ def distribute(
 
     Parameters
     ----------
-    scores : np.ndarray
-        Similarities [events, sounds].
+    rankings : sequence of iterables
+        Sounds for each event, the best first; they are asked for no more than are looked at.
     count : int
         How many sounds at most.
     min_score : float
@@ -48,29 +34,35 @@ def distribute(
 
     Returns
     -------
-    list of (int, int)
-        Event and sound of each choice, in the order of events, best match first.
+    list of (int, int, float)
+        Event, sound and similarity of each choice, in the order of events, best match first.
     """
-    queues = [ranked(row, min_score) for row in scores]
+    queues: dict[int, Iterator[Scored]] = {}
+    best: dict[int, float] = {}
+    for event, ranking in enumerate(rankings):
+        queue = takewhile(lambda scored: scored[1] >= min_score, ranking)
+        first = next(queue, None)
+        if first is not None:
+            queues[event], best[event] = chain([first], queue), first[1]
     taken: set[str] = set()
-    chosen: list[tuple[int, int]] = []
+    chosen: list[tuple[int, int, float]] = []
 
-    def next_sound(event: int) -> int | None:
-        for index in queues[event]:
+    def next_sound(event: int) -> Scored | None:
+        for index, score in queues[event]:
             content = identity(index)
             if content is not None and content not in taken:
                 taken.add(content)
-                return index
+                return index, score
         return None
 
-    active = sorted(range(len(scores)), key=lambda event: -float(scores[event].max()))
+    active = sorted(queues, key=lambda event: -best[event])
     while active and len(chosen) < count:
         for event in list(active):
             if len(chosen) == count:
                 break
-            index = next_sound(event)
-            if index is None:
+            found = next_sound(event)
+            if found is None:
                 active.remove(event)
             else:
-                chosen.append((event, index))
-    return sorted(chosen, key=lambda choice: (choice[0], -scores[choice]))
+                chosen.append((event, *found))
+    return sorted(chosen, key=lambda choice: (choice[0], -choice[2]))

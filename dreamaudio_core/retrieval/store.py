@@ -197,7 +197,7 @@ class Store:
             yield SoundRow(*row)
 
     def vectors(self, db: sqlite3.Connection, dim: int) -> tuple[np.ndarray, np.ndarray]:
-        """Ids [N], ascending, and vectors [N, dim], float32, of all sounds.
+        """Ids [N], ascending, and vectors [N, dim], float16, of all sounds.
 
         Raises
         ------
@@ -209,7 +209,7 @@ class Store:
         if not all(isinstance(vector, bytes) and len(vector) == size for _, vector in rows):
             raise self.damaged(f"expected vectors of {size} bytes")
         ids = np.array([row[0] for row in rows], dtype=np.int64)
-        found = np.frombuffer(b"".join([row[1] for row in rows]), _VECTOR).astype(np.float32)
+        found = np.frombuffer(bytearray().join([row[1] for row in rows]), _VECTOR)
         if not np.isfinite(found).all():
             raise self.damaged("a vector holds NaN or infinite values")
         return ids, found.reshape(len(rows), dim)
