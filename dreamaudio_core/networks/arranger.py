@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from ..config import ArrangerConfig
@@ -22,6 +23,8 @@ from ..errors import InputError
 from .layers import Attention, sinusoidal_embedding
 
 _FREQUENCIES = 16
+_FARTHEST = 16
+"""Tokens of a prompt that are farther apart are all alike."""
 _MATCHES = 4
 
 
@@ -107,7 +110,7 @@ class Arranger(nn.Module):
         self.position_in = operations.Linear(dim, dim, **kw)
         self.seconds_in = operations.Linear(2 * (2 * _FREQUENCIES + 2), dim, **kw)
         self.evidence_in = operations.Linear(_MATCHES + 1, dim, **kw)
-        self.distance_bias = operations.Embedding(2 * _FREQUENCIES + 1, heads, **kw)
+        self.distance_bias = operations.Embedding(2 * _FARTHEST + 1, heads, **kw)
         self.blocks = nn.ModuleList(
             _Block(dim, heads, operations, dtype, device) for _ in range(config.layers)
         )
@@ -174,24 +177,18 @@ class Arranger(nn.Module):
         batch, count, length, _ = channels.shape
         heads = self.config.heads
         place = torch.arange(length, device=channels.device)
-        distance = (place[None] - place[:, None]).clamp(-_FREQUENCIES, _FREQUENCIES) + _FREQUENCIES
-        among = (
-            self.distance_bias(distance)
-            .to(channels.dtype)
-            .permute(2, 0, 1)
-            .expand(batch, -1, -1, -1)
-        )
-        cross = (
-            self.match_bias(channels)
-            .permute(3, 0, 1, 2)
-            .unflatten(0, (self.config.layers, 2, heads))
-        )
+        distance = (place[None] - place[:, None]).clamp(-_FARTHEST, _FARTHEST) + _FARTHEST
+        among = self.distance_bias(distance).to(channels.dtype)
+        among = repeat(among, "query key heads -> b heads query key", b=batch)
+        # Both ways, from references to prompt tokens and back, for each layer.
+        pattern = "b k l (layers way heads) -> layers way b heads k l"
+        cross = rearrange(self.match_bias(channels), pattern, way=2, heads=heads)
         corner = channels.new_zeros(batch, heads, count, count)
         hidden = ~keys[:, None, None]
         biases = []
         for of_references, of_prompt in cross:
-            upper = torch.cat([among, of_prompt.transpose(0, 1).mT], -1)
-            lower = torch.cat([of_references.transpose(0, 1), corner], -1)
+            upper = torch.cat([among, of_prompt.mT], -1)
+            lower = torch.cat([of_references, corner], -1)
             biases.append(torch.cat([upper, lower], -2).masked_fill(hidden, -1e4))
         return biases
 
