@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
@@ -98,11 +99,12 @@ class _Layer(nn.Module):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         own, out = self.attention.self, self.attention.output
         q, k, v = (
-            own[name](x).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            rearrange(own[name](x), "b n (heads d) -> b heads n d", heads=self.heads)
             for name in ("query", "key", "value")
         )
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        x = out["LayerNorm"](x + out["dense"](mixed.transpose(1, 2).flatten(2)))
+        joined = rearrange(mixed, "b heads n d -> b n (heads d)")
+        x = out["LayerNorm"](x + out["dense"](joined))
         hidden = F.gelu(self.intermediate["dense"](x))
         return self.output["LayerNorm"](x + self.output["dense"](hidden))
 

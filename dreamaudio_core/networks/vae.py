@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import VAEConfig
@@ -75,9 +76,9 @@ class AttentionBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
         q, k, v = (
-            proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v)
+            rearrange(proj(h), "b c t f -> b 1 (t f) c") for proj in (self.q, self.k, self.v)
         )
-        h = attention(q, k, v).squeeze(1).transpose(1, 2).reshape(x.shape)
+        h = rearrange(attention(q, k, v), "b 1 (t f) c -> b c t f", f=x.shape[-1])
         return x + self.proj_out(h)
 
 
