@@ -1,4 +1,4 @@
-"""A small CLAP model of random weights, for tests."""
+"""A small CLAP model of random weights, for tests and rehearsals."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ def write_clap(folder: Path, fusion: bool = False, seed: int = 0, max_tokens: in
         "num_hidden_layers": 2,
         "num_attention_heads": 2,
         "intermediate_size": 32,
-        "max_position_embeddings": 40,
+        "max_position_embeddings": max_tokens + 20,
         "pad_token_id": 1,
     }
     sound = {

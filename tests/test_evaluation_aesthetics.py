@@ -8,25 +8,11 @@ import types
 import numpy as np
 import pytest
 import torch
+from small_aesthetics import SCALES, SETTINGS, narrow, small_network, write_aesthetics
 
 from dreamaudio_core.errors import CheckpointError
 from dreamaudio_core.networks import aesthetics
 from dreamaudio_core.networks.aesthetics import AestheticsExtractor
-
-SETTINGS = {
-    "proj_num_layer": 1,
-    "proj_ln": False,
-    "proj_act_fn": "gelu",
-    "proj_dropout": 0,
-    "nth_layer": 3,
-    "use_weighted_layer_sum": True,
-    "precision": "32",
-    "normalize_embed": True,
-    "output_dim": 1,
-}
-SCALES = {
-    axis: {"mean": 5.0 + i, "std": 1.0 + 0.5 * i} for i, axis in enumerate(("CE", "CU", "PC", "PQ"))
-}
 
 
 @pytest.fixture
@@ -35,33 +21,8 @@ def aes(monkeypatch):
     module = pytest.importorskip(
         "audiobox_aesthetics.model.aes", reason="audiobox_aesthetics is not installed"
     )
-    small = {
-        "encoder_layers": 2,
-        "encoder_embed_dim": 32,
-        "encoder_ffn_embed_dim": 32,
-        "encoder_attention_heads": 2,
-        "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
-        "conv_pos": 16,
-        "conv_pos_groups": 2,
-    }
-    config = module.WavLMConfig(vars(module.DEFAULT_AUDIO_CFG) | small)
-    monkeypatch.setattr(module, "DEFAULT_AUDIO_CFG", config)
+    monkeypatch.setattr(module, "DEFAULT_AUDIO_CFG", narrow(module))
     return module
-
-
-def network(aes, seed: int = 0):
-    torch.manual_seed(seed)
-    made = aes.AesMultiOutput(**SETTINGS, target_transform=SCALES).eval()
-    with torch.no_grad():
-        for axis in aes.AXES_NAME:
-            made.proj_layer[axis][0].weight.mul_(20)
-    return made
-
-
-def save_checkpoint(aes, path):
-    state = {f"model.{k}": v for k, v in network(aes).state_dict().items()}
-    torch.save({"state_dict": state, "model_cfg": SETTINGS, "target_transform": SCALES}, path)
-    return path
 
 
 def clips() -> list[torch.Tensor]:
@@ -70,7 +31,7 @@ def clips() -> list[torch.Tensor]:
 
 
 def test_scores_agree_with_the_published_predictor(aes, tmp_path, monkeypatch):
-    path = save_checkpoint(aes, tmp_path / "checkpoint.pt")
+    path = write_aesthetics(aes, tmp_path / "checkpoint.pt")
     # The predictor imports torchaudio for reading and resampling, neither of which clips at its own
     # rate need.
     functional = types.SimpleNamespace(resample=lambda wav, orig_freq, new_freq: wav)
@@ -87,8 +48,8 @@ def test_scores_agree_with_the_published_predictor(aes, tmp_path, monkeypatch):
 
 
 def test_folders_and_checkpoints_give_the_same(aes, tmp_path):
-    path = save_checkpoint(aes, tmp_path / "checkpoint.pt")
-    network(aes).save_pretrained(tmp_path / "folder")
+    path = write_aesthetics(aes, tmp_path / "checkpoint.pt")
+    small_network(aes).save_pretrained(tmp_path / "folder")
     clip = clips()[:1]
     expected, found = (
         AestheticsExtractor(source).extract(clip)[0] for source in (path, tmp_path / "folder")
@@ -98,7 +59,7 @@ def test_folders_and_checkpoints_give_the_same(aes, tmp_path):
 
 
 def test_batches_change_nothing(aes, tmp_path):
-    extractor = AestheticsExtractor(save_checkpoint(aes, tmp_path / "checkpoint.pt"))
+    extractor = AestheticsExtractor(write_aesthetics(aes, tmp_path / "checkpoint.pt"))
     together = extractor.extract(clips())
     for clip, found in zip(clips(), together, strict=True):
         np.testing.assert_allclose(found, extractor.extract([clip])[0], rtol=1e-4)
@@ -109,7 +70,9 @@ def test_foreign_and_damaged_weights_are_refused(aes, tmp_path):
     with pytest.raises(CheckpointError, match="audiobox-aesthetics/checkpoint.pt"):
         AestheticsExtractor(tmp_path / "foreign.pt").extract(clips()[:1])
     state = {
-        f"model.{k}": v for k, v in network(aes).state_dict().items() if "layer_weights" not in k
+        f"model.{k}": v
+        for k, v in small_network(aes).state_dict().items()
+        if "layer_weights" not in k
     }
     torch.save(
         {"state_dict": state, "model_cfg": SETTINGS, "target_transform": SCALES},

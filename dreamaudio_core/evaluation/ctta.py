@@ -6,6 +6,7 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -98,9 +99,14 @@ def generate_scenes(
             path = out / f"{scene.name}.wav"
             if done.get(scene.name) != digest or not path.is_file():
                 waveform = generator.generate(
-                    scene.prompt, scene.references, scene_seed(seed, scene.name)
+                    scene.prompt,
+                    scene.references,
+                    scene_seed(seed, scene.name),
+                    **_own_settings(generator, scene),
                 )
                 waveform = _checked(waveform, f"{generator.name}: scene {scene.name!r}")
+                if scene.seconds is not None:
+                    waveform = waveform[: round(scene.seconds * generator.sample_rate)]
                 write_audio(path, waveform, generator.sample_rate)
                 done[scene.name] = digest
                 _write_record(out / _RECORD, done)
@@ -192,8 +198,24 @@ def _scene_digest(generator: Generator, scene: Scene, seed: int, sounds: dict[Pa
         if file not in sounds:
             sounds[file] = file_digest(file)
         references.append([sounds[file], repr(replace(reference, audio=None))])
-    content = json.dumps([generator.identity, scene.prompt, references, seed])
+    own = [scene.seconds, *_own_settings(generator, scene).values()]
+    content = json.dumps([generator.identity, scene.prompt, references, seed, own])
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _own_settings(generator: Generator, scene: Scene) -> dict[str, Any]:
+    """What a scene says of its sound besides prompt and references, for a system of this project;
+    the seed is drawn by `seed`, and the rate is that of the system. Others know the length alone.
+    """
+    own = {k: v for k, v in scene.settings().items() if k not in ("seed", "sample_rate")}
+    if getattr(generator, "takes_settings", False):
+        return {"own": own} if own else {}
+    if unknown := sorted(set(own) - {"seconds"}):
+        raise InputError(
+            f"scene {scene.name}: {unknown[0]} is set, which {generator.name} does not know; leave "
+            "it out"
+        )
+    return {}
 
 
 def _read_record(path: Path) -> dict[str, str]:

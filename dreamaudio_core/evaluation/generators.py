@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
+from ..audio.resample import resample
 from ..files import content_digest
+from ..rendering.detail import SAMPLE_RATES
 from ..scene.scenes import SceneReference
 
 if TYPE_CHECKING:
@@ -52,6 +54,9 @@ class PipelineGenerator:
         Options of `DreamAudio.generate`, such as `steps`, `guidance` or `free`.
     """
 
+    # Whether `generate` takes what a scene sets besides prompt and references.
+    takes_settings = True
+
     def __init__(self, model: DreamAudio, name: str, identity: str, **options: Any):
         self.model = model
         self.name = name
@@ -59,10 +64,22 @@ class PipelineGenerator:
         self.sample_rate = model.config.audio.sample_rate
         self.identity = "\0".join([identity, *(f"{k}={v!r}" for k, v in sorted(options.items()))])
 
-    def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
-        """Waveform [T] at the model's rate."""
+    def generate(
+        self,
+        prompt: str,
+        references: Sequence[SceneReference],
+        seed: int,
+        own: Mapping[str, Any] | None = None,
+    ) -> Tensor:
+        """Waveform [T] at the model's rate, whatever the references' own rates and channels are.
+
+        `own` are settings of a scene, which come before the model's; the system's come before both.
+        """
         loaded = [r.load(f"reference {i}") for i, r in enumerate(references, 1)]
-        return self.model.generate(prompt, loaded, seeds=[seed], **self.options).waveforms[0, 0]
+        rate = str(self.sample_rate) if self.sample_rate in SAMPLE_RATES else "auto"
+        given = {**(own or {}), **self.options, "sample_rate": rate}
+        result = self.model.generate(prompt, loaded, seeds=[seed], **given)
+        return resample(result.waveforms[0].mean(dim=0), result.sample_rate, self.sample_rate)
 
 
 def load_pipeline_generator(

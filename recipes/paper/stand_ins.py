@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import json
 import string
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,14 @@ from typing import Any
 import numpy as np
 import soundfile
 import torch
+from small_aesthetics import narrow, write_aesthetics
 
-from dreamaudio_core.config import PRESETS, ModelConfig, TextConfig, VAEConfig, VocoderConfig
+from dreamaudio_core.config import PRESETS, ModelConfig, TextConfig
 from dreamaudio_core.networks.cnn14 import Cnn14
 from dreamaudio_core.networks.vggish import VGGish
 from dreamaudio_core.weights.folder import write_config
+from small_clap import write_clap
+from small_configs import MRC_SIZES, SMALL_VAE, SMALL_VOCODER
 
 RATE = 16_000
 WIDTH = 24
@@ -177,35 +179,15 @@ class StandIns:
     # Networks
 
     def _presets(self) -> None:
-        vae = VAEConfig(
-            channels=8,
-            multipliers=(1, 2, 2, 2),
-            num_res_blocks=1,
-            latent_channels=4,
-            groups=4,
-            middle_attention=False,
-        )
-        vocoder = VocoderConfig(
-            upsample_initial_channel=32,
-            resblock_kernel_sizes=(3,),
-            resblock_dilation_sizes=((1, 3, 5),),
-        )
         text = TextConfig(source=str(self.text_encoder), dim=WIDTH)
         for name, preset in PRESETS.items():
             if preset.mrc.fusion != "concat":
                 continue
-            mrc = replace(
-                preset.mrc,
-                latent_channels=4,
-                model_channels=48 if "-l" in name else 32,
-                multipliers=(1, 2),
-                attention_levels=(1,),
-                num_res_blocks=1,
-                head_dim=16,
-                groups=8,
-                text_dim=WIDTH,
+            sizes = MRC_SIZES | {"text_dim": WIDTH, "model_channels": 48 if "-l" in name else 32}
+            mrc = replace(preset.mrc, **sizes)
+            small: ModelConfig = replace(
+                preset, vae=SMALL_VAE, vocoder=SMALL_VOCODER, text=text, mrc=mrc
             )
-            small: ModelConfig = replace(preset, vae=vae, vocoder=vocoder, text=text, mrc=mrc)
             (self.presets / name).mkdir(parents=True, exist_ok=True)
             write_config(self.presets / name, small)
 
@@ -241,81 +223,19 @@ class StandIns:
         torch.save(VGGish((4, 4, 6, 6, 8, 8), 16, 8).state_dict(), folder / "vggish.pth")
         state = {k: v for k, v in Cnn14(width=4, classes=10).state_dict().items() if k != "mel"}
         torch.save({"model": state}, folder / "cnn14.pth")
-        self._clap(folder / "clap")
-        if self._narrow_aesthetics():
-            self._aesthetics(folder / "aesthetics.pt")
+        write_clap(folder / "clap", max_tokens=60)
+        aes = self._narrow_aesthetics()
+        if aes is not None:
+            write_aesthetics(aes, folder / "aesthetics.pt")
 
     @staticmethod
-    def _clap(folder: Path) -> None:
-        from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
-
-        folder.mkdir(exist_ok=True)
-        tokens = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *string.ascii_lowercase, "Ġ", ","]
-        vocabulary = {token: i for i, token in enumerate(tokens)}
-        (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-        (folder / "merges.txt").write_text("#version: 0.2\n", encoding="utf-8")
-        RobertaTokenizer.from_pretrained(folder, model_max_length=60).save_pretrained(folder)
-        text = {
-            "vocab_size": len(tokens),
-            "hidden_size": 16,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "intermediate_size": 32,
-            "max_position_embeddings": 80,
-            "pad_token_id": 1,
-        }
-        sound = {
-            "hidden_size": 32,
-            "patch_embeds_hidden_size": 8,
-            "depths": [1, 1, 1],
-            "num_attention_heads": [1, 2, 2],
-            "num_hidden_layers": 3,
-            "spec_size": 256,
-            "window_size": 8,
-            "num_mel_bins": 64,
-            "enable_fusion": False,
-        }
-        config = ClapConfig(text_config=text, audio_config=sound, projection_dim=12)
-        ClapModel(config).eval().save_pretrained(folder)
-        ClapFeatureExtractor(truncation="rand_trunc").save_pretrained(folder)
-
-    @staticmethod
-    def _narrow_aesthetics() -> Callable[..., Any] | None:
-        """The network of AudioBox-Aesthetics, whose package takes its sizes from a constant, with a
+    def _narrow_aesthetics() -> Any:
+        """The module of AudioBox-Aesthetics' network, whose sizes are a constant in it, with a
         narrow encoder; None without the package.
         """
         try:
             from audiobox_aesthetics.model import aes
         except ImportError:
             return None
-        small = {
-            "encoder_layers": 2,
-            "encoder_embed_dim": 32,
-            "encoder_ffn_embed_dim": 32,
-            "encoder_attention_heads": 2,
-            "conv_feature_layers": "[(16,10,5)] + [(16,3,2)] * 4 + [(16,2,2)] * 2",
-            "conv_pos": 16,
-            "conv_pos_groups": 2,
-        }
-        aes.DEFAULT_AUDIO_CFG = aes.WavLMConfig(vars(aes.DEFAULT_AUDIO_CFG) | small)
-        return aes.AesMultiOutput
-
-    def _aesthetics(self, path: Path) -> None:
-        build = self._narrow_aesthetics()
-        assert build is not None
-        settings = {
-            "proj_num_layer": 1,
-            "proj_ln": False,
-            "proj_act_fn": "gelu",
-            "proj_dropout": 0,
-            "nth_layer": 3,
-            "use_weighted_layer_sum": True,
-            "precision": "32",
-            "normalize_embed": True,
-            "output_dim": 1,
-        }
-        scales = {axis: {"mean": 5.0, "std": 1.0} for axis in ("CE", "CU", "PC", "PQ")}
-        network = build(**settings, target_transform=scales)
-        state = {f"model.{name}": value for name, value in network.state_dict().items()}
-        content = {"state_dict": state, "model_cfg": settings, "target_transform": scales}
-        torch.save(content, path)
+        aes.DEFAULT_AUDIO_CFG = narrow(aes)
+        return aes

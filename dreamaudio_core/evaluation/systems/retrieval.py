@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -30,6 +31,8 @@ class RetrievalGenerator:
         How many sounds for the prompt as a whole; one for each of its events by default.
     """
 
+    takes_settings = True
+
     def __init__(
         self,
         library: str | Path,
@@ -46,7 +49,13 @@ class RetrievalGenerator:
         self.name = f"{found} ({Path(library).name}) + {pipeline.name}"
         self.identity = "\0".join([found, self.library.identity(), pipeline.identity])
 
-    def generate(self, prompt: str, references: Sequence[SceneReference], seed: int) -> Tensor:
+    def generate(
+        self,
+        prompt: str,
+        references: Sequence[SceneReference],
+        seed: int,
+        own: Mapping[str, Any] | None = None,
+    ) -> Tensor:
         """Waveform [T] for the prompt and what the library has for it."""
         most = self.pipeline.model.max_references
         if self.pairs is not None:
@@ -56,5 +65,8 @@ class RetrievalGenerator:
             if len(hits) > most:
                 hits = self.library.search(prompt, most)
         return self.pipeline.generate(
-            prompt, [SceneReference(hit.path, hit.caption) for hit in hits], seed
+            prompt,
+            [SceneReference(hit.path, hit.caption) for hit in hits],
+            seed,
+            **({"own": own} if own else {}),
         )
