@@ -43,12 +43,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
-def with_less_memory(run: Callable[[], T], smaller: Callable[[], T], stage: str) -> T:
+def with_less_memory(run: Callable[[], T], smaller: Callable[[], T] | None, stage: str) -> T:
     """Result of `run`; where memory runs out, that of `smaller`, which computes it in smaller
     pieces.
 
     Parameters
     ----------
+    smaller
+        None where there are no smaller pieces: `run` again, with the memory that was given back.
     stage
         What is done, such as ``"decoding"``, for the error.
 
@@ -65,14 +67,15 @@ def with_less_memory(run: Callable[[], T], smaller: Callable[[], T], stage: str)
     # Here, as within the handler the error's frames would still hold what was computed.
     release_memory()
     try:
-        return smaller()
+        return (smaller or run)()
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
     release_memory()
+    tried = ", also in smaller pieces" if smaller else ""
     raise torch.OutOfMemoryError(
-        f"out of memory while {stage}, also in smaller pieces; generate fewer seconds or fewer "
-        "sounds at once, or close other programs"
+        f"out of memory while {stage}{tried}; generate fewer seconds or fewer sounds at once, or "
+        "close other programs"
     )
 
 

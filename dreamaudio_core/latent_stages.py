@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .config import MAX_SEED, SamplingConfig
+from .device import with_less_memory
 from .errors import InputError
 from .networks.fusion import Fusion
 from .networks.mrc import MRCUNet
@@ -170,7 +171,12 @@ class LatentStages(SoundStages):
         # What does not depend on the time, which is the reference branch and all keys and values,
         # is computed once here and repeated for each seed.
         conditions = self._conditions(conditioning, arrangement, reference_slots, plan)
-        evaluate = Rows(self.flow, self.flow.precompute(**conditions).repeat(len(noise)))
+        context = with_less_memory(
+            lambda: self.flow.precompute(**conditions).repeat(len(noise)),
+            None,
+            "preparing the references for sampling",
+        )
+        evaluate = Rows(self.flow, context)
         dtype = next(self.flow.parameters()).dtype
         # A start latent brings sound of its own to the gaps, which must not be led to silence.
         quiet = self._quiet(conditioning, arrangement) if start == 0.0 else None

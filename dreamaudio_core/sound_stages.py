@@ -23,6 +23,7 @@ from .progress import Progress, part_of
 from .rendering.detail import Detail, find_placement, output_rate, render_detail
 from .rendering.events import Event, render_events
 from .rendering.placing import silence_latent
+from .rendering.stretches import decode_latents, encode_mel
 from .scene.reference import Reference
 from .scene.timeline import Arrangement
 from .text_stages import TextStages
@@ -63,20 +64,15 @@ class SoundStages(TextStages):
         samples = frames * self.config.vae.stride * self.config.audio.hop_length
         waveform = waveform[: round(seconds * self.config.audio.sample_rate)]
         padded = nn.functional.pad(waveform, (0, samples - len(waveform))).to(self.device)
-        mel = self.log_mel(padded[None])
-        return self.vae.encode(mel.to(next(self.vae.parameters()).dtype)).float()
+        mel = self.log_mel(padded[None]).to(next(self.vae.parameters()).dtype)
+        return encode_mel(self.vae, mel, "encoding a sound").float()
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
         """Log-mels [B, 1, frames, bands] of scaled latents [B, C, T, F], float32."""
         dtype = next(self.vae.parameters()).dtype
         latents = latents.to(self.device, dtype)
-        mel = with_less_memory(
-            lambda: self.vae.decode(latents),
-            lambda: torch.cat([self.vae.decode(latent) for latent in latents.split(1)]),
-            "decoding",
-        )
-        return check_finite(mel.float(), "decoded mel")
+        return check_finite(decode_latents(self.vae, latents).float(), "decoded mel")
 
     @torch.inference_mode()
     def vocode(

@@ -587,3 +587,102 @@ def test_out_of_memory_is_tried_once_more_in_smaller_pieces(model, monkeypatch):
     monkeypatch.setattr(model.vae, "decode", lambda tensor: tensor.reshape(7, -1, 11))
     with pytest.raises(RuntimeError, match="invalid"):
         model.decode(latents)
+
+
+def limited_rows(function, most, calls, size):
+    """`function`, which has no memory for more than `most` of what `size` measures."""
+
+    def call(tensor, *extra):
+        calls.append(size(tensor))
+        if calls[-1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return function(tensor, *extra)
+
+    return call
+
+
+def test_out_of_memory_while_encoding_texts(model, references, monkeypatch):
+    whole, means = model.condition("a crow caws", references), model.embed(["a crow", "a bell"])
+    encoder, calls = model.text_encoder, []
+    forward, size = encoder.forward, torch.numel
+    # Padded texts are too long, as are two at once.
+    monkeypatch.setattr(encoder, "forward", limited_rows(forward, 10, calls, size))
+    small = model.condition("a crow caws", references)
+    for name in ("prompt_tokens", "caption_tokens", "empty_tokens"):
+        one, other = getattr(whole, name), getattr(small, name)
+        assert torch.equal(one.mask, other.mask)
+        used = one.mask[..., None]
+        assert torch.allclose(one.features * used, other.features * used, atol=1e-4)
+    assert torch.allclose(model.embed(["a crow", "a bell"]), means, atol=1e-5)
+    assert calls[0] == encoder.config.max_tokens and 1 < calls[1] <= 10
+    monkeypatch.setattr(encoder, "forward", limited_rows(forward, 0, [], size))
+    for stage in (lambda: model.condition("a crow caws"), lambda: model.embed(["a crow"])):
+        with pytest.raises(torch.OutOfMemoryError, match="while encoding texts, also in smaller"):
+            stage()
+
+
+@pytest.mark.parametrize("patches", [True, False])
+def test_out_of_memory_while_encoding_and_decoding_one_sound(folder, monkeypatch, caplog, patches):
+    model = load_model(folder)
+    if patches:
+        # As `mini` has one, narrower; bands and channels are those of the small model.
+        config = replace(model.config.vae, patch_size=4, multipliers=(1,), channels=16)
+        torch.manual_seed(0)
+        model.vae = AutoencoderKL(config).eval().requires_grad_(False)
+        model.config = replace(model.config, vae=config)
+    rate, vae, calls = model.config.audio.sample_rate, model.vae, []
+    sound = prepare_reference(0.3 * torch.sin(torch.arange(8 * rate) * 0.2), rate, "a hum")
+    conditioning = model.condition("a hum", [sound.at([0.5])])
+    arrangement = model.arrange(conditioning, 10.0)
+    whole = model.encode_references(conditioning.references, arrangement)
+    latent = model.encode(sound.waveform, 10.0)
+    mel = model.decode(latent)
+    encode, decode, frames = vae.encode, vae.decode, lambda x: x.shape[2]
+    most = 64 * model.config.vae.stride
+    monkeypatch.setattr(vae, "encode", limited_rows(encode, most, calls, frames))
+    monkeypatch.setattr(vae, "decode", limited_rows(decode, 64, calls, frames))
+    small = model.encode_references(conditioning.references, arrangement)
+    assert calls[0] > most and all(count <= most for count in calls[1:]) and len(calls) > 3
+    for one, other in (
+        (whole.latents, small.latents),
+        (latent, model.encode(sound.waveform, 10.0)),
+        (mel, model.decode(latent)),
+    ):
+        assert one.shape == other.shape
+        # Convolutions with random weights; a VAE on patches gives the same.
+        near = 1e-5 if patches else 0.5
+        assert (one - other).abs().mean() < near * one.abs().mean()
+    assert ("stretch by stretch" in caplog.text) is not patches
+    monkeypatch.setattr(vae, "encode", limited_rows(encode, 0, [], frames))
+    with pytest.raises(torch.OutOfMemoryError, match="while encoding a reference, also in small"):
+        model.encode_references(conditioning.references, arrangement)
+    with pytest.raises(torch.OutOfMemoryError, match="while encoding a sound"):
+        model.encode(sound.waveform, 10.0)
+
+
+def test_memory_of_a_stage_that_failed_is_released(model, references, monkeypatch):
+    """Nothing of the first try is held while the second runs, nor after the error."""
+    import weakref
+
+    held, alive = [], []
+
+    def fail(mel):
+        alive.append(sum(tensor() is not None for tensor in held))
+        kept = torch.zeros(1000)
+        held.append(weakref.ref(kept))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model.vae, "encode", fail)
+    conditioning = model.condition("a crow caws", references)
+    arrangement = model.arrange(conditioning, 1.0)
+    with pytest.raises(torch.OutOfMemoryError):
+        model.encode_references(conditioning.references, arrangement)
+    assert alive == [0, 0] and held[-1]() is None
+
+    def no_context(**_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.undo()
+    monkeypatch.setattr(model.flow, "precompute", no_context)
+    with pytest.raises(torch.OutOfMemoryError, match="while preparing the references for sampl"):
+        model.sample(conditioning, arrangement)

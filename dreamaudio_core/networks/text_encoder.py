@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import TextConfig
+from ..device import with_less_memory
 from ..errors import CheckpointError
 from .minilm import Tokenizer, read_config, read_minilm
 from .operations import FAST
@@ -108,10 +110,29 @@ class TextEncoder(nn.Module):
     def encode(
         self, texts: list[str], device: torch.device | str | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Features [len(texts), L, D] and mask [len(texts), L] on the encoder's device."""
+        """Features [len(texts), L, D] and mask [len(texts), L] on the encoder's device.
+
+        Raises
+        ------
+        torch.OutOfMemoryError
+            If memory runs out for one text without its padding, too.
+        """
         device = device or next(self.parameters()).device
         ids, mask = (x.to(device) for x in self.tokenize(texts))
-        return self(ids, mask), mask
+        return self._features(ids, mask), mask
+
+    def _features(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Token features [B, L, D]; where memory runs out, text by text and without padding."""
+
+        def each_alone() -> Tensor:
+            rows = []
+            for row, used in zip(ids, mask):
+                features = self(row[used][None], used[used][None])
+                # What stands for padding is masked wherever tokens are read.
+                rows.append(F.pad(features, (0, 0, 0, len(used) - features.shape[1])))
+            return torch.cat(rows)
+
+        return with_less_memory(lambda: self(ids, mask), each_alone, "encoding texts")
 
     @torch.inference_mode()
     def rows(self, texts: Sequence[str], device: torch.device | str) -> list[Tensor]:
@@ -122,8 +143,9 @@ class TextEncoder(nn.Module):
         for chosen in (order[i : i + _BATCH] for i in range(0, len(order), _BATCH)):
             tokens = self.tokenize([texts[i] for i in chosen], longest=True)
             ids, mask = (x.to(device) for x in tokens)
-            for i, features, length in zip(chosen, self(ids, mask).cpu(), mask.sum(1)):
-                found[i] = features[:length]
+            features = self._features(ids, mask).cpu()
+            for i, row, length in zip(chosen, features, mask.sum(1)):
+                found[i] = row[:length]
         return found
 
     def embed(self, texts: Sequence[str], device: torch.device | str) -> Tensor:

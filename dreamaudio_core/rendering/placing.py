@@ -17,6 +17,7 @@ from ..config import AudioConfig, VAEConfig
 from ..networks.vae import AutoencoderKL
 from ..scene.timeline import Placement, Placements
 from .events import CUT_SECONDS, Event, network_mix
+from .stretches import encode_mel
 
 # Latent frames of silence on both sides of a sound while it is encoded: convolutions pad with 0,
 # which is loud in log-mel.
@@ -56,7 +57,8 @@ def encode_sounds(
                     for w in (waveforms[i] for i in chosen)
                 ]
             )
-            latents = vae.encode(log_mel(padded).to(next(vae.parameters())))
+            mel = log_mel(padded).to(next(vae.parameters()))
+            latents = encode_mel(vae, mel, "encoding a reference")
             for i, latent in zip(chosen, latents[:, :, MARGIN : MARGIN + frames]):
                 found[i] = latent
     return found
