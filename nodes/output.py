@@ -2,6 +2,8 @@
 
 import json
 import os
+import secrets
+import threading
 from io import BytesIO
 from pathlib import Path
 
@@ -32,6 +34,7 @@ CODEC_RATES = {
 }
 FLAC_MAX_RATE = 655_350
 MAX_TAKE = 99_999
+_WRITING = threading.Lock()
 SUFFIXES = (".flac", ".wav", ".mp3", ".opus")
 
 
@@ -157,9 +160,12 @@ def save(
     # ComfyUI chooses a free name of its own, from which the file is renamed then.
     plain = prefix.replace(TAKE, "take") if numbered else prefix
     if format in WAV_SUBTYPES:
-        saved = save_wav(waveform, rate, plain, WAV_SUBTYPES[format], cls)
+        notes = _notes(cls)
+        comment = json.dumps(notes) if notes else ""
+        data, suffix = wav_bytes(waveform, rate, WAV_SUBTYPES[format], comment), "wav"
     else:
-        saved = _save_by_comfyui(waveform, rate, plain, format, cls)
+        data, suffix = _coded_by_comfyui(waveform, rate, format, cls), format
+    saved = write_output(data, plain, suffix)
     return _as_take(saved, prefix) if numbered else saved
 
 
@@ -177,36 +183,46 @@ def _as_take(saved: ui.SavedResult, prefix: str) -> ui.SavedResult:
     raise InputError(f"filename_prefix: all {MAX_TAKE} names of {prefix!r} are taken")
 
 
-def _save_by_comfyui(
-    waveform: torch.Tensor, rate: int, prefix: str, format: str, cls: type[io.ComfyNode]
-) -> ui.SavedResult:
-    return ui.AudioSaveHelper.save_audio(
-        {"waveform": waveform[None], "sample_rate": rate},
-        filename_prefix=prefix,
-        folder_type=io.FolderType.output,
-        cls=cls,
-        format=format,
-        quality="V0" if format == "mp3" else "128k",
-    )[0]
-
-
-def save_wav(
-    waveform: torch.Tensor, rate: int, prefix: str, subtype: str, cls: type[io.ComfyNode]
-) -> ui.SavedResult:
-    """Write a sound [channels, T] as WAV of a libsndfile subtype, prompt and workflow as JSON in
-    the comment of its INFO list.
+def _coded_by_comfyui(
+    waveform: torch.Tensor, rate: int, format: str, cls: type[io.ComfyNode]
+) -> bytes:
+    """A file as ComfyUI's own nodes save it, by way of its temporary folder: it would write into
+    the output folder what a full disk or a kill can cut.
     """
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
-        prefix, folder_paths.get_output_directory()
-    )
-    notes = {}
-    if not args.disable_metadata:
-        notes = {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})}
-    # ComfyUI counts on from files whose number is followed by an underscore.
-    file = f"{name}_{counter:05}_.wav"
-    data = wav_bytes(waveform, rate, subtype, json.dumps(notes) if notes else "")
-    with atomic_write(os.path.join(folder, file)) as temporary:
-        temporary.write_bytes(data)
+    folder, name = Path(folder_paths.get_temp_directory()), f"dreamaudio_{secrets.token_hex(8)}"
+    try:
+        saved = ui.AudioSaveHelper.save_audio(
+            {"waveform": waveform[None], "sample_rate": rate},
+            filename_prefix=name,
+            folder_type=io.FolderType.temp,
+            cls=cls,
+            format=format,
+            quality="V0" if format == "mp3" else "128k",
+        )[0]
+        return (folder / saved.filename).read_bytes()
+    finally:
+        for left in folder.glob(f"{name}*"):
+            left.unlink(missing_ok=True)
+
+
+def _notes(cls: type[io.ComfyNode]) -> dict:
+    """Prompt and workflow, unless the user wants no metadata in files."""
+    if args.disable_metadata:
+        return {}
+    return {"prompt": cls.hidden.prompt, **(cls.hidden.extra_pnginfo or {})}
+
+
+def write_output(data: bytes, prefix: str, suffix: str) -> ui.SavedResult:
+    """Write a file of the next free number to the output folder, whole or not at all."""
+    # Keep of Preview Audio writes beside the queue.
+    with _WRITING:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(
+            prefix, folder_paths.get_output_directory()
+        )
+        # ComfyUI counts on from files whose number is followed by an underscore.
+        file = f"{name}_{counter:05}_.{suffix}"
+        with atomic_write(os.path.join(folder, file)) as temporary:
+            temporary.write_bytes(data)
     return ui.SavedResult(file, subfolder, io.FolderType.output)
 
 

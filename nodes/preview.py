@@ -1,16 +1,12 @@
 """Preview Audio: every sound of a batch to hear, and to keep those that are worth it."""
 
-import shutil
-from pathlib import Path
-
-import folder_paths
 from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.audio.resample import resample
 from ..dreamaudio_core.errors import InputError
 from . import files
 from .audio import seeds_of, sounds
-from .output import FLAC_MAX_RATE
+from .output import FLAC_MAX_RATE, write_output
 from .types import CATEGORY, aliases
 
 KEPT = "audio/DreamAudio"
@@ -50,19 +46,14 @@ def keep(name: str) -> dict:
     source = files.input_file(name, "audio")
     if not name.endswith("[temp]"):
         raise InputError(f"audio: {name!r} is no preview: it is kept already")
-    folder, stem, number, subfolder, _ = folder_paths.get_save_image_path(
-        KEPT, folder_paths.get_output_directory()
-    )
-    target = Path(folder, f"{stem}_{number:05}_{source.suffix}")
     try:
-        with target.open("xb") as out, source.open("rb") as given:
-            shutil.copyfileobj(given, out)
+        kept = write_output(source.read_bytes(), KEPT, source.suffix.lstrip("."))
     except OSError as error:
         raise InputError(
-            f"audio: {target} cannot be written ({error.strerror or error}); check space and "
+            f"audio: {KEPT} cannot be written ({error.strerror or error}); check space and "
             "permissions of the output folder"
         ) from error
-    return {"filename": target.name, "subfolder": subfolder, "type": "output"}
+    return {"filename": kept.filename, "subfolder": kept.subfolder, "type": "output"}
 
 
 NODES = [PreviewAudio]
