@@ -39,7 +39,7 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path.parent)
     # The name does not grow with that of the file, which may already have the longest one allowed.
-    temporary = path.with_name(f".{secrets.token_hex(8)}.part")
+    temporary = path.with_name(f".{os.getpid():08x}{secrets.token_hex(4)}.part")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -58,8 +58,23 @@ def _sweep(folder: Path) -> None:
             if _TEMPORARY.fullmatch(entry.name):
                 # Another process may finish or delete it at the same moment.
                 with contextlib.suppress(OSError):
-                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > STALE_SECONDS:
+                    age = time.time() - entry.stat(follow_symlinks=False).st_mtime
+                    # A clock that was set forward makes all files old.
+                    if age > STALE_SECONDS and not _runs(int(entry.name[1:9], 16)):
                         os.unlink(entry.path)
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of that number is known to run on this machine."""
+    if os.name == "nt":
+        return False  # Where asking would end it.
+    try:
+        os.kill(process, 0)
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 def file_digest(path: str | Path) -> str:
