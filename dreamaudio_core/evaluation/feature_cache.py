@@ -38,10 +38,18 @@ class FeatureCache:
 
     def load(self, clip: Clip, extractor: Extractor) -> np.ndarray | None:
         """Stored features, or None where there are none that can be read."""
+        path = self.path(clip, extractor)
+        if not path.is_file():
+            # A pipe would be waited for.
+            return None
         try:
-            return np.load(self.path(clip, extractor), allow_pickle=False)
+            found = np.load(path, allow_pickle=False)
         except (OSError, ValueError, EOFError):
             return None
+        if isinstance(found, np.ndarray):
+            return found
+        found.close()
+        return None
 
     def store(self, clip: Clip, extractor: Extractor, features: np.ndarray) -> None:
         """Keep features; the file appears whole or not at all."""

@@ -59,6 +59,9 @@ def load_aesthetics(source: str | Path, device: torch.device | str = "cpu") -> n
         ) from error
     try:
         if source.is_dir():
+            if not (source / "model.safetensors").is_file():
+                # The hub's own reader would take a pickle instead.
+                raise CheckpointError(f"{source}: no model.safetensors; {PUBLISHED}")
             network = AesMultiOutput.from_pretrained(str(source), local_files_only=True)
         else:
             found = read_pickle(source)

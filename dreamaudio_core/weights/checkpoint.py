@@ -67,6 +67,7 @@ _PICKLE_ERRORS = (
     OSError,
     OverflowError,
     RuntimeError,
+    SafetensorError,  # By newer versions, for files of that name.
     TypeError,
     ValueError,
     struct.error,
