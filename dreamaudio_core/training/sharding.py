@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+# torch.distributed.fsdp is imported where it is needed: not every build of torch has it.
 
 
 def shard(module: nn.Module, units: tuple[type[nn.Module], ...]) -> None:
@@ -30,6 +30,8 @@ def shard(module: nn.Module, units: tuple[type[nn.Module], ...]) -> None:
         Classes whose modules gather their own parameters while they run; they must be used through
         `forward` alone.
     """
+    from torch.distributed.fsdp import fully_shard
+
     for child in list(module.modules()):
         if child is not module and isinstance(child, units):
             fully_shard(child)
@@ -38,7 +40,7 @@ def shard(module: nn.Module, units: tuple[type[nn.Module], ...]) -> None:
 
 def whole(value: Any) -> Any:
     """Nested containers with full tensors in place of sharded ones; every process has to ask."""
-    if isinstance(value, DTensor):
+    if hasattr(value, "full_tensor"):
         return value.full_tensor()
     if isinstance(value, dict):
         return {key: whole(part) for key, part in value.items()}
@@ -49,6 +51,8 @@ def whole(value: Any) -> Any:
 
 def move_moments(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None:
     """Give an optimizer of sharded parameters the state of one of whole parameters."""
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
     state = old.state_dict()
     parameters = [p for group in new.param_groups for p in group["params"]]
     for index, moments in state["state"].items():
@@ -64,7 +68,7 @@ def move_moments(old: torch.optim.Optimizer, new: torch.optim.Optimizer) -> None
 @contextmanager
 def gathered(module: nn.Module) -> Iterator[None]:
     """Run with whole parameters, also outside `forward`; every process has to."""
-    parts = [part for part in module.modules() if isinstance(part, FSDPModule)]
+    parts: list[Any] = [part for part in module.modules() if hasattr(part, "unshard")]
     for part in parts:
         part.unshard()
     try:
