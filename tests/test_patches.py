@@ -1,16 +1,19 @@
 """The VAE on patches: its linear start, independence of length, and the paper's VAE beside it."""
 
+import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from dreamaudio_core.audio.mel import LogMel
 from dreamaudio_core.config import AudioConfig, VAEConfig
 from dreamaudio_core.networks.vae import AutoencoderKL, Encoder
-from dreamaudio_core.weights.checkpoint import save_weights
+from dreamaudio_core.weights.checkpoint import load_weights, save_weights
 from dreamaudio_core.weights.load import load_part
 from scripts import load_script
+from small_bank import fill_bank
 
 SMALL = VAEConfig(
     patch_size=8,
@@ -119,3 +122,17 @@ def test_the_papers_vae_keeps_its_keys(name):
     assert name in vae.state_dict() and isinstance(vae.encoder, Encoder)
     assert len(vae.state_dict()) == 204 and VAEConfig().stride == 4
     assert sum(p.numel() for p in vae.parameters()) == 55_376_873
+
+
+def test_the_stage_of_the_recipe_writes_a_vae_from_a_bank(tmp_path, monkeypatch, capsys):
+    def event(rng, number):
+        return rng.standard_normal(30_000) * np.exp(-np.arange(30_000) / 8_000) * 0.1
+
+    manifest = fill_bank(tmp_path / "bank", ["dog", "cat"], event)
+    out = tmp_path / "vae.safetensors"
+    words = ["fit_transform.py", str(manifest), str(out), "--crops", "12"]
+    monkeypatch.setattr(sys, "argv", words)
+    fit_transform.main()
+    config, state = load_weights(out, "vae", VAEConfig)
+    assert config.scale_factor > 0 and config.patch_size == 8 and state
+    assert "log-mel L1 of the fitted crops" in capsys.readouterr().out

@@ -67,7 +67,7 @@ def main() -> None:
     model = PRESETS["mini"]
     crops = CropDataset(Bank(args.manifest, "train"), FRAMES * model.audio.hop_length)
     generator = torch.Generator().manual_seed(args.seed)
-    chosen = torch.randint(crops.groups()[0], (args.crops,), generator=generator).tolist()
+    chosen = torch.randint(crops.group_sizes()[0], (args.crops,), generator=generator).tolist()
     log_mel = LogMel(model.audio)
     mel = torch.cat([log_mel(crops.example(i, generator)[None]) for i in chosen])
     vae = transform_vae(mel, model.vae, args.power)

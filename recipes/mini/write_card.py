@@ -270,7 +270,7 @@ def card(
     results: dict,
     entries: list[BankEntry],
     facts: dict,
-    scenes: list[dict],
+    scenes: list[Scene],
     folder: Path,
     template: str,
 ) -> str:
