@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 import folder_paths
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.retrieval import SoundLibrary
@@ -141,15 +141,16 @@ class RetrieveReferences(io.ComfyNode):
     def execute(cls, prompt, library, count, min_score) -> io.NodeOutput:
         opened = _opened(_chosen(library))
         hits = opened.search(prompt, count or None, min_score=min_score)[:MAX_REFERENCES]
+        told = {}
         if not hits:
-            log.warning(
-                "DreamAudio: nothing in the library %r is near enough to the prompt", library
-            )
+            text = f"nothing in the library {library!r} is near enough to the prompt"
+            log.warning("DreamAudio: %s", text)
+            told = {"ui": ui.PreviewText(text)}
         lines = [f"{hit.event}: {hit.caption} ({hit.score:.2f}, {hit.path.name})" for hit in hits]
         references = tuple(
             load_reference(hit.path, hit.caption, label=hit.path.name) for hit in hits
         )
-        return io.NodeOutput(references, "\n".join(lines))
+        return io.NodeOutput(references, "\n".join(lines), **told)
 
 
 NODES = [RetrieveReferences]

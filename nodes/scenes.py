@@ -2,7 +2,7 @@
 
 import logging
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..dreamaudio_core.errors import InputError
 from ..dreamaudio_core.scene.scene_files import decode_scenes, parse_scenes
@@ -80,16 +80,17 @@ class LoadScenes(io.ComfyNode):
     def execute(cls, file, rows) -> io.NodeOutput:
         scenes = parse_scenes(_text(file, rows), files.input_file)
         unused = sorted({name for scene in scenes for name in scene.settings()} - {"seed"})
+        told = {}
         if unused:
-            log.warning(
-                "DreamAudio Load Scenes: %s: has no output here; set it on the node that takes it",
-                ", ".join(unused),
-            )
+            text = f"{', '.join(unused)}: has no output here; set it on the node that takes it"
+            log.warning("DreamAudio Load Scenes: %s", text)
+            told = {"ui": ui.PreviewText(text)}
         return io.NodeOutput(
             [s.prompt for s in scenes],
             [s.load() for s in scenes],
             [s.seed for s in scenes],
             [s.name for s in scenes],
+            **told,
         )
 
 
