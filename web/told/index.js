@@ -7,7 +7,7 @@ const NODES = new Set([
   "DreamAudioScene", "DreamAudioMRCFlowSampler", "DreamAudioReferenceDetail", "DreamAudioReferenceFromAudio",
   "DreamAudioVideoLength", "DreamAudioLoadScenes", "DreamAudioRetrieveReferences",
 ]);
-const HIGHEST = 110; // beyond it the text scrolls
+const HIGHEST = 94; // beyond it the text scrolls
 
 class Told {
   constructor(node) {
