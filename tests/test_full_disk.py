@@ -5,6 +5,7 @@ The disks are file systems in memory, so these tests need the right to mount one
 """
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -140,7 +141,8 @@ def test_a_library_is_complete_after_the_same_command_again(disk, tmp_path, caps
         listed = capsys.readouterr().out
         assert all(f"crow{k}.flac" in listed for k in range(3)) and "a crow caws" in listed
         assert main(["library", "search", "a crow caws", "--library", library]) == 0
-        assert "crow0.flac" in capsys.readouterr().out
+        # All three have this caption, so any may be first.
+        assert re.search(r"crow[012]\.flac", capsys.readouterr().out)
     assert told[0] and not told[-1] and told.count(True) >= 3
 
 

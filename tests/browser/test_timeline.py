@@ -230,6 +230,8 @@ def test_read_from_prompt_keeps_what_is_pinned(timeline):
 
 
 def test_a_sound_of_the_library_has_a_lane(timeline):
+    # With `mini`, which another test may have exchanged.
+    timeline.open_new()
     timeline.show([block(0.5, 0.4)], [block(2.0, 1.0)], [block(3.0, 1.0)])
     set_prompt = """
         const type = 'DreamAudioEncodeCaption';

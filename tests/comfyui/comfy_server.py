@@ -205,9 +205,8 @@ class ComfyServer:
         """Ask for the models' memory back, and that of cached outputs, and wait until the queue has
         seen to it.
         """
-        requests.post(
-            self.url("free"), json={"unload_models": True, "free_memory": outputs}, timeout=30
-        )
+        asked = {"unload_models": True, "free_memory": outputs}
+        requests.post(self.url("free"), json=asked, timeout=30)
         if outputs:
             # The one worker frees memory before or after this prompt, in any case before the next.
             text = {"class_type": "PrimitiveString", "inputs": {"value": "freed"}}
@@ -218,7 +217,9 @@ class ComfyServer:
         deadline = time.monotonic() + RUN_SECONDS
         while requests.get(self.url("test/loaded"), timeout=30).json():
             assert time.monotonic() < deadline, "the models are still loaded"
-            time.sleep(0.05)
+            time.sleep(0.2)
+            # The worker misses what it is told while it collects garbage between two prompts.
+            requests.post(self.url("free"), json=asked, timeout=30)
 
     def worked(self) -> float:
         """Seconds that processors have worked for the server, on Linux; elsewhere seconds."""

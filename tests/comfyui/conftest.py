@@ -24,7 +24,8 @@ from server import PromptServer
 
 @PromptServer.instance.routes.get("/test/loaded")
 async def loaded(request):
-    return web.json_response(len(comfy.model_management.current_loaded_models))
+    models = comfy.model_management.current_loaded_models
+    return web.json_response(sum(m.model is not None for m in models))
 
 
 class Lazy(Mapping):
