@@ -366,6 +366,8 @@ def test_what_lasts_to_the_end(arrange, prompt):
         ("at 25% a dog barks", [2.56]),
         ("three seconds before the end a dog barks", [7.24]),
         ("with two seconds left a dog barks", [8.24]),
+        ("a dog barks at 25%, 50% and 75% of the clip", [2.56, 5.12, 7.68]),
+        ("silence until 6 seconds, then a dog barks", [6.0]),
         ("a dog barks every other second", [0, 2, 4, 6, 8]),
         ("silence for the first 4 seconds, then a dog barks", [4.0]),
         ("from the 3 second mark onward, a dog barks every 3 seconds", [3.0, 6.0, 9.0]),
@@ -431,6 +433,11 @@ def test_the_network_does_not_move_what_is_said_to_be_at_the_beginning_and_the_e
         ("a dog barks in the distance, then a closer one answers", [0, 0]),
         ("a crow caws. One second later a second caw. One second later a third.", [1, 1, 1]),
         ("a crow caws at first and again in the end", [1, 1]),
+        ("a dog and a crow, then both together", [0, 1, 0, 1]),
+        ("a dog barks twice in the first half and once in the second half", [0, 0, 0]),
+        ("every time the crow caws (twice), the dog barks", [1, 0, 1, 0]),
+        ("a crow caws; before it, dog barks, three of them", [0, 0, 0, 1]),
+        ("a dog barks at the start, at the midpoint and at the end", [0, 0, 0]),
     ],
 )
 def test_what_is_left_out_because_it_was_said_before(arrange, prompt, order):

@@ -106,6 +106,24 @@ _ORDINAL = "|".join(ORDINALS)
 # In order of precedence; earlier ones take their words from the later ones.
 _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], ...] = (
     # What starts with or in another sound
+    ("alternate", r"(?:each|every) time(?= (?:the|a|an)(?![a-z]))|whenever", _fixed()),
+    (
+        "both_together",
+        r"(?:and )?then (?:they )?(?:both|the two)(?: of them)? (?:together|at once|at the same time|simultaneously)(?= ?$| ?[,.;])",
+        _fixed(),
+    ),
+    ("after", rf"{_QUIET} (?:until|till|up to) (?:the )?{_N}{_S}(?: mark)?(?![a-z])", _floats),
+    (
+        "end",
+        rf"(?:shortly|just|right|moments|a moment|briefly) before the (?:very )?end{_THROUGH}(?= ?$| ?[,.;])",
+        _fixed(),
+    ),
+    (
+        "every",
+        rf"(?:on )?(?:every|each) (?:second|other) beat (?:at|@) {_N} bpm",
+        lambda m: (120 / float(m[1]),),
+    ),
+    ("times", rf"{_N} of (?:them|those)(?= ?$| ?[,.;])", _floats),
     (
         "inside_it",
         r"(?:and )?(?:as|while|when) (?:it|its (?:sound|noise|echo|tail)|the (?:sound|noise|echo)) (?:dies|fades|decays|trails)(?: (?:away|out|off|down))?",
@@ -266,7 +284,11 @@ _PATTERNS: tuple[tuple[str, str, Callable[[re.Match[str]], tuple[float, ...]]], 
         rf"(?:at|around|about|near|on) {_SHARE}(?: ?,? ?(?:and )?{_SHARE})* ?-? ?(?:marks?|points?){_THROUGH}",
         _shares,
     ),
-    ("share", rf"(?:at|around|about) {_N} (?:%|percent){_THROUGH}", _percent),
+    (
+        "share",
+        rf"(?:at|around|about) {_N} (?:%|percent)(?: ?,? ?(?:and )?(?:at )?{_N} (?:%|percent))*{_THROUGH}",
+        lambda m: tuple(v / 100 for v in _floats(m)),
+    ),
     ("share", rf"{_N} (?:%|percent) (?:of the way )?(?:through|in){_THROUGH}", _percent),
     (
         "before_end",

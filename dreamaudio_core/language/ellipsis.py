@@ -16,12 +16,31 @@ Element = tuple[str, Any]
 _THEN_AGAIN = {"after", "afterwards", "after it", "after that", "after them", "thereafter"}
 _FIRST_AGAIN = {"before", "beforehand", "before it", "before that", "before them"}
 _FRAMES = ("flanked", "framed", "sandwiched", "bracketed", "bookended", "surrounded")
+_PLACED = (
+    "at",
+    "beginning",
+    "middle",
+    "halfway",
+    "end",
+    "range",
+    "gain",
+    "first_part",
+    "last_part",
+)
 _ARTICLES = {"a", "an", "the", "some", "someone", "somebody", "his", "her", "their"}
 
 
 def fill_in(reader: PromptParts) -> None:
     """Rewrite the labelled elements of a prompt."""
-    for rule in (_until_when, _gaps_between, _counts_around, _same_again, _framed, _one_by_one):
+    for rule in (
+        _until_when,
+        _gaps_between,
+        _counts_around,
+        _same_again,
+        _framed,
+        _one_by_one,
+        _counts_listed,
+    ):
         reader.elements = rule(reader, list(reader.elements))
     reader.parts = [v for k, v in reader.elements if k == "part"]
 
@@ -214,3 +233,22 @@ def _sentences(elements: list[Element]) -> list[list[Element]]:
         if element == ("break", "hard"):
             found.append([])
     return [sentence for sentence in found if sentence]
+
+
+def _counts_listed(reader: PromptParts, elements: list[Element]) -> list[Element]:
+    """ "twice in the first half and once in the second": the sound returns for each number."""
+    out: list[Element] = []
+    for sentence in _sentences(elements):
+        named = [v for k, v in sentence if k == "part" and (v.group is not None or v.words)]
+        counted = False
+        for i, element in enumerate(sentence):
+            if _is_cue(element, "times") and len(named) == 1 and named[0].group is not None:
+                joined = i > 0 and sentence[i - 1] in (("break", "and"), ("break", "comma"))
+                placed = _is_cue((sentence[i + 1 :] or [("break", "")])[0], *_PLACED)
+                if counted and joined and placed:
+                    joint = Cue("forward", (), element[1].first, element[1].first)
+                    twin = replace(named[0], number=None, repeats=1, again=True)
+                    out += [("cue", joint), ("part", twin)]
+                counted = True
+            out.append(element)
+    return out

@@ -19,8 +19,10 @@ _SUBORDINATE = {
     },
     "forward": {"before", "prior to", "until", "till"},
     "together": {
-        "while", "whilst", "as", "just as", "during", "with", "over", "under", "beneath",
-        "underneath", "against", "against a backdrop of", "against a background of", "amid",
+        "right as", "exactly as", "right when", "just when", "exactly when", "the moment",
+        "the instant", "at the moment", "while", "whilst", "as", "just as", "during", "with",
+        "over", "under", "beneath", "underneath", "against", "against a backdrop of",
+        "against a background of", "amid",
         "above", "behind", "whereas", "overlapping", "overlapping with",
     },
 }  # fmt: skip
@@ -169,6 +171,10 @@ class EventBuilder:
                                 "but before that",
                                 "and before that",
                                 "before that",
+                                "before it",
+                                "before this",
+                                "before them",
+                                "beforehand",
                                 "earlier",
                             )
                             before |= self.reader.tokens[cue.first - 1].text == "which"
@@ -193,6 +199,9 @@ class EventBuilder:
                         self.main = self.recent
                     else:
                         amid = "open"
+                elif cue.kind == "both_together":
+                    pair = [e for e in self.all if e.group is not None][-2:]
+                    self.line.append([self._twin(e) for e in pair])
                 elif cue.kind in ("again_both", "again_all", "repeat_all"):
                     self._note_repeats(cue)
                 elif cue.kind == "earlier_by":
@@ -781,7 +790,9 @@ class EventBuilder:
                 self.by_part[id(part)] = self.recent
                 return self.recent
             participle = bool(part.words) and all(w.endswith("ing") for w in part.words)
+            repeated = set(part.words) <= set(self.recent.text.lower().split())
             goes_on = participle and not relation and self._comma_before(at) and not part.number
+            goes_on = goes_on and not repeated
             if goes_on or any(k == "cue" and v.kind == "every" for k, v in self._cell(at)):
                 # "the cat, meowing four times"
                 self.by_part[id(part)] = self.recent
@@ -986,7 +997,14 @@ class EventBuilder:
             kind = "at" if event.gap is None else ""
         else:
             kind = cue.kind
-        if kind == "at":
+        listed = not leads and not event.anchor and self._listed_with_another(at)
+        if kind == "at" and event.position and listed:
+            self._another_time(event, starts=tuple(sorted(values)))
+            event.reasons.append(f"{said} -> {', '.join(f'{v:.2f}' for v in values)}")
+        elif kind in ("beginning", "middle", "halfway", "end") and event.starts and listed:
+            self._another_time(event, position=kind)
+            event.reasons.append(said)
+        elif kind == "at":
             event.starts = tuple(sorted({*event.starts, *values}))
             event.reasons.append(f"{said} -> {', '.join(f'{v:.2f}' for v in values)}")
         elif kind == "range":
@@ -1104,6 +1122,19 @@ class EventBuilder:
         events[0].starts = events[0].starts or (0.0,)
         for earlier, later in zip(events, events[1:]):
             later.anchor = earlier, 0.0, seconds
+
+    def _listed_with_another(self, at: int) -> bool:
+        """Whether a time goes on with the one before it ("at the start, at 5 s and at the end")."""
+        before = [e for e in self.reader.elements[:at] if e != ("break", "comma")]
+        before = before[:-1] if before[-1:] == [("break", "and")] else before
+        joined = self.reader.elements[at - 1] in (("break", "and"), ("break", "comma"))
+        times = ("at", "beginning", "middle", "halfway", "end")
+        return joined and bool(before) and before[-1][0] == "cue" and before[-1][1].kind in times
+
+    def _another_time(self, event: Event, **when: Any) -> None:
+        twin = replace(self._twin(event), **when)
+        self.all[-1] = twin
+        self.line.append([twin])
 
     def _clock_list(self) -> bool:
         """Whether bare times lead all parts of a list and grow ("2 s dog, 5 s door")."""
