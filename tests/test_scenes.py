@@ -315,7 +315,7 @@ def test_starts():
 @pytest.mark.parametrize(
     "name, count",
     [
-        ("dreamaudio_core/evaluation/prompts.jsonl", 486),
+        ("dreamaudio_core/evaluation/prompts.jsonl", 692),
         ("dreamaudio_core/evaluation/prompts_locked.jsonl", 128),
         ("recipes/mini/arranger_prompts.jsonl", 50),
         ("recipes/mini/arranger_prompts_2.jsonl", 50),

@@ -66,6 +66,9 @@ def _shared_out(
     if not longs or not pauses or not once or not follow or row[0].start > 5 * grid:
         return timeline
     gaps = [pause if pause > _PAUSE else _GAP for pause in pauses]
+    whole = sum(math.ceil(reference_seconds[k] / grid - 1e-6) * grid for k in order)
+    if _LEAD + sum(gaps) + whole <= seconds:
+        return timeline  # nothing need be cut, least of all to the training's longest part
     short = sum(reference_seconds[k] for k in order if k not in longs)
     room = (seconds - _LEAD - sum(gaps) - grid * len(order) - short) / len(longs)
     share = max(8 * grid, math.floor(min(_LONGEST * seconds, room) / grid + 1e-6) * grid)
