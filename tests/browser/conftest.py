@@ -47,7 +47,7 @@ def canvas(server, tmp_path_factory):
 
 @pytest.fixture(scope="module", autouse=True)
 def _page_of_its_own(canvas):
-    """No module inherits what another left on the page: a search, a dialog, a node at the pointer."""
+    """No module inherits what another left: an open search, a dialog, a node at the pointer."""
     canvas.driver.switch_to.window(canvas.driver.window_handles[0])
     canvas.open()
     canvas.errors()
