@@ -29,6 +29,8 @@ app.registerExtension({
     const { onConfigure } = node;
     node.onConfigure = function (...given) {
       reference.configured = true;
+      // Its caption is about this file, however soon another is dropped.
+      reference.keeper.accept();
       return onConfigure?.apply(this, given);
     };
     const removed = shown.onRemove;
