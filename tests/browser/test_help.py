@@ -26,7 +26,9 @@ def page(canvas):
         return canvas
 
     yield open_in
-    canvas.run("await app.ui.settings.setSettingValueAsync('Comfy.Locale', 'en');")
+    # The server keeps both for the tests that follow; a side panel moves nodes when one is chosen.
+    for name, value in (("Comfy.Locale", "en"), ("Comfy.RightSidePanel.IsOpen", False)):
+        canvas.run("await app.ui.settings.setSettingValueAsync(args[0], args[1]);", name, value)
     canvas.open()
     canvas.errors()
 
